@@ -1,0 +1,97 @@
+"""Patches and receptive-field features (paper, section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rfaconv.geometry import Window
+
+_CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the dtype of features, gates and statistics: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def recorded(*tensors: Tensor) -> bool:
+    """Whether autograd records a computation of these tensors."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
+def functorch_active() -> bool:
+    """Whether a transform of torch.func is at work, which some torch features refuse."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def in_fast_layout(x: Tensor) -> Tensor:
+    """Returns x in channels_last where depthwise convolutions are several times faster in it."""
+    if x.device.type != "cpu" or x.dim() != 4 or functorch_active() or not x.is_contiguous():
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int) -> Tensor:
+    """Slides ``weight`` over ``x (B, C, *size)``; also where the two sides are padded unequally."""
+    low = tuple(lo for lo, _ in window.padding)
+    if any(lo != hi for lo, hi in window.padding):
+        x = pad(x, window)
+        low = (0,) * window.dims
+    convolution = _CONVOLUTIONS[window.dims]
+    result: Tensor = convolution(x, weight, bias, window.stride, low, window.dilation, groups)
+    return result
+
+
+def pad(x: Tensor, window: Window) -> Tensor:
+    """Adds the zeros that the window reads outside of the map."""
+    amounts = [side for pair in reversed(window.padding) for side in pair]
+    return F.pad(x, amounts) if any(amounts) else x
+
+
+def tap_slice(index: tuple[int, ...], window: Window, out: tuple[int, ...]) -> tuple[slice, ...]:
+    """Index of all inputs (B, C, *out) that tap ``index`` of a padded map sees."""
+    spatial = tuple(
+        slice(i * d, i * d + (n - 1) * s + 1, s)
+        for i, d, s, n in zip(index, window.dilation, window.stride, out, strict=True)
+    )
+    return (slice(None), slice(None), *spatial)
+
+
+def patch_mean(x: Tensor, window: Window) -> Tensor:
+    """Mean of each patch of x (B, C, *size), padding zeros counted: (B, C, *out)."""
+    channels = x.shape[1]
+    x = x.to(accumulation_dtype(x.dtype))
+    weight = x.new_full((channels, 1, *window.kernel), 1.0 / window.taps)
+    return convolve(x, weight, None, window, channels)
+
+
+def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Window) -> Tensor:
+    """Receptive-field features ``f[c] = relu(G'[c] u[c] + b'[c])`` of every patch.
+
+    Args:
+        x: input (B, C, *size).
+        feature_weight: G' (C, T, T), BatchNorm folded in; row j makes feature j.
+        feature_bias: b' (C, T).
+        window: the sliding window.
+
+    Returns:
+        (B, C, T, *out) in the accumulation dtype.
+    """
+    channels, taps = feature_bias.shape
+    x = x.to(feature_weight.dtype)
+    weight = feature_weight.reshape(channels * taps, 1, *window.kernel)
+    f = convolve(x, weight, feature_bias.reshape(-1), window, channels).relu()
+    return torch.unflatten(f, 1, (channels, taps))
+
+
+def tap_features(
+    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Window, tap: int
+) -> Tensor:
+    """One tap of :func:`features`: (B, C, *out). Not for a recorded computation."""
+    channels = feature_bias.shape[0]
+    weight = feature_weight[:, tap].reshape(channels, 1, *window.kernel)
+    return convolve(x.to(weight.dtype), weight, feature_bias[:, tap], window, channels).relu_()

@@ -1,0 +1,46 @@
+"""First and second moments of the patches of a map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rfaconv.geometry import Window
+from rfaconv.reference.features import accumulation_dtype, functorch_active, pad, tap_slice
+
+
+def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Mean ``m = E[u]`` and covariance ``S = E[u u^T] - m m^T`` of the patches of each channel.
+
+    Args:
+        x: input (B, C, *size).
+        window: the sliding window; padding zeros belong to the patches.
+
+    Returns:
+        m (C, T) and S (C, T, T), in float64. S is the biased covariance.
+    """
+    if torch.is_grad_enabled() and x.requires_grad and not functorch_active():
+        # keeps x alone for the backward pass instead of nine shifted copies of it
+        result: tuple[Tensor, Tensor] = checkpoint(
+            _moments, x, window, use_reentrant=False, preserve_rng_state=False
+        )
+        return result
+    return _moments(x, window)
+
+
+def _moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    channels = x.shape[1]
+    out = window.output_size(x.shape[2:])
+    x = x.to(accumulation_dtype(x.dtype))
+    # products of centred values: S stays exact where the mean is large against the deviation
+    shift = x.detach().mean((0, *range(2, x.dim())), keepdim=True)
+    padded = pad(x, window) - shift
+    taps = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+    patches = torch.stack(taps, dim=0).flatten(3)  # (T, B, C, P/B)
+    patches = patches.permute(2, 0, 1, 3).reshape(channels, window.taps, -1)  # (C, T, P)
+    count = patches.shape[-1]
+    mean = patches.sum(-1, dtype=torch.float64) / count
+    second = (patches @ patches.mT).double() / count
+    cov = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    return mean + shift.reshape(channels, 1), cov

@@ -1,0 +1,128 @@
+"""Statistics of the features from which RFCBAM and RFCA make their gates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rfaconv.geometry import Window
+from rfaconv.reference.features import convolve, features, in_fast_layout, recorded, tap_features
+
+
+def feature_stats(
+    x: Tensor,
+    feature_weight: Tensor,
+    feature_bias: Tensor,
+    variant: str,
+    window: Window,
+    *,
+    precomputed: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Reduces the features without keeping them.
+
+    Args:
+        x: input (B, C, *size).
+        feature_weight: G' (C, T, T).
+        feature_bias: b' (C, T).
+        variant: ``rfcbam`` or ``rfca``.
+        window: the sliding window.
+        precomputed: the features (B, C, T, *out) if they exist already.
+
+    Returns:
+        ``rfcbam``: maximum and mean over channels, each (B, T, *out).
+        ``rfca``: per spatial dimension i the mean over all others of the enlarged map
+        (B, C, k_1 out_1, ...), whose entry (out_i * k_i + j_i) is tap j of window out:
+        (B, C, k_i * out_i).
+    """
+    f = precomputed
+    if f is None and not recorded(x, feature_weight, feature_bias):
+        x = in_fast_layout(x)
+        taps = (
+            tap_features(x, feature_weight, feature_bias, window, tap) for tap in range(window.taps)
+        )
+        return _REDUCE_TAPS[variant](taps, window)
+    if f is None:
+        f = features(x, feature_weight, feature_bias, window)
+    if variant == "rfcbam":
+        return f.amax(1), f.mean(1)
+    return tuple(_axis_mean(f, window, axis) for axis in range(window.dims))
+
+
+def _reduce_rfcbam(taps: Iterator[Tensor], window: Window) -> tuple[Tensor, ...]:
+    maxima, means = zip(*((f.amax(1), f.mean(1)) for f in taps), strict=True)
+    return torch.stack(maxima, 1), torch.stack(means, 1)
+
+
+def _reduce_rfca(taps: Iterator[Tensor], window: Window) -> tuple[Tensor, ...]:
+    # per dimension i and position in the kernel along it: the sum over taps of the mean over
+    # all other dimensions
+    sums: list[dict[int, Tensor]] = [{} for _ in range(window.dims)]
+    for index, f in zip(window.tap_indices(), taps, strict=True):
+        for axis, j in enumerate(index):
+            others = [2 + i for i in range(window.dims) if i != axis]
+            mean = f.mean(others) if others else f
+            sums[axis][j] = sums[axis][j] + mean if j in sums[axis] else mean
+    result = []
+    for axis, k in enumerate(window.kernel):
+        stacked = torch.stack([sums[axis][j] for j in range(k)], dim=-1)  # (B, C, out_i, k_i)
+        result.append(stacked.flatten(2) * (k / window.taps))
+    return tuple(result)
+
+
+_REDUCE_TAPS = {"rfcbam": _reduce_rfcbam, "rfca": _reduce_rfca}
+
+
+def _axis_mean(f: Tensor, window: Window, axis: int) -> Tensor:
+    # (B, C, k_1, .., k_n, out_1, .., out_n) -> (B, C, k_i, out_i)
+    split = torch.unflatten(f, 2, window.kernel)
+    others = [2 + i for i in range(window.dims) if i != axis]
+    others += [2 + window.dims + i for i in range(window.dims) if i != axis]
+    mean = split.mean(others) if others else split
+    return mean.transpose(2, 3).flatten(2)
+
+
+def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """Convolves the enlarged map, in which the taps of a window lie side by side, without making
+    it.
+
+    A shift by one pixel of the enlarged map is a shift by some tap, and by one window where it
+    leaves its own: so the convolution with M maps is one from M T channels to T channels between
+    maps of the windows.
+
+    Args:
+        maps: (B, M, T, *out).
+        weight: (1, M, *kernel), odd sizes; "same" zero padding of the enlarged map.
+        window: the sliding window whose taps are laid side by side.
+
+    Returns:
+        (B, T, *out): entry (j, p) belongs to the pixel of tap j of window p.
+    """
+    n = window.dims
+    spread, reach = weight[0], []
+    for size, k in zip(weight.shape[2:], window.kernel, strict=True):
+        far = -(-(size // 2) // k)  # windows that a shift can cross
+        table = _shifts(size, k, far)
+        spread = torch.tensordot(spread, table.to(spread), dims=([1], [0]))
+        reach.append(far)
+    # (M, to_1 from_1 step_1, to_2 ..) -> (to_1 .., M, from_1 .., step_1 ..)
+    sizes = [s for k, far in zip(window.kernel, reach, strict=True) for s in (k, k, 2 * far + 1)]
+    spread = spread.reshape(-1, *sizes)
+    to, source, step = ([1 + 3 * i + part for i in range(n)] for part in range(3))
+    spread = spread.permute(*to, 0, *source, *step)
+    kernel = spread.reshape(window.taps, -1, *(2 * far + 1 for far in reach))
+    same = Window.create(tuple(kernel.shape[2:]), dims=n)
+    return convolve(in_fast_layout(maps.flatten(1, 2)), kernel, None, same, 1).contiguous()
+
+
+def _shifts(size: int, k: int, far: int) -> Tensor:
+    """One-hot (size, k * k * (2 far + 1)): which shift leads from a tap to a tap of which
+    window.
+    """
+    rows = [[0.0] * (k * k * (2 * far + 1)) for _ in range(size)]
+    for index in range(size):
+        for to in range(k):
+            step, source = divmod(to + index - size // 2, k)
+            rows[index][(to * k + source) * (2 * far + 1) + step + far] = 1.0
+    return torch.tensor(rows)

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: oracles and helpers, each tested itself."""
