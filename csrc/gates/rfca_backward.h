@@ -1,0 +1,83 @@
+// The gradient through RFCA's gate: drow = sum over the enlarged row of da col, dcol = sum over the enlarged column of da row.
+#ifndef RFACONV_GATES_RFCA_BACKWARD_H
+#define RFACONV_GATES_RFCA_BACKWARD_H
+
+#include "none_backward.h"
+#include "rfca.h"
+
+namespace rfaconv {
+namespace RFACONV_ISA {
+
+template <int T>
+struct RfcaBackward {
+    enum : int { K = RfcaGate<T>::K };
+    static int64_t prepared_floats(const Shape&) { return 0; }
+    static void prepare(const Shape&, const rfaconv_gate*, float*) {}
+    // The gate's lines, and 2K lines and a row of their gradients.
+    static int64_t tile_floats(const Shape& s, int64_t pixels) {
+        return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes) + round_up(s.Wo, lanes);
+    }
+
+    RfcaBackward(const Shape& shape, const GateGradient& out, const float*, float* memory_)
+        : s(shape), gradient(out), gate(shape, out.gate, nullptr), memory(memory_) {}
+    void begin_tile(const Tile& t) {
+        tile = &t, stride = t.vectors * lanes;
+        lines = memory + RfcaGate<T>::tile_floats(s, stride), total = lines + 2 * K * stride;
+        gate.begin_tile(t, memory);
+    }
+    void end_tile() {}
+    void begin_channel(int64_t c) { gate.begin_channel(c); }
+    void end_channel(int64_t c) {
+        for (int64_t k = 0; k < tile->spans; ++k) {
+            const Span& span = tile->span[k];
+            const int64_t from = (span.image * s.Ho + span.first_row) * s.Wo - tile->begin;
+            for (int i = 0; i < K && gradient.a != nullptr; ++i) {
+                float* const to = gradient.a + ((span.image * s.C + c) * s.Ho + span.first_row) * K + i;
+                for (int64_t r = 0; r < span.rows; ++r) to[r * K] = sum_range(lines + i * stride + from + r * s.Wo, 0, s.Wo);
+            }
+            for (int j = 0; j < K && gradient.b != nullptr; ++j) {
+                float* const to = gradient.b + (span.image * s.C + c) * K * s.Wo + j;
+                zero_floats(total, s.Wo);
+                for (int64_t r = 0; r < span.rows; ++r) add_floats(total, lines + (K + j) * stride + from + r * s.Wo, s.Wo);
+                for (int64_t w = 0; w < s.Wo; ++w) to[w * K] = span.first_row == 0 ? total[w] : to[w * K] + total[w];
+            }
+        }
+    }
+    RFACONV_METHOD vf apply(vf* df, const float* f, const float*, int64_t v, float* rows, int64_t row_stride) {
+        const float* const q = gate.lines + s.Wo + v * lanes;
+        vf across[K], dcol[K];
+        RFACONV_UNROLL
+        for (int j = 0; j < K; ++j) across[j] = load(q + (K + j) * gate.stride), dcol[j] = zero();
+        RFACONV_UNROLL
+        for (int i = 0; i < K; ++i) {
+            const vf down = load(q + i * gate.stride);
+            vf drow = zero();
+            RFACONV_UNROLL
+            for (int j = 0; j < K; ++j) {
+                float* const at = rows + (i * K + j) * row_stride;
+                const vf d = load(at), a = down * across[j], fj = load(f + (i * K + j) * lanes), da = d * fj;
+                store(at, fj * a);
+                df[i * K + j] = d * a;
+                drow = fma(da, across[j], drow);
+                dcol[j] = fma(da, down, dcol[j]);
+            }
+            store(lines + i * stride + v * lanes, drow);
+        }
+        RFACONV_UNROLL
+        for (int j = 0; j < K; ++j) store(lines + (K + j) * stride + v * lanes, dcol[j]);
+        return zero();
+    }
+
+    const Shape& s;
+    const GateGradient& gradient;
+    RfcaGate<T> gate;
+    float* memory;
+    const Tile* tile = nullptr;
+    int64_t stride = 0;
+    float *lines = nullptr, *total = nullptr;
+};
+
+}  // namespace RFACONV_ISA
+}  // namespace rfaconv
+
+#endif

@@ -1,0 +1,3 @@
+// Compiled with -mavx2 -mfma.
+#define RFACONV_ISA avx2
+#include "kernels.inc"

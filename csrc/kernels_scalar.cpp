@@ -1,0 +1,3 @@
+// Compiled with no flags beyond the platform's baseline.
+#define RFACONV_ISA scalar
+#include "kernels.inc"

@@ -1,0 +1,50 @@
+// How a projection is cut into tiles, chunks of channels and shares of threads.
+#ifndef RFACONV_PLAN_H
+#define RFACONV_PLAN_H
+
+#include "gemm.h"
+#include "window.h"
+
+namespace rfaconv {
+namespace RFACONV_ISA {
+
+// Threads either own ranges of pixels (team of 1) or, where there are few pixels, work together on each tile: each makes
+// the panel of its share of the channels and, after a barrier, the product for its share of the outputs.
+struct Plan {
+    int64_t threads, team;
+    int64_t channels;      // of a chunk
+    int64_t vectors;       // of a tile, at most
+    int64_t outputs;       // of a thread, at most
+    int64_t plane_channels;  // staged at once by a thread
+
+    int64_t depth(const Shape& s) const { return channels * s.T; }
+};
+
+// In floats; for caches that nearly all processors of the last years have. A wrong guess costs time only.
+enum : int64_t { direct_floats = 200 * 1024, chunk_rows = 216, few_vectors = 12, max_tile_vectors = 30 };
+enum : int64_t { panel_floats = 220 * 1024, sums_floats = 256 * 1024 };
+
+inline Plan make_plan(const Shape& s, int64_t outputs, int64_t threads) {
+    Plan p;
+    const int64_t vectors = ceil_div(s.pixels, lanes);
+    p.threads = threads;
+    p.team = threads > 1 && vectors < few_vectors * threads && outputs >= threads * block_rows ? threads : 1;
+    p.outputs = p.team == 1 ? outputs : round_up(ceil_div(outputs, p.team), block_rows);
+
+    const int64_t most = imax(1, chunk_rows / s.T), chunks = ceil_div(s.C, most);
+    p.channels = round_up(ceil_div(s.C, chunks), p.team);
+    p.plane_channels = ceil_div(p.channels, p.team);
+
+    // The panel of a chunk and the weights for it share the second-level cache; the sums are only passed through.
+    const int64_t depth = p.depth(s), fit = (panel_floats - p.outputs * depth) / (depth * lanes);
+    int64_t most_vectors = imax(strip_vectors, imin(fit, sums_floats / (p.outputs * lanes)));
+    most_vectors = imin(most_vectors, max_tile_vectors) / strip_vectors * strip_vectors;
+    const int64_t own = p.team == 1 ? ceil_div(vectors, threads) : vectors, tiles = ceil_div(own, most_vectors);
+    p.vectors = imin(most_vectors, round_up(ceil_div(own, tiles), strip_vectors));
+    return p;
+}
+
+}  // namespace RFACONV_ISA
+}  // namespace rfaconv
+
+#endif

@@ -1,0 +1,92 @@
+/* The C interface of the CPU kernels: plain C, no torch header; the only header that Python mirrors.
+ *
+ * Words: window = kernel, stride, padding, dilation; taps T = kh*kw, tap j = row*kw + col; feature = relu(G' u + b'),
+ * gate = attention, panel = feature * gate (C*T rows), projection = weight . panel + bias.
+ * Channel c of x owns the feature channels c*T + j.
+ *
+ * Every call returns a status (0 = done). Nothing throws across this boundary. Small arrays of float are contiguous. */
+#ifndef RFACONV_H
+#define RFACONV_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define RFACONV_API __declspec(dllexport)
+#else
+#define RFACONV_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RFACONV_ABI_VERSION 1
+
+typedef enum { RFACONV_F32 = 0, RFACONV_BF16 = 1 } rfaconv_dtype;
+typedef enum { RFACONV_RFA = 0, RFACONV_RFCBAM = 1, RFACONV_RFCA = 2, RFACONV_NONE = 3 } rfaconv_gate_kind;
+typedef enum {
+    RFACONV_OK = 0,
+    RFACONV_BAD_ARGUMENT = 1,
+    RFACONV_UNSUPPORTED = 2,
+    RFACONV_OUT_OF_MEMORY = 3
+} rfaconv_status;
+
+/* Order B C H W, strides in elements: contiguous and channels_last memory both come this way. */
+typedef struct {
+    void* data;
+    int64_t size[4];
+    int64_t stride[4];
+    int32_t dtype;
+} rfaconv_tensor;
+
+/* pad is the low side; the high side follows from out. Padding holds zeros. */
+typedef struct {
+    int64_t kernel[2], stride[2], pad[2], dilation[2], out[2];
+} rfaconv_window;
+
+/* rfa: a = w (C,T) | rfcbam: a = channel (B,C), b = pixel (B,T,Ho,Wo) | rfca: a = row (B,C,kh*Ho), b = col (B,C,kw*Wo)
+ * | none: both NULL. Contiguous float32. */
+typedef struct {
+    const float* a;
+    const float* b;
+} rfaconv_gate;
+
+RFACONV_API int32_t rfaconv_abi_version(void);
+RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512"; RFACONV_CPU_ISA lowers it */
+RFACONV_API const char* rfaconv_status_text(int32_t status);
+RFACONV_API void rfaconv_release(void); /* frees the scratch kept between calls */
+
+/* mean (C,T) = E[u], cov (C,T,T) = E[u u'] - mean mean', biased, over all patches. */
+RFACONV_API int32_t rfaconv_patch_moments(const rfaconv_tensor* x, const rfaconv_window* window, double* mean, double* cov,
+                                          int32_t threads);
+RFACONV_API int32_t rfaconv_patch_moments_backward(const double* dmean, const double* dcov, const rfaconv_tensor* x,
+                                                   const double* mean, const rfaconv_window* window, rfaconv_tensor* dx,
+                                                   int32_t threads);
+
+/* rfcbam: s0 = max, s1 = mean of the features over channels, both (B,T,Ho,Wo).
+ * rfca: s0 = row (B,C,kh*Ho), s1 = col (B,C,kw*Wo), means of the enlarged map over its width and height. */
+RFACONV_API int32_t rfaconv_feature_stats(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
+                                          const float* feature_bias, int32_t kind, float* s0, float* s1, int32_t threads);
+RFACONV_API int32_t rfaconv_feature_stats_backward(const float* d0, const float* d1, const rfaconv_tensor* x,
+                                                   const rfaconv_window* window, const float* feature_weight,
+                                                   const float* feature_bias, const float* s0, const float* s1, int32_t kind,
+                                                   rfaconv_tensor* dx, float* dfeature_weight, float* dfeature_bias,
+                                                   int32_t threads);
+
+/* y = weight . (feature * gate) + bias; weight (O,C,kh,kw) and y in x's dtype, bias (size[0] = O) may be NULL. */
+RFACONV_API int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
+                                    const float* feature_bias, int32_t kind, const rfaconv_gate* gate,
+                                    const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
+                                    int32_t threads);
+
+/* A NULL output is not computed. dweight (O,C,kh,kw) is contiguous. */
+RFACONV_API int32_t rfaconv_project_backward(const rfaconv_tensor* dy, const rfaconv_tensor* x, const rfaconv_window* window,
+                                             const float* feature_weight, const float* feature_bias, int32_t kind,
+                                             const rfaconv_gate* gate, const rfaconv_tensor* weight, rfaconv_tensor* dx,
+                                             float* dfeature_weight, float* dfeature_bias, float* dgate_a, float* dgate_b,
+                                             float* dweight, int32_t threads);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

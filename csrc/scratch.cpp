@@ -1,0 +1,72 @@
+#include "scratch.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace rfaconv {
+
+namespace {
+
+constexpr std::size_t kAlign = 4096;
+constexpr std::size_t kHuge = std::size_t(2) << 20;
+
+// Blocks that no call uses. Slots are exchanged atomically, so that Python threads may call at once and a fork()
+// never inherits a held lock.
+std::atomic<void*> idle[8];
+
+// The size of a block stands in the page before its data.
+std::size_t& size_of(void* data) { return *reinterpret_cast<std::size_t*>(static_cast<char*>(data) - kAlign); }
+
+void drop(void* data) { std::free(static_cast<char*>(data) - kAlign); }
+
+void* create(std::size_t bytes) {
+    const std::size_t align = bytes >= kHuge ? kHuge : kAlign;
+    const std::size_t total = (bytes + kAlign + align - 1) / align * align;
+    void* block = nullptr;
+    if (posix_memalign(&block, align, total) != 0) return nullptr;
+#if defined(__linux__)
+    // A hint only: large pages spare the address translation of weight and panel streams.
+    if (align == kHuge) (void)madvise(block, total, MADV_HUGEPAGE);
+#endif
+    void* data = static_cast<char*>(block) + kAlign;
+    size_of(data) = total - kAlign;
+    return data;
+}
+
+}  // namespace
+
+Scratch::Scratch(std::size_t bytes) : data_(nullptr) {
+    for (auto& slot : idle) {
+        void* found = slot.exchange(nullptr);
+        if (found == nullptr) continue;
+        if (size_of(found) >= bytes) {
+            data_ = found;
+            return;
+        }
+        drop(found);
+        break;
+    }
+    data_ = create(bytes);
+}
+
+Scratch::~Scratch() {
+    if (data_ == nullptr) return;
+    for (auto& slot : idle) {
+        void* empty = nullptr;
+        if (slot.compare_exchange_strong(empty, data_)) return;
+    }
+    drop(data_);
+}
+
+void Scratch::release_all() {
+    for (auto& slot : idle) {
+        void* found = slot.exchange(nullptr);
+        if (found != nullptr) drop(found);
+    }
+}
+
+}  // namespace rfaconv

@@ -1,0 +1,215 @@
+// feature_stats: what the attention of RFCBAM and RFCA needs to know of the features, reduced while they are made.
+#ifndef RFACONV_STATS_H
+#define RFACONV_STATS_H
+
+#include <omp.h>
+
+#include "chunks.h"
+#include "features.h"
+#include "prefetch.h"
+#include "scratch.h"
+
+namespace rfaconv {
+namespace RFACONV_ISA {
+
+// use(f, first, second) with the feature f of every vector v, tap j and channel of N; the state `first`, `second` of (v, j)
+// is two vectors at run + (v*T + j) * 2 * lanes.
+template <int T, int N, class Use>
+static void over_channels(const Tile& t, const float* planes, const float* g, const float* bias, float* run, Stream& ahead,
+                          int64_t quota, Use use) {
+    for (int64_t v = 0; v < t.vectors; ++v) {
+        ahead.advance(quota);
+        vf u[N][T];
+        for (int n = 0; n < N; ++n) load_patch<T>(u[n], planes + n * t.channel_stride, t, v);
+        RFACONV_UNROLL
+        for (int j = 0; j < T; ++j) {
+            float* const at = run + (v * T + j) * 2 * lanes;
+            vf first = load(at), second = load(at + lanes);
+            RFACONV_UNROLL
+            for (int n = 0; n < N; ++n) use(relu(feature_sum<T>(u[n], g + (n * T + j) * T, bias[n * T + j])), first, second);
+            store(at, first);
+            store(at + lanes, second);
+        }
+    }
+}
+// The same for all channels of a tile, two at a time: half the loads and stores of the state.
+template <int T, class Use>
+static void over_all_channels(const rfaconv_tensor& x, const Shape& s, const Tile& t, const float* g, const float* bias,
+                              int64_t group, float* planes, float* lines, float* run, Use use) {
+    for (int64_t c = 0; c < s.C; c += group) {
+        const int64_t n = imin(group, s.C - c);
+        stage(x, s, t, c, n, planes, lines);
+        Stream ahead = c + n < s.C ? input_stream(x, s, t, c + n, imin(group, s.C - c - n)) : no_stream();
+        const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, n / 2));
+        int64_t i = 0;
+        for (; T <= 9 && i + 2 <= n; i += 2)
+            over_channels<T, T <= 9 ? 2 : 1>(t, planes + i * t.channel_stride, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota,
+                                                use);
+        for (; i < n; ++i)
+            over_channels<T, 1>(t, planes + i * t.channel_stride, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota,
+                                                use);
+    }
+}
+
+// Pixels of a tile: whole rows where they are short, as a tile stages every row that it touches.
+template <int T>
+RFACONV_INLINE int64_t stats_tile(const Shape& s, int64_t threads) {
+    const int64_t target = T > 9 ? 96 : 256, unit = s.Wo <= target ? s.Wo : lanes, units = ceil_div(s.pixels, unit);
+    const int64_t tiles = round_up(ceil_div(s.pixels, target), imin(threads, units));
+    return ceil_div(units, imin(units, tiles)) * unit;
+}
+
+// max and mean over channels: tiles of pixels, a loop over channels inside, running max and sum in the first cache.
+template <int T>
+static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const float* g, const float* bias, float* top, float* mean,
+                             int32_t threads) {
+    const int64_t width = stats_tile<T>(s, threads), group = imax(2, stage_group(*x)), plane = s.Ho * s.Wo;
+    const int64_t count = ceil_div(s.pixels, width);
+    threads = int32_t(imin(threads, count));
+    const auto layout = [&](Arena& a, void*& index, float*& planes, float*& lines, float*& run) {
+        index = a.take<char>(tile_index_bytes(s, width));
+        planes = a.floats(group * tile_channel_floats(s, width));
+        lines = a.floats(stage_line_floats(s));
+        run = a.floats(2 * T * round_up(width, lanes));
+    };
+    void* index;
+    float *planes, *lines, *run;
+    Arena measure(nullptr);
+    layout(measure, index, planes, lines, run);
+    Scratch scratch{size_t(measure.used * threads)};
+    if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
+
+#pragma omp parallel num_threads(threads) private(index, planes, lines, run)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+        Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
+        layout(arena, index, planes, lines, run);
+        for (int64_t i = count * me / team; i < count * (me + 1) / team; ++i) {
+            Tile t;
+            make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), index);
+            zero_floats(run, 2 * T * t.vectors * lanes);
+            over_all_channels<T>(*x, s, t, g, bias, group, planes, lines, run,
+                                 [](vf f, vf& highest, vf& sum) __attribute__((always_inline)) {
+                                     highest = max(highest, f);
+                                     sum = sum + f;
+                                 });
+            // A NaN may be lost from the maximum (see vec.h), never from the sum: features are not negative.
+            const vf scale = set1(float(1.0 / double(s.C)));
+            for (int64_t v = 0; v < t.vectors; ++v)
+                for (int j = 0; j < T; ++j) {
+                    const float* const at = run + (v * T + j) * 2 * lanes;
+                    const vf sum = load(at + lanes);
+                    const vf highest = blend(eq(sum, sum), load(at), sum);
+                    const Segment* const stop = t.segment + t.first_segment[v + 1];
+                    for (const Segment* p = t.segment + t.first_segment[v]; p < stop; ++p) {
+                        const vm m = lanes_between(p->from, p->to);
+                        const int64_t to = (p->image * T + j) * plane + (t.begin + v * lanes) - p->image * plane;
+                        store_mask(top + to, highest, m);
+                        store_mask(mean + to, sum * scale, m);
+                    }
+                }
+        }
+    }
+    return RFACONV_OK;
+}
+
+// Means over the rows and columns of the enlarged map: each channel of an image by itself.
+template <int K>
+static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* g, const float* bias, float* row, float* col,
+                          int32_t threads) {
+    enum : int { T = K * K };
+    const Chunks chunks(s, 448);
+    const int64_t group = stage_group(*x), groups = ceil_div(s.C, group), parts = chunks.count_of(s.B);
+    const int64_t image_units = chunks.per_image > 1 ? s.B : parts;  // the chunks of one image stay together
+    const int64_t tasks = image_units * groups, bound = round_up(chunks.pixels_bound(s), lanes);
+    threads = int32_t(imin(threads, tasks));
+    const auto layout = [&](Arena& a, void*& index, float*& planes, float*& lines, float*& sums) {
+        index = a.take<char>(tile_index_bytes(s, bound));
+        planes = a.floats(group * tile_channel_floats(s, bound));
+        lines = a.floats(stage_line_floats(s));
+        sums = a.floats(2 * K * bound + round_up(K * s.Wo, lanes));
+    };
+    void* index;
+    float *planes, *lines, *sums;
+    Arena measure(nullptr);
+    layout(measure, index, planes, lines, sums);
+    Scratch scratch{size_t(measure.used * threads)};
+    if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
+    const float row_scale = float(1.0 / double(K * s.Wo)), col_scale = float(1.0 / double(K * s.Ho));
+
+#pragma omp parallel num_threads(threads) private(index, planes, lines, sums)
+    {
+        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+        Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
+        layout(arena, index, planes, lines, sums);
+        float *const by_row = sums, *const by_col = sums + K * bound, *const total = sums + 2 * K * bound;
+        for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
+            const int64_t unit = task / groups, first = task % groups * group, n = imin(group, s.C - first);
+            for (int64_t i = unit * chunks.per_image; i < (unit + 1) * chunks.per_image; ++i) {
+                const Chunk chunk = chunks.at(s, 0, s.B, i);
+                Tile t;
+                make_tile(t, s, chunk.begin, chunk.end, index);
+                stage(*x, s, t, first, n, planes, lines);
+                for (int64_t c = first; c < first + n; ++c) {
+                    for (int64_t v = 0; v < t.vectors; ++v) {
+                        vf u[T], f[T];
+                        load_patch<T>(u, planes + (c - first) * t.channel_stride, t, v);
+                        features<T>(f, u, g + c * T * T, bias + c * T);
+                        RFACONV_UNROLL
+                        for (int i = 0; i < K; ++i) {
+                            vf r = f[i * K], q = f[i];
+                            for (int j = 1; j < K; ++j) r = r + f[i * K + j], q = q + f[j * K + i];
+                            store(by_row + i * bound + v * lanes, r);
+                            store(by_col + i * bound + v * lanes, q);
+                        }
+                    }
+                    for (int64_t k = 0; k < t.spans; ++k) {
+                        const Span& span = t.span[k];
+                        const int64_t from = span.image * s.Ho * s.Wo + span.first_row * s.Wo - t.begin;
+                        float* const to_row = row + (span.image * s.C + c) * K * s.Ho + span.first_row * K;
+                        float* const to_col = col + (span.image * s.C + c) * K * s.Wo;
+                        for (int64_t h = 0; h < span.rows; ++h)
+                            for (int i = 0; i < K; ++i) {
+                                const float* const at = by_row + i * bound + from + h * s.Wo;
+                                to_row[h * K + i] = sum_range(at, 0, s.Wo) * row_scale;
+                            }
+                        for (int j = 0; j < K; ++j) {
+                            const float* const at = by_col + j * bound + from;
+                            zero_floats(total, s.Wo);
+                            for (int64_t h = 0; h < span.rows; ++h) add_floats(total, at + h * s.Wo, s.Wo);
+                            for (int64_t w = 0; w < s.Wo; ++w) {
+                                const float before = span.first_row == 0 ? 0.0f : to_col[w * K + j];
+                                to_col[w * K + j] = before + total[w] * col_scale;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    return RFACONV_OK;
+}
+
+template <int K>
+static int32_t feature_stats_of(const rfaconv_tensor* x, const rfaconv_window* window, const float* g, const float* bias,
+                                int32_t kind, float* s0, float* s1, int32_t threads) {
+    const Shape s = make_shape(*x, *window);
+    if (kind == RFACONV_RFCBAM) return channel_stats<K * K>(x, s, g, bias, s0, s1, threads);
+    if (kind == RFACONV_RFCA) return line_stats<K>(x, s, g, bias, s0, s1, threads);
+    return RFACONV_BAD_ARGUMENT;
+}
+
+static int32_t feature_stats(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
+                             const float* feature_bias, int32_t kind, float* s0, float* s1, int32_t threads) {
+    switch (window->kernel[0]) {
+        case 1: return feature_stats_of<1>(x, window, feature_weight, feature_bias, kind, s0, s1, threads);
+        case 3: return feature_stats_of<3>(x, window, feature_weight, feature_bias, kind, s0, s1, threads);
+        case 5: return feature_stats_of<5>(x, window, feature_weight, feature_bias, kind, s0, s1, threads);
+        default: return RFACONV_UNSUPPORTED;
+    }
+}
+
+}  // namespace RFACONV_ISA
+}  // namespace rfaconv
+
+#endif

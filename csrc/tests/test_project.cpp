@@ -1,0 +1,95 @@
+// project against plain double loops: all gates, both memory formats, float32 and bfloat16; NaN, infinity and large logits.
+#include "oracle.h"
+
+#include "../project.h"
+
+// The panel of a problem in double, index as features.
+static std::vector<double> panel_of(const Problem& p, const Tensor& x, const Features& a, int kind, const float* ga, const float* gb) {
+    const int64_t T = p.T(), k = p.k, Ho = p.win.out[0], Wo = p.win.out[1];
+    std::vector<double> panel(a.f.size());
+    a.each([&](int64_t b, int64_t c, int64_t h, int64_t w) {
+        double m = 0.0, top = -1e300, sum = 0.0, gate[25];
+        for (int64_t j = 0; j < T; ++j) m += patch_at(p, x, b, c, h, w, j) / double(T);
+        for (int64_t j = 0; j < T && kind == RFACONV_RFA; ++j) top = std::fmax(top, ga[c * T + j] * m);
+        for (int64_t j = 0; j < T; ++j) {
+            if (kind == RFACONV_RFA) sum += gate[j] = std::exp(ga[c * T + j] * m - top);
+            if (kind == RFACONV_RFCBAM) gate[j] = double(ga[b * p.C + c]) * gb[((b * T + j) * Ho + h) * Wo + w];
+            if (kind == RFACONV_RFCA) gate[j] = double(ga[(b * p.C + c) * k * Ho + h * k + j / k]) * gb[(b * p.C + c) * k * Wo + w * k + j % k];
+            if (kind == RFACONV_NONE) gate[j] = 1.0;
+        }
+        for (int64_t j = 0; j < T; ++j) panel[a.at(b, c, j, h, w)] = a.f[a.at(b, c, j, h, w)] * gate[j] / (kind == RFACONV_RFA ? sum : 1.0);
+    });
+    return panel;
+}
+
+static void test_problem(std::mt19937& rng, const Problem& p, int kind, float logits) {
+    const int64_t T = p.T(), k = p.k, Ho = p.win.out[0], Wo = p.win.out[1];
+    Tensor x(p.B, p.C, p.H, p.W, p.half, p.channels_last), y(p.B, p.O, Ho, Wo, p.half, p.channels_last);
+    Tensor weight(p.O, p.C, k, k, p.half, rng() % 2 == 0), bias(p.O, 1, 1, 1, p.half, false);
+    x.fill(rng, 0.0f, 1.0f);
+    weight.fill(rng, 0.0f, 0.3f);
+    bias.fill(rng, 0.0f, 1.0f);
+    if (rng() % 8 == 0 && weight.t.stride[3] == 1) std::swap(weight.t.stride[2], weight.t.stride[3]);
+    const bool with_bias = rng() % 3 != 0;
+    const Features a(p, x, rng);
+    const bool rfa = kind == RFACONV_RFA, rfcbam = kind == RFACONV_RFCBAM;
+    const std::vector<float> ga = random_floats(rng, rfa ? p.C * T : rfcbam ? p.B * p.C : p.B * p.C * k * Ho, rfa ? logits : 1.0f);
+    const std::vector<float> gb = random_floats(rng, rfcbam ? p.B * T * Ho * Wo : p.B * p.C * k * Wo, 1.0f);
+    const rfaconv_gate gate{ga.data(), gb.data()};
+    const auto run = [&] {
+        return project(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &weight.t, with_bias ? &bias.t : nullptr, &y.t, p.threads);
+    };
+    expect(run() == RFACONV_OK, "status", p);
+
+    const std::vector<double> panel = panel_of(p, x, a, kind, ga.data(), gb.data());
+    std::vector<double> want;
+    for (int64_t b = 0; b < p.B; ++b)
+        for (int64_t o = 0; o < p.O; ++o)
+            for (int64_t h = 0; h < Ho; ++h)
+                for (int64_t w = 0; w < Wo; ++w) {
+                    double sum = with_bias ? bias.at(o, 0, 0, 0) : 0.0;
+                    for (int64_t c = 0; c < p.C; ++c)
+                        for (int64_t j = 0; j < T; ++j) sum += weight.at(o, c, j / k, j % k) * panel[a.at(b, c, j, h, w)];
+                    want.push_back(sum);
+                }
+    // Float32 logits of size L are uncertain by L * 2^-24, and so is the gate, relatively.
+    const double bound = (p.half ? 5e-3 : 3e-6) + (rfa ? 3e-7 * logits : 0.0);
+    expect_close(values(y), want, bound, "y", p);
+
+    // A poisoned input reaches the outputs whose windows see it, and no other.
+    if (p.half) return;
+    const size_t at = rng() % x.f.size();
+    const int64_t image = int64_t(at) / (p.C * p.H * p.W);
+    x.f[at] = rng() % 2 ? NAN : INFINITY;
+    expect(run() == RFACONV_OK, "status", p);
+    size_t i = 0;
+    const Features poisoned_f(p, x, rng);
+    for (int64_t b = 0; b < p.B; ++b)
+        for (int64_t o = 0; o < p.O; ++o)
+            for (int64_t h = 0; h < Ho; ++h)
+                for (int64_t w = 0; w < Wo; ++w, ++i) {
+                    bool seen = false;
+                    for (int64_t c = 0; c < p.C && b == image; ++c)
+                        for (int64_t j = 0; j < T; ++j) seen = seen || !std::isfinite(patch_at(p, x, b, c, h, w, j));
+                    const double got = y.at(b, o, h, w);
+                    // Infinity may also end as zero in every feature (all its weights negative), but for softmax it is NaN.
+                    if (!seen) expect(std::fabs(got - want[i]) <= bound * 1e3, "clean output", p);
+                    if (seen && (rfa || std::isnan(x.f[at]))) expect(std::isnan(got), "poisoned output", p);
+                }
+}
+
+int main() {
+    if (!runs_here()) return 77;
+    std::mt19937 rng(3);
+    Problem p;
+    for (int round = 0; round < 120; ++round)
+        if (p.draw(rng, round)) test_problem(rng, p, round % 4, round % 3 == 0 ? 80.0f : 1.0f);
+    // Few pixels and many outputs: threads share tiles. More channels than a chunk; more pixels than a tile.
+    for (int kind = 0; kind < 4; ++kind)
+        for (int round = 0; round < 2; ++round) {
+            p.B = 1, p.C = 70, p.O = 48, p.H = p.W = round == 0 ? 7 : 30, p.k = 3, p.half = false, p.channels_last = round == 0, p.threads = 2;
+            p.win = {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {p.H, p.W}};
+            test_problem(rng, p, kind, 1.0f);
+        }
+    return report();
+}

@@ -1,0 +1,63 @@
+// Vectors of one instruction set under common names. Included once per translation unit, with RFACONV_ISA naming the set;
+// + - * / work on vf and vd directly (built-in vector types).
+//
+//   vf  float vector of `lanes`      vi  int32 vector      vm  mask of a vf
+//   vd  double vector of `dlanes`    a vf widens to `halves` vd
+//
+// max and min return the second operand where either is NaN (as x86 does), so relu(x) = max(0, x) keeps NaN as torch does.
+#ifndef RFACONV_VEC_H
+#define RFACONV_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+namespace rfaconv {
+namespace RFACONV_ISA {
+
+#define RFACONV_INLINE static inline __attribute__((always_inline))
+// Before loops over taps: their arrays live in registers only if the loops vanish.
+#define RFACONV_UNROLL _Pragma("GCC unroll 25")
+#define RFACONV_METHOD inline __attribute__((always_inline))
+
+RFACONV_INLINE int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
+RFACONV_INLINE int64_t imax(int64_t a, int64_t b) { return a > b ? a : b; }
+RFACONV_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0, b > 0
+RFACONV_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+RFACONV_INLINE float bf16_to_float(uint16_t h) {
+    const uint32_t bits = uint32_t(h) << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+// Round to nearest even; a NaN stays a NaN.
+RFACONV_INLINE uint16_t float_to_bf16(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, 4);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t((bits >> 16) | 0x40u);
+    return uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+}  // namespace RFACONV_ISA
+}  // namespace rfaconv
+
+#if defined(__AVX512F__)
+#include "vec_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
+#include "vec_avx2.h"
+#else
+#include "vec_scalar.h"
+#endif
+
+namespace rfaconv {
+namespace RFACONV_ISA {
+
+RFACONV_INLINE vf relu(vf x) { return max(zero(), x); }
+RFACONV_INLINE vm first_lanes(int64_t n) { return lanes_between(0, n); }
+RFACONV_INLINE vf load_first(const float* p, int64_t n) { return load_mask(p, first_lanes(n)); }
+RFACONV_INLINE void store_first(float* p, vf v, int64_t n) { store_mask(p, v, first_lanes(n)); }
+
+}  // namespace RFACONV_ISA
+}  // namespace rfaconv
+
+#endif
