@@ -1,0 +1,49 @@
+"""The C++ kernels of ``csrc/`` on the CPU, called through ctypes. May import L0 to L2.
+
+The library ``librfaconv_cpu.so`` lies in this folder. ``pip install`` puts it there; while
+developing, ``cmake -S csrc -B build -G Ninja && cmake --build build`` does.
+"""
+
+from __future__ import annotations
+
+from rfaconv.backends.base import Status
+from rfaconv.backends.cpu import kernels, library
+from rfaconv.geometry import Problem
+from rfaconv.variants import GATES
+
+__all__ = ["BACKEND", "CPUBackend", "kernels", "library"]
+
+_DTYPES = ("float32", "bfloat16")
+_KERNELS = ((1, 1), (3, 3), (5, 5))
+
+
+class CPUBackend:
+    """Fused kernels for float32 and bfloat16, kernels 1x1, 3x3, 5x5, one group."""
+
+    name = "cpu"
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Says why the CPU kernels cannot run the problem, or None if they can."""
+        if problem.device != "cpu":
+            return f"device: expected cpu, got {problem.device}"
+        if problem.dims != 2:
+            return f"spatial dimensions: expected 2, got {problem.dims}"
+        if problem.dtype not in _DTYPES:
+            return f"dtype: expected {' or '.join(_DTYPES)}, got {problem.dtype}"
+        if problem.window.kernel not in _KERNELS:
+            return (
+                f"kernel_size: expected 1, 3 or 5 in both directions, got {problem.window.kernel}"
+            )
+        if problem.groups != 1:
+            return f"groups: expected 1, got {problem.groups}"
+        if problem.variant and problem.variant not in GATES:
+            return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
+        return library.refusal()
+
+    def status(self) -> Status:
+        """Path, instruction set and build of the library, or why there is none."""
+        loaded = library.load()
+        return Status(self.name, loaded.reason, loaded.details)
+
+
+BACKEND = CPUBackend()

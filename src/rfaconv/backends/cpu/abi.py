@@ -1,0 +1,113 @@
+"""Mirror of ``csrc/rfaconv.h``: structures, enumerations and the type of every argument, once."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_char_p, c_int32, c_int64, c_void_p
+from typing import Any
+
+import torch
+
+__all__ = [
+    "ABI_VERSION",
+    "DTYPES",
+    "KINDS",
+    "GateStruct",
+    "TensorStruct",
+    "WindowStruct",
+    "declare",
+]
+
+ABI_VERSION = 1
+
+DTYPES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1}
+KINDS: dict[str, int] = {"rfa": 0, "rfcbam": 1, "rfca": 2, "none": 3}
+
+
+class TensorStruct(Structure):
+    """``rfaconv_tensor``: pointer, size and stride in elements in the order B C H W, dtype."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("size", c_int64 * 4),
+        ("stride", c_int64 * 4),
+        ("dtype", c_int32),
+    )
+
+
+class WindowStruct(Structure):
+    """``rfaconv_window``: the high side of the padding follows from the output size."""
+
+    _fields_ = (
+        ("kernel", c_int64 * 2),
+        ("stride", c_int64 * 2),
+        ("pad", c_int64 * 2),
+        ("dilation", c_int64 * 2),
+        ("out", c_int64 * 2),
+    )
+
+
+class GateStruct(Structure):
+    """``rfaconv_gate``: two contiguous float32 tensors; their meaning depends on the variant."""
+
+    _fields_ = (("a", c_void_p), ("b", c_void_p))
+
+
+_tensor, _window, _gate = POINTER(TensorStruct), POINTER(WindowStruct), POINTER(GateStruct)
+# Plain pointers go as integers (Tensor.data_ptr()), so they are void pointers here; the comment
+# names the C type.
+_float, _double = c_void_p, c_void_p
+
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "rfaconv_abi_version": (c_int32, ()),
+    "rfaconv_isa": (c_char_p, ()),
+    "rfaconv_status_text": (c_char_p, (c_int32,)),
+    "rfaconv_release": (None, ()),
+    # x, window, mean, cov, threads
+    "rfaconv_patch_moments": (c_int32, (_tensor, _window, _double, _double, c_int32)),
+    # dmean, dcov, x, mean, window, dx, threads
+    "rfaconv_patch_moments_backward": (
+        c_int32,
+        (_double, _double, _tensor, _double, _window, _tensor, c_int32),
+    ),
+    # x, window, feature_weight, feature_bias, kind, s0, s1, threads
+    "rfaconv_feature_stats": (
+        c_int32,
+        (_tensor, _window, _float, _float, c_int32, _float, _float, c_int32),
+    ),
+    # d0, d1, x, window, feature_weight, feature_bias, s0, s1, kind, dx, dfeature_weight,
+    # dfeature_bias, threads
+    "rfaconv_feature_stats_backward": (
+        c_int32,
+        (
+            *(_float, _float, _tensor, _window, _float, _float),
+            *(_float, _float, c_int32, _tensor, _float, _float, c_int32),
+        ),
+    ),
+    # x, window, feature_weight, feature_bias, kind, gate, weight, bias, y, threads
+    "rfaconv_project": (
+        c_int32,
+        (_tensor, _window, _float, _float, c_int32, _gate, _tensor, _tensor, _tensor, c_int32),
+    ),
+    # dy, x, window, feature_weight, feature_bias, kind, gate, weight,
+    # dx, dfeature_weight, dfeature_bias, dgate_a, dgate_b, dweight, threads
+    "rfaconv_project_backward": (
+        c_int32,
+        (
+            *(_tensor, _tensor, _window, _float, _float, c_int32, _gate, _tensor),
+            *(_tensor, _float, _float, _float, _float, _float, c_int32),
+        ),
+    ),
+}
+
+
+def declare(library: ctypes.CDLL) -> None:
+    """Declares result and argument types of every function of the library.
+
+    Raises:
+        AttributeError: A function is missing: the library is of another version.
+    """
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = list(arguments)

@@ -1,0 +1,184 @@
+"""Finds, loads and checks ``librfaconv_cpu.so``, once and only when first needed, and keeps the
+reason if it fails.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from rfaconv.backends.cpu import abi
+from rfaconv.errors import BackendUnavailable
+
+__all__ = [
+    "LIBRARY_NAME",
+    "LoadResult",
+    "folders",
+    "load",
+    "openmp_libraries",
+    "refusal",
+    "require",
+    "threads",
+]
+
+LIBRARY_NAME = "librfaconv_cpu.so"
+BUILD_RECORD = "build.json"
+_BUILD_HINT = (
+    "reinstall with a C++ compiler, or in a checkout: "
+    "`cmake -S csrc -B build -G Ninja && cmake --build build`"
+)
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """The loaded library, or why there is none.
+
+    Attributes:
+        functions: The library with all argument types declared, or None.
+        reason: Why it is None, else None.
+        details: Path, instruction set, compiler and what else is known, for ``rfaconv doctor``.
+    """
+
+    functions: ctypes.CDLL | None
+    reason: str | None
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+def folders() -> tuple[Path, ...]:
+    """Folders where the library may lie: this package, which has two under an editable
+    installation.
+    """
+    from rfaconv.backends import cpu
+
+    return tuple(Path(entry) for entry in cpu.__path__)
+
+
+def openmp_libraries() -> tuple[str, ...]:
+    """Paths of the OpenMP runtimes mapped into this process (Linux; empty elsewhere).
+
+    One is right: torch's own. Two would be two thread pools that fight for the cores.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return ()
+    found = set()
+    for line in maps.read_text().splitlines():
+        path = line.split(maxsplit=5)[5] if line.count("/") else ""
+        if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
+            found.add(path)
+    return tuple(sorted(found))
+
+
+def _share_openmp() -> None:
+    """Makes torch's OpenMP runtime the one our library binds to, also where its wheel renamed the
+    file.
+    """
+    loaded = openmp_libraries()
+    if loaded and not any(Path(path).name == "libgomp.so.1" for path in loaded):
+        ctypes.CDLL(loaded[0], mode=ctypes.RTLD_GLOBAL)
+
+
+def _build_record(folder: Path) -> dict[str, str]:
+    path = folder / BUILD_RECORD
+    if not path.is_file():
+        return {}
+    return {
+        str(key): str(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+
+
+def _load_from(path: Path) -> LoadResult:
+    details = {"library": str(path), **_build_record(path.parent)}
+    try:
+        _share_openmp()
+        functions = ctypes.CDLL(str(path))
+        abi.declare(functions)
+    except (OSError, AttributeError) as error:
+        return LoadResult(None, f"{path.name} does not load: {error}", details)
+    version = functions.rfaconv_abi_version()
+    if version != abi.ABI_VERSION:
+        reason = f"{path.name} has ABI version {version}, expected {abi.ABI_VERSION}: rebuild it"
+        return LoadResult(None, reason, details)
+    details["isa"] = functions.rfaconv_isa().decode()
+    details["openmp"] = ", ".join(openmp_libraries())
+    return LoadResult(functions, None, details)
+
+
+def _find_and_load() -> LoadResult:
+    candidates = folders()
+    for folder in candidates:
+        if (folder / LIBRARY_NAME).is_file():
+            return _load_from(folder / LIBRARY_NAME)
+    record: dict[str, str] = {}
+    for folder in candidates:
+        record.update(_build_record(folder))
+    why = record.get("reason", "this installation has none")
+    return LoadResult(None, f"{LIBRARY_NAME} was not built: {why}; {_BUILD_HINT}", record)
+
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _load_once() -> LoadResult:
+    return _find_and_load()
+
+
+def load() -> LoadResult:
+    """Loads the library at the first call, from whichever thread; later calls return the same
+    result.
+    """
+    with _lock:
+        return _load_once()
+
+
+def refusal() -> str | None:
+    """Why the library cannot be used, or None."""
+    return load().reason
+
+
+# torch.compile must not trace into ctypes; the answer never changes within a process. This is what
+# torch.compiler.assume_constant_result sets, without its import of the whole compiler.
+refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def require() -> ctypes.CDLL:
+    """Returns the library.
+
+    Raises:
+        BackendUnavailable: It cannot be used, with the reason.
+    """
+    result = _load_once()
+    if result.functions is None:
+        raise BackendUnavailable("cpu", result.reason or "unknown reason")
+    return result.functions
+
+
+class _Process:
+    """Whether this process came from fork(), where the OpenMP pool of the parent is gone."""
+
+    forked = False
+
+
+def _after_fork() -> None:
+    _Process.forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def threads() -> int:
+    """Number of threads to use: torch's, and one in a forked child.
+
+    A forked child inherits the state of the OpenMP pool but not its threads: the first parallel
+    region would wait for them for ever, in torch's own operations too.
+    """
+    return 1 if _Process.forked else torch.get_num_threads()

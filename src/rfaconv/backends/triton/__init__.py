@@ -1,0 +1,48 @@
+"""Fused kernels in Triton for CUDA devices. May import L0 to L2, and Triton.
+
+Triton itself is imported by the first call on a CUDA tensor, not by the import of this package.
+"""
+
+from __future__ import annotations
+
+from rfaconv.backends.base import Status
+from rfaconv.backends.triton import registration, support
+from rfaconv.geometry import Problem
+from rfaconv.variants import GATES
+
+__all__ = ["BACKEND", "TritonBackend"]
+
+_DTYPES = ("float32", "bfloat16", "float16")
+_KERNELS = ((1, 1), (3, 3), (5, 5))
+
+
+class TritonBackend:
+    """Fused kernels for float32, float16 and bfloat16, kernels 1x1, 3x3, 5x5, one group."""
+
+    name = "triton"
+
+    def refusal(self, problem: Problem) -> str | None:
+        """Says why the Triton kernels cannot run the problem, or None if they can."""
+        if problem.device != "cuda":
+            return f"device: expected cuda, got {problem.device}"
+        if problem.dims != 2:
+            return f"spatial dimensions: expected 2, got {problem.dims}"
+        if problem.dtype not in _DTYPES:
+            return f"dtype: expected {' or '.join(_DTYPES)}, got {problem.dtype}"
+        if problem.window.kernel not in _KERNELS:
+            return (
+                f"kernel_size: expected 1, 3 or 5 in both directions, got {problem.window.kernel}"
+            )
+        if problem.groups != 1:
+            return f"groups: expected 1, got {problem.groups}"
+        if problem.variant and problem.variant not in GATES:
+            return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
+        return support.refusal()
+
+    def status(self) -> Status:
+        """Versions of Triton and CUDA and the device, or why the kernels cannot run."""
+        return Status(self.name, support.refusal(), support.details())
+
+
+BACKEND = TritonBackend()
+registration.register()

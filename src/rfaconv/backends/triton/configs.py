@@ -1,0 +1,168 @@
+"""Which tiles a kernel runs with: a table by shape class, and the candidates among which tuning may
+choose.
+
+Tuning is not part of any signature. The table was filled from registers, stack and shared memory of
+the compiled kernels for sm_80 and sm_90 (no spills anywhere); docs/gpu.md says which of its choices
+a measurement has confirmed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "JOINT_TAPS",
+    "ProjectConfig",
+    "TileConfig",
+    "WalkConfig",
+    "gather",
+    "moments",
+    "project",
+    "project_candidates",
+    "rows",
+    "tile",
+    "walk",
+]
+
+
+@dataclass(frozen=True)
+class ProjectConfig:
+    """Tiles of the forward projection.
+
+    Attributes:
+        fused: Product in the same kernel, or the panel of a chunk and a library product; then the
+            rest says nothing, the panel takes the tiles of :func:`tile`.
+        block_p: Pixels of a tile.
+        block_c: Channels of a tile.
+        block_o: Outputs of a tile, where fused.
+        vector: Neighbouring channels that one thread takes.
+        warps: Warps of a block.
+        stages: Depth of the software pipeline.
+    """
+
+    fused: bool
+    block_p: int
+    block_c: int
+    block_o: int
+    vector: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class TileConfig:
+    """Tiles of a kernel without a product: pixels, channels, neighbouring channels per thread,
+    warps.
+    """
+
+    block_p: int
+    block_c: int
+    vector: int
+    warps: int
+
+
+@dataclass(frozen=True)
+class WalkConfig:
+    """Tiles of a walk over pixels.
+
+    Attributes:
+        block_p: Pixels at a time.
+        block_c: Channels of a program.
+        warps: Warps of a block.
+        length: Pixels of one program.
+        rows: Rows of a (T, T) sum that one program keeps.
+    """
+
+    block_p: int
+    block_c: int
+    warps: int
+    length: int
+    rows: int
+
+
+def _power(value: int, low: int, high: int) -> int:
+    """The smallest power of two that holds ``value``, within bounds."""
+    return min(high, max(low, 1 << max(0, value - 1).bit_length()))
+
+
+def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> ProjectConfig:
+    """The configuration of the forward projection.
+
+    Args:
+        dtype: Name of the dtype.
+        taps: T.
+        outputs: O.
+        tensor_cores: Whether products of this dtype may use tensor cores (float32 only with TF32
+            allowed).
+
+    Example:
+        >>> project("bfloat16", 9, 64, tensor_cores=True).fused
+        True
+    """
+    return project_candidates(dtype, taps, outputs, tensor_cores=tensor_cores)[0]
+
+
+def project_candidates(
+    dtype: str, taps: int, outputs: int, *, tensor_cores: bool
+) -> tuple[ProjectConfig, ...]:
+    """Configurations worth timing for a class of shapes, the default first."""
+    panel = ProjectConfig(False, 0, 0, 0, 0, 0, 0)
+    if not tensor_cores:
+        return (panel,)
+    block_o = _power(outputs, 16, 256)
+    if taps > 9:
+        return (panel, ProjectConfig(True, 32, 16, min(block_o, 128), 2, 8, 2))
+    fused: tuple[ProjectConfig, ...]
+    if dtype == "float32":
+        fused = (ProjectConfig(True, 64, 16, min(block_o, 128), 2, 4, 2),)
+    elif block_o <= 128:
+        fused = (
+            ProjectConfig(True, 64, 16, block_o, 2, 4, 2),
+            ProjectConfig(True, 128, 16, block_o, 2, 8, 2),
+        )
+    else:
+        # two groups of warps side by side compute the same features, which is less than computing
+        # them again for another block of outputs
+        fused = (
+            ProjectConfig(True, 64, 16, block_o, 2, 8, 2),
+            ProjectConfig(True, 128, 16, 128, 2, 8, 2),
+        )
+    # with more than one block of outputs the panel is cheaper to write than to compute again
+    return (panel, *fused) if outputs > 256 else (*fused, panel)
+
+
+def tile(taps: int, channels: int) -> TileConfig:
+    """Tiles of the kernels that hold one patch per pixel and channel."""
+    block_c = _power(channels, 16, 32)
+    return TileConfig((512 if taps <= 9 else 256) // block_c, block_c, 2 if taps <= 9 else 1, 4)
+
+
+def gather(channels: int) -> TileConfig:
+    """Tiles of the gather of the patches' gradients."""
+    block_c = _power(channels, 16, 64)
+    return TileConfig(1024 // block_c, block_c, 8, 4)
+
+
+JOINT_TAPS = 9
+"""Most taps of which one program keeps all T * T sums over pixels."""
+
+
+def rows(taps: int) -> int:
+    """Taps of a program that reduces over channels: more would not fit into the registers."""
+    return taps if taps <= JOINT_TAPS else 1
+
+
+def walk(taps: int, channels: int, positions: int, *, wide: bool = False) -> WalkConfig:
+    """Tiles of the sums over pixels: one channel per thread, so that they stay in registers.
+
+    Addresses of 64 bits (``wide``) leave room for fewer of them.
+    """
+    block_c = _power(channels, 16, 64)
+    kept = 1 if taps > JOINT_TAPS else min(taps, 3) if wide else taps
+    return WalkConfig(64 // block_c, block_c, 2, min(positions, 256) or 1, kept)
+
+
+def moments(taps: int, channels: int, pixels: int) -> WalkConfig:
+    """Tiles of the moments; at most 256 pixels meet in float32, then float64."""
+    block_c = _power(channels, 16, 64)
+    return WalkConfig(64 // block_c, block_c, 2, 256, taps if taps <= JOINT_TAPS else 3)

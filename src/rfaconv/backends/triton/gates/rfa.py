@@ -1,0 +1,33 @@
+# mypy: ignore-errors
+# (device code: the kernel language has no types that a checker knows)
+
+"""RFA: ``a = softmax_j(w[c, j] * mean(u))`` (paper, section 3.2). Operand: w, in the table."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rfaconv.backends.triton.tiles import LOG2E, load_weight
+
+
+@triton.jit
+def begin(u, p_row, T: tl.constexpr):
+    """Mean of the patch, the same in units of log2, the largest logit and one over the sum."""
+    total = u[0]
+    for i in tl.static_range(1, T):
+        total += u[i]
+    mean = total * (1.0 / T)
+    scaled = mean * LOG2E
+    # the largest of w_j * m belongs to the largest w_j, or to the smallest where m is negative
+    top = tl.maximum(load_weight(p_row, T, T) * scaled, load_weight(p_row, T + 1, T) * scaled)
+    norm = tl.zeros_like(top)
+    for j in tl.static_range(T):
+        norm += tl.exp2(load_weight(p_row, j, T) * scaled - top)
+    return (mean, scaled, top, 1.0 / norm)
+
+
+@triton.jit
+def tap(state, p_row, j, T: tl.constexpr):
+    """Gate of tap j (P, C)."""
+    return tl.exp2(load_weight(p_row, j, T) * state[1] - state[2]) * state[3]

@@ -1,0 +1,79 @@
+"""Moments of the patches: float32 sums of a few hundred centred pixels, joined in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rfaconv.backends.triton import configs
+from rfaconv.backends.triton.launch import cdiv, launch
+from rfaconv.backends.triton.moments_kernels import moments_backward, moments_forward
+from rfaconv.backends.triton.operands import Geometry, new_map, strides, table
+
+__all__ = ["patch_moments", "patch_moments_backward"]
+
+
+def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean (C, T) and covariance (C, T, T) of the patches, float64; see the schema of the op."""
+    geometry = Geometry.of(x, window)
+    channels, taps, pixels = geometry.channels, geometry.taps, geometry.batch * geometry.positions
+    if pixels == 0 or channels == 0:
+        mean = torch.full((channels, taps), torch.nan, dtype=torch.float64, device=x.device)
+        return mean, mean.unsqueeze(-1).repeat(1, 1, taps)  # the mean of nothing
+    config = configs.moments(taps, channels, pixels)
+    programs = cdiv(pixels, config.length)
+    sums = torch.empty(
+        (programs, taps + taps * taps, channels), dtype=torch.float32, device=x.device
+    )
+    shift = x.mean((0, 2, 3), dtype=torch.float32)
+    launch(
+        moments_forward,
+        (programs, cdiv(channels, config.block_c), cdiv(taps, config.rows)),
+        x,
+        {
+            "p_x": x, "p_sums": sums, "p_shift": shift, "pixels": pixels, "length": config.length,
+            **geometry.arguments(x),
+            "TAPS": config.rows, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+    total = (sums.sum(0, dtype=torch.float64) / pixels).t()  # (C, rows)
+    centre, second = total[:, :taps], total[:, taps:].unflatten(1, (taps, taps))
+    if config.rows == taps:  # the kernel left out what lies below the diagonal
+        second = second.triu() + second.triu(1).mT
+    cov = second - centre.unsqueeze(-1) * centre.unsqueeze(-2)
+    return centre + shift.unsqueeze(-1), cov.contiguous()
+
+
+def patch_moments_backward(
+    dmean: Tensor, dcov: Tensor, x: Tensor, mean: Tensor, window: Sequence[int]
+) -> Tensor:
+    """``dx = col2im((dm + (dS + dS^T)(u - m)) / P)``; see the schema of the op."""
+    geometry = Geometry.of(x, window)
+    dx = new_map(x, x.shape)
+    pixels = geometry.batch * geometry.positions
+    if dx.numel() == 0:
+        return dx
+    shift = mean.mean(1).float()
+    matrix = (dcov + dcov.mT) / max(1, pixels)
+    constant = dmean / max(1, pixels) - torch.einsum(
+        "cij,cj->ci", matrix, mean - shift.unsqueeze(-1)
+    )
+    config = configs.tile(geometry.taps, geometry.channels)
+    pixels = x.size(0) * x.size(2) * x.size(3)
+    launch(
+        moments_backward,
+        (cdiv(pixels, config.block_p), cdiv(geometry.channels, config.block_c)),
+        x,
+        {
+            "p_x": x, "p_t": table(matrix.float(), constant.float()), "p_shift": shift, "p_dx": dx,
+            "pixels": pixels,
+            **geometry.arguments(x), **strides("d", dx, "bchw"),
+            "UNROLL": geometry.taps <= configs.JOINT_TAPS,
+            "VECTOR": config.vector, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+    return dx

@@ -1,0 +1,118 @@
+"""What the kernels are given: geometry as plain numbers, small operands in the layout that the
+kernels read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rfaconv.geometry import Window
+from rfaconv.ops.schema import memory_format_of
+
+__all__ = ["Geometry", "gate_operands", "kernel_matrix", "new_map", "strides", "table"]
+
+GROUP = 16
+"""Channels that lie together in the table; the kernels' constant of the same name."""
+
+WIDEST = 64
+"""Channels of the widest tile."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes and window of one call, and the images of a chunk of it."""
+
+    window: Window
+    batch: int
+    channels: int
+    size: tuple[int, int]
+    out: tuple[int, int]
+    wide: bool
+
+    @classmethod
+    def of(cls, x: Tensor, window: Sequence[int], outputs: int = 0) -> Geometry:
+        """Geometry of a map (B, C, H, W) and of the ``outputs`` channels that are made from it."""
+        win = Window.from_ints(window)
+        batch, channels = x.size(0), x.size(1)
+        height, width = win.output_size((x.size(2), x.size(3)))
+        largest = max(
+            1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True) if n > 0),
+            batch * outputs * height * width,
+            batch * win.taps * height * width,  # gates and statistics of rfcbam
+            batch * channels * win.taps * max(height, width),  # those of rfca, at most
+            channels * win.taps * height * width,  # the panel of one image
+        )
+        size = (x.size(2), x.size(3))
+        return cls(win, batch, channels, size, (height, width), largest >= 2**31)
+
+    @property
+    def taps(self) -> int:
+        """Number of inputs under the kernel, T."""
+        return self.window.taps
+
+    @property
+    def positions(self) -> int:
+        """Output pixels of one image."""
+        return self.out[0] * self.out[1]
+
+    def arguments(self, x: Tensor) -> dict[str, Any]:
+        """The arguments that every kernel names alike."""
+        return {
+            "C": self.channels, "H": self.size[0], "W": self.size[1], "HO": self.out[0],
+            "WO": self.out[1],
+            **strides("x", x, "bchw"),
+            "KH": self.window.kernel[0], "KW": self.window.kernel[1],
+            "SH": self.window.stride[0], "SW": self.window.stride[1],
+            "PT": self.window.padding[0][0], "PL": self.window.padding[1][0],
+            "DH": self.window.dilation[0], "DW": self.window.dilation[1],
+            "WIDE": self.wide,
+        }  # fmt: skip
+
+
+def strides(name: str, value: Tensor, letters: str) -> dict[str, int]:
+    """Strides of a tensor as kernel arguments, for example ``x_sb``."""
+    return {
+        f"{name}_s{letter}": stride for letter, stride in zip(letters, value.stride(), strict=True)
+    }
+
+
+def table(
+    feature_weight: Tensor, feature_bias: Tensor, variant: str = "", gate: Sequence[Tensor] = ()
+) -> Tensor:
+    """The parameters of every channel, (groups, T * T + 2 T + 2, GROUP).
+
+    Rows: G', b', and for rfa w with its largest and smallest entry (else zeros). Padded with zeros
+    to the widest tile of channels, so that kernels read it without a mask.
+    """
+    weight = gate[0] if variant == "rfa" else torch.zeros_like(feature_bias)
+    low, high = weight.aminmax(dim=1, keepdim=True)
+    rows = torch.cat([feature_weight.flatten(1), feature_bias, weight, high, low], 1)  # (C, rows)
+    rows = torch.nn.functional.pad(rows, (0, 0, 0, -rows.size(0) % WIDEST))
+    result: Tensor = rows.unflatten(0, (-1, GROUP)).transpose(1, 2).contiguous()
+    return result
+
+
+def gate_operands(variant: str, gate: Sequence[Tensor], fallback: Tensor) -> tuple[Tensor, Tensor]:
+    """The gate tensors with channels last; ``fallback`` stands for one that the variant lacks."""
+    if variant == "rfcbam":
+        return gate[0].contiguous(), gate[1].contiguous()
+    if variant == "rfca":
+        return gate[0].transpose(1, 2).contiguous(), gate[1].transpose(1, 2).contiguous()
+    return fallback, fallback
+
+
+def kernel_matrix(weight: Tensor) -> Tensor:
+    """K as (O, T, C); no copy for a channels_last weight."""
+    return weight.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+
+
+def new_map(x: Tensor, size: Sequence[int]) -> Tensor:
+    """An uninitialised map in the memory format of ``x``."""
+    return torch.empty(
+        tuple(size), dtype=x.dtype, device=x.device, memory_format=memory_format_of(x)
+    )

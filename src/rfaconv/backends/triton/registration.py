@@ -1,0 +1,40 @@
+"""Registers the kernels for CUDA tensors; a kernel's module is imported by its first call."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from rfaconv.backends.triton import support
+
+__all__ = ["KERNELS", "register"]
+
+KERNELS = {
+    "patch_moments": "moments",
+    "patch_moments_backward": "moments",
+    "feature_stats": "stats",
+    "feature_stats_backward": "backward",
+    "project": "project",
+    "project_backward": "backward",
+}
+"""Op to the module of this package that has a function of the same name."""
+
+
+def register() -> None:
+    """Registers all ops for CUDA if Triton is installed; without it the dispatcher says so."""
+    if not support.installed():
+        return
+    for op, module in KERNELS.items():
+        torch.library.impl(f"rfaconv::{op}", "cuda", _deferred(op, module))
+
+
+def _deferred(op: str, module: str) -> Any:
+    """A function that imports the module when it is first called."""
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module(f"rfaconv.backends.triton.{module}"), op)(*args)
+
+    call.__name__ = op
+    return call

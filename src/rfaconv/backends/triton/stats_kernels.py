@@ -1,0 +1,186 @@
+# mypy: ignore-errors
+# (device code: the kernel language has no types that a checker knows)
+# ruff: noqa: RUF005  (Triton has neither star expressions nor tiles in a ternary)
+"""Reductions of the features over channels (rfcbam) and over rows and columns (rfca), and of the
+gates' gradients.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rfaconv.backends.triton.gates.rfca import col_of, row_of
+from rfaconv.backends.triton.tiles import channel_range, feature, load_patch, table_of, widen
+
+STATISTICS = tl.constexpr(0)
+GRADIENT = tl.constexpr(1)
+TIES = tl.constexpr(2)
+
+
+@triton.jit
+def reduce_channels(
+    p_x, p_t, p_in, p_da, p_out, p_mean, pixels,
+    C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
+    PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, MODE: tl.constexpr,
+    VECTOR: tl.constexpr,
+    TAPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Per pixel and tap, (B, T, Ho, Wo).
+
+    STATISTICS: maximum and mean of f over channels. GRADIENT: ``sum_c dA f channel``, ``p_in``
+    being the channel gate. TIES: how many channels reach the maximum, ``p_in``. A program does TAPS
+    taps (axis 1).
+    """
+    T: tl.constexpr = KH * KW
+    o_p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    m_p = o_p < pixels
+    o_b = widen(o_p // (HO * WO), WIDE)
+    o_s = o_p % (HO * WO)
+    o_h = o_s // WO
+    o_w = o_s % WO
+    first = tl.program_id(1) * TAPS
+    total = ()
+    for _ in tl.static_range(TAPS):
+        total = total + (tl.zeros((BLOCK_P, BLOCK_C), tl.float32),)
+    top = total
+    for start in range(0, C, BLOCK_C):
+        o_c = channel_range(start, BLOCK_C, VECTOR)
+        m_c = o_c < C
+        p_row = table_of(p_t, o_c, T)
+        o_image = o_b * x_sb + widen(o_c, WIDE) * x_sc
+        u = load_patch(
+            p_x,
+            o_image,
+            o_h * SH - PT,
+            o_w * SW - PL,
+            m_p,
+            m_c,
+            H,
+            W,
+            x_sh,
+            x_sw,
+            KH,
+            KW,
+            DH,
+            DW,
+            WIDE,
+        )
+        if MODE == GRADIENT:
+            channel = tl.load(p_in + o_b * C + o_c, mask=m_p & m_c, other=0.0)
+        new_total = ()
+        new_top = ()
+        for t in tl.static_range(TAPS):
+            j = tl.minimum(first + t, T - 1)
+            f = feature(u, p_row, j, T)
+            if MODE == STATISTICS:
+                # f is never negative, so the zeros of missing channels change
+                # neither sum nor maximum
+                new_total = new_total + (total[t] + f,)
+                new_top = new_top + (tl.maximum(top[t], f),)
+            elif MODE == GRADIENT:
+                o_row = widen(o_p, WIDE) * (T * C) + j * C + o_c
+                d_panel = tl.load(p_da + o_row, mask=m_p & m_c, other=0.0).to(tl.float32)
+                new_total = new_total + (tl.fma(d_panel * f, channel, total[t]),)
+            else:
+                highest = tl.load(p_in + (o_b * T + j) * (HO * WO) + o_s, mask=m_p, other=0.0)
+                hit = tl.where((f == highest) & m_c, 1.0, 0.0)
+                new_total = new_total + (total[t] + hit,)
+        total = new_total
+        if MODE == STATISTICS:
+            top = new_top
+    o_v = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
+    o_out = widen(o_v // (HO * WO), WIDE) * (T * HO * WO) + o_v % (HO * WO)
+    for t in tl.static_range(TAPS):
+        m_v = (o_v < pixels) & (first + t < T)
+        o_tap = o_out + (first + t) * (HO * WO)
+        whole = tl.sum(total[t], axis=1)
+        if MODE == STATISTICS:
+            whole = whole / C
+            highest = tl.max(top[t], axis=1)
+            # the maximum of a tile drops NaN; the mean is NaN exactly where a feature is
+            tl.store(p_out + o_tap, tl.where(whole == whole, highest, whole), mask=m_v)
+            tl.store(p_mean + o_tap, whole, mask=m_v)
+        else:
+            tl.store(p_out + o_tap, whole, mask=m_v)
+
+
+@triton.jit
+def reduce_line(
+    p_x, p_t, p_other, p_da, p_out,
+    C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
+    PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, MODE: tl.constexpr, AXIS: tl.constexpr,
+    VECTOR: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Sums over one row (AXIS 0) or column (AXIS 1) of output pixels: (B, kh*Ho, C) or (B, kw*Wo,
+    C).
+
+    STATISTICS: mean of f along the line of the enlarged map. GRADIENT: ``sum dA f other`` with the
+    gate of the other direction.
+    """
+    T: tl.constexpr = KH * KW
+    LINES: tl.constexpr = KH if AXIS == 0 else KW
+    lines = HO if AXIS == 0 else WO
+    length = WO if AXIS == 0 else HO
+    line = tl.program_id(0) % lines
+    o_b = widen(tl.program_id(0) // lines, WIDE)
+    o_c = channel_range(tl.program_id(1) * BLOCK_C, BLOCK_C, VECTOR)
+    m_c = o_c < C
+    p_row = table_of(p_t, o_c, T)
+    sums = ()
+    for _ in tl.static_range(LINES):
+        sums = sums + (tl.zeros((BLOCK_P, BLOCK_C), tl.float32),)
+    for start in range(0, length, BLOCK_P):
+        o_l = start + tl.arange(0, BLOCK_P)[:, None]
+        m_p = o_l < length
+        o_fix = line + tl.zeros_like(o_l)
+        o_h = o_fix if AXIS == 0 else o_l
+        o_w = o_l if AXIS == 0 else o_fix
+        o_image = o_b * x_sb + widen(o_c, WIDE) * x_sc
+        u = load_patch(
+            p_x,
+            o_image,
+            o_h * SH - PT,
+            o_w * SW - PL,
+            m_p,
+            m_c,
+            H,
+            W,
+            x_sh,
+            x_sw,
+            KH,
+            KW,
+            DH,
+            DW,
+            WIDE,
+        )
+        o_row = ((o_b * HO + o_h) * WO + o_w) * (T * C) + o_c
+        new = ()
+        for r in tl.static_range(LINES):
+            total = sums[r]
+            for q in range(KW if AXIS == 0 else KH):
+                j = r * KW + q if AXIS == 0 else q * KW + r
+                f = feature(u, p_row, j, T)
+                if MODE == STATISTICS:
+                    # a pixel beyond the end has a patch of zeros but still a feature, relu(b')
+                    value = tl.where(m_p, f, 0.0)
+                else:
+                    d_panel = tl.load(p_da + o_row + j * C, mask=m_p & m_c, other=0.0)
+                    value = d_panel.to(tl.float32) * f
+                    if AXIS == 0:
+                        value *= col_of(p_other, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW)
+                    else:
+                        value *= row_of(p_other, j, o_b, o_h, o_c, m_p, m_c, C, HO, KH, KW)
+                total += value
+            new = new + (total,)
+        sums = new
+    o_v = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    for r in tl.static_range(LINES):
+        whole = tl.sum(sums[r], axis=0)
+        if MODE == STATISTICS:
+            whole = whole / (length * (KW if AXIS == 0 else KH))
+        tl.store(p_out + ((o_b * lines + line) * LINES + r) * C + o_v, whole, mask=o_v < C)

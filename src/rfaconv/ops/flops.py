@@ -1,0 +1,181 @@
+"""Formulas for torch's FlopCounterMode: the products that each operation executes, two operations
+each.
+
+A receptive-field operator's features cost C T^2 multiply-adds per output pixel, its projection O
+C/groups T. An operation that recomputes the features counts them again, as FlopCounterMode does for
+recomputed convolutions; the plain backend recomputes in the same places, so evaluation counts agree
+between backends.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from rfaconv.geometry import Window
+
+_COUNTER = "torch.utils.flop_counter"
+
+Shape = Sequence[int]
+
+
+def _entries(x: Shape, window: Sequence[int]) -> tuple[int, int]:
+    """Feature entries B C T P of an operation, and T."""
+    sliding = Window.from_ints(window)
+    return prod(x[:2]) * sliding.taps * prod(sliding.output_size(x[2:])), sliding.taps
+
+
+def _features(x: Shape, window: Sequence[int]) -> int:
+    entries, taps = _entries(x, window)
+    return entries * taps
+
+
+def _projection(x: Shape, weight: Shape, groups: int, window: Sequence[int]) -> int:
+    entries, _ = _entries(x, window)
+    return entries * weight[0] // groups
+
+
+def _attention(x: Shape, variant: str, window: Sequence[int]) -> int:
+    """RFA's logits, or the means they are made from."""
+    return _entries(x, window)[0] if variant == "rfa" else 0
+
+
+def _moments(x: Shape, window: Sequence[int], **kwargs: Any) -> int:
+    return 2 * _features(x, window)
+
+
+def _moments_backward(
+    dmean: Shape, dcov: Shape, x: Shape, mean: Shape, window: Sequence[int], **kwargs: Any
+) -> int:
+    return 2 * _features(x, window)
+
+
+def _stats(
+    x: Shape,
+    feature_weight: Shape,
+    feature_bias: Shape,
+    variant: str,
+    window: Sequence[int],
+    **kwargs: Any,
+) -> int:
+    return 2 * _features(x, window)
+
+
+def _stats_backward(
+    d0: Shape,
+    d1: Shape,
+    x: Shape,
+    feature_weight: Shape,
+    feature_bias: Shape,
+    s0: Shape,
+    s1: Shape,
+    variant: str,
+    window: Sequence[int],
+    **kwargs: Any,
+) -> int:
+    # the features again, the gradient of their weight, the gradient of x
+    return 2 * 3 * _features(x, window)
+
+
+def _project(
+    x: Shape,
+    feature_weight: Shape,
+    feature_bias: Shape,
+    gate: Sequence[Shape],
+    weight: Shape,
+    bias: Shape | None,
+    variant: str,
+    groups: int,
+    window: Sequence[int],
+    **kwargs: Any,
+) -> int:
+    macs = _features(x, window) + _projection(x, weight, groups, window)
+    return 2 * (macs + _attention(x, variant, window))
+
+
+def _project_backward(
+    dy: Shape,
+    x: Shape,
+    feature_weight: Shape,
+    feature_bias: Shape,
+    gate: Sequence[Shape],
+    weight: Shape,
+    variant: str,
+    groups: int,
+    window: Sequence[int],
+    needs: Sequence[bool],
+    **kwargs: Any,
+) -> int:
+    dx, dfeature_weight, _, dweight, dgate = needs
+    features, projection = _features(x, window), _projection(x, weight, groups, window)
+    attention = _attention(x, variant, window)
+    macs = features + attention  # recomputed for all of them
+    if dx or dfeature_weight or dgate:
+        macs += projection  # gradient of the panel
+    macs += projection * bool(dweight) + features * bool(dfeature_weight)
+    macs += (features + attention) * bool(dx) + attention * bool(dgate)
+    return 2 * macs
+
+
+_FORMULAS: dict[str, Callable[..., int]] = {
+    "patch_moments": _moments,
+    "patch_moments_backward": _moments_backward,
+    "feature_stats": _stats,
+    "feature_stats_backward": _stats_backward,
+    "project": _project,
+    "project_backward": _project_backward,
+}
+
+
+def register() -> None:
+    """Adds the formulas to torch's registry."""
+    from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+    for name, formula in _FORMULAS.items():
+        operation = getattr(torch.ops.rfaconv, name)
+        if operation not in flop_registry:
+            register_flop_formula(operation)(formula)
+
+
+class _RegisterAfter(Loader):
+    """Runs a module as ``loader`` would, then registers."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        register()
+
+
+class _CounterFinder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _COUNTER:
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _RegisterAfter(spec.loader)
+        return spec
+
+
+# torch's counter imports Triton, which an import of this library must not: wait for others to do so
+if _COUNTER in sys.modules:
+    register()
+else:
+    sys.meta_path.insert(0, _CounterFinder())

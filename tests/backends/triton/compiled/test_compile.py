@@ -1,0 +1,171 @@
+"""Every configuration of the table compiles for sm_80 and sm_90 without spills.
+
+The calls go through the library's own launch code, so what is compiled is what would run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from testing.triton_compiler import SHARED_LIMIT, Recorder
+
+from rfaconv.backends.triton import backward, configs, moments, operands, project, stats
+from rfaconv.backends.triton.operands import Geometry, new_map
+from rfaconv.geometry import Window
+
+BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
+
+
+@dataclass(frozen=True)
+class Call:
+    """Operands of one call; sizes as in a network, so that strides divide as they do there."""
+
+    variant: str = "rfa"
+    kernel: int = 3
+    stride: int = 1
+    dtype: torch.dtype = BF16
+    channels: int = 64
+    outputs: int = 64
+    last: bool = True
+
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        layout = "nhwc" if self.last else "nchw"
+        return (
+            f"{self.variant}-k{self.kernel}-s{self.stride}-C{self.channels}-O{self.outputs}"
+            f"-{dtype}-{layout}"
+        )
+
+    @property
+    def window(self) -> list[int]:
+        return Window.create(self.kernel, self.stride).to_ints()
+
+    def map(self, channels: int, size: int) -> torch.Tensor:
+        format = torch.channels_last if self.last else torch.contiguous_format
+        return torch.zeros((2, channels, size, size), dtype=self.dtype).to(memory_format=format)
+
+    def operands(self) -> dict[str, Any]:
+        c, t, out = self.channels, self.kernel**2, 14 // self.stride
+        gates = {
+            "none": [],
+            "rfa": [torch.zeros(c, t)],
+            "rfcbam": [torch.zeros(2, c), torch.zeros(2, t, out, out)],
+            "rfca": [torch.zeros(2, c, self.kernel * out), torch.zeros(2, c, self.kernel * out)],
+        }
+        return {
+            "x": self.map(c, 14),
+            "feature_weight": torch.zeros(c, t, t),
+            "feature_bias": torch.zeros(c, t),
+            "gate": gates[self.variant],
+            "weight": torch.zeros(self.outputs, c, self.kernel, self.kernel, dtype=self.dtype),
+        }
+
+    def forward(self, wide: bool = False) -> None:
+        """Every candidate of the table, as tuning would try them."""
+        given = self.operands()
+        geometry = Geometry.of(given["x"], self.window)
+        geometry = replace(geometry, wide=True) if wide else geometry
+        y = new_map(given["x"], (2, self.outputs, *geometry.out))
+        for config in configs.project_candidates(
+            str(self.dtype).removeprefix("torch."), self.kernel**2, self.outputs, tensor_cores=True
+        ):
+            bias = torch.zeros(self.outputs, dtype=self.dtype)
+            project.run_project(
+                *(given[n] for n in ("x", "feature_weight", "feature_bias", "gate", "weight")),
+                bias, y, self.variant, geometry, config,
+            )  # fmt: skip
+
+    def backward(self) -> None:
+        dy = self.map(self.outputs, 14 // self.stride)
+        backward.project_backward(
+            dy, *self.operands().values(), self.variant, 1, self.window, [True] * 5
+        )
+
+    def moments(self) -> None:
+        x = self.operands()["x"]
+        mean, cov = moments.patch_moments(x, self.window)
+        moments.patch_moments_backward(mean, cov, x, mean, self.window)
+
+    def stats(self) -> None:
+        x, weight, bias, *_ = self.operands().values()
+        s = stats.feature_stats(x, weight, bias, self.variant, self.window)
+        backward.feature_stats_backward(*s, x, weight, bias, *s, self.variant, self.window)
+
+
+@pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
+def compile_all(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Compiles what the calls launch and judges every kernel."""
+
+    def run(*calls: Callable[[], None]) -> None:
+        with Recorder(request.param) as recorder:
+            for call in calls:
+                call()
+        assert recorder.found
+        for kernel in recorder.found.values():
+            assert kernel.stack == 0, f"{kernel} spills"
+            assert kernel.local == 0, f"{kernel} uses local memory"
+            assert kernel.shared <= SHARED_LIMIT[request.param], f"{kernel} takes too much"
+            assert kernel.registers * kernel.threads <= 65536, f"{kernel} does not fit"
+
+    return run
+
+
+FORWARD = [
+    *(Call(outputs=outputs) for outputs in (16, 32, 64, 128, 256)),
+    *(Call(outputs=outputs, dtype=F32) for outputs in (16, 64, 128)),
+    Call(outputs=256, kernel=1),
+    Call(outputs=128, kernel=5),
+    *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (128, 256)),
+    Call(dtype=F16, stride=2, last=False, channels=3),
+]
+
+
+@pytest.mark.parametrize("call", FORWARD, ids=str)
+def test_projection(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.forward)
+
+
+BACKWARD = [
+    Call(),
+    Call(dtype=F32, stride=2, last=False, channels=3),
+    Call(kernel=1),
+    Call(kernel=5),
+    *(Call(variant=variant) for variant in ("rfcbam", "rfca", "none")),
+]
+
+
+@pytest.mark.parametrize("call", BACKWARD, ids=str)
+def test_backward(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.backward)
+
+
+@pytest.mark.parametrize("call", [c for c in BACKWARD if c.variant == "rfa"], ids=str)
+def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.moments)
+
+
+STATS = [Call(variant="rfcbam"), Call(variant="rfca"), Call(variant="rfcbam", kernel=5)]
+
+
+@pytest.mark.parametrize("call", STATS, ids=str)
+def test_stats(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.stats)
+
+
+def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps of 2**31 elements and more take 64-bit offsets everywhere."""
+    of = Geometry.of
+    wide = staticmethod(lambda *args: replace(of(*args), wide=True))
+    monkeypatch.setattr(operands.Geometry, "of", wide)
+    with Recorder(90) as recorder:
+        Call().forward(wide=True)
+        Call().backward()
+        Call().moments()
+        Call(variant="rfcbam").stats()
+    spilled = [kernel for kernel in recorder.found.values() if kernel.stack or kernel.local]
+    assert recorder.found
+    assert not spilled

@@ -1,0 +1,66 @@
+"""The kernels in Triton's interpreter, on CPU tensors, in a process with TRITON_INTERPRET=1.
+
+``tests/backends/triton/test_without_gpu.py`` starts that process; elsewhere nothing is collected.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+if os.environ.get("TRITON_INTERPRET") != "1":
+    collect_ignore_glob = ["test_*.py"]
+
+
+class _PoisonedTorch:
+    """Stands in for torch inside the launch code: fresh memory holds NaN."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+    @staticmethod
+    def empty(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return torch.empty(*args, **kwargs).fill_(torch.nan)
+
+    @staticmethod
+    def empty_like(*args: Any, **kwargs: Any) -> torch.Tensor:
+        return torch.empty_like(*args, **kwargs).fill_(torch.nan)
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the launch code allocates holds NaN until a kernel writes it."""
+    from rfaconv.backends.triton import backward, moments, operands, project, stats
+
+    new_empty = torch.Tensor.new_empty
+
+    def poisoned(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return new_empty(self, *args, **kwargs).fill_(torch.nan)
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+    for module in (backward, moments, operands, project, stats):
+        monkeypatch.setattr(module, "torch", _PoisonedTorch())
+
+
+@pytest.fixture
+def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One program where the table has many: the interpreter's time goes by programs, not by size.
+
+    Tile sizes say nothing about correctness, which one test checks with the table's own.
+    """
+    from rfaconv.backends.triton import configs
+
+    def enlarge(name: str, **changes: int) -> None:
+        function = getattr(configs, name)
+        monkeypatch.setattr(
+            configs, name, lambda *args, **kwargs: replace(function(*args, **kwargs), **changes)
+        )
+
+    enlarge("tile", block_p=64)
+    enlarge("gather", block_p=64)
+    enlarge("walk", block_p=32, length=32)
+    enlarge("moments", block_p=32, length=64)

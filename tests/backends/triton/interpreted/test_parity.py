@@ -1,0 +1,221 @@
+"""Every kernel against the reference in float64, forward and each named gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from interpreted.kernels import fused, layout, parity
+
+from rfaconv.backends.cases import Case, draw, evaluate
+from rfaconv.backends.triton import backward, configs, launch, stats
+from rfaconv.backends.triton import project as projection
+from rfaconv.backends.triton.operands import Geometry
+from rfaconv.geometry import Window
+from rfaconv.reference.parity import compare, require
+from rfaconv.variants import GATES
+
+OPS = [
+    ("patch_moments", ""),
+    ("feature_stats", "rfcbam"),
+    ("feature_stats", "rfca"),
+    *(("project", variant) for variant in GATES),
+]
+NAMES = ["-".join(filter(None, op)) for op in OPS]
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
+BASE = Case(batch=2, channels=5, out_channels=7, size=(5, 4))
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
+@pytest.mark.parametrize(("op", "variant"), OPS, ids=NAMES)
+def test_dtypes(op: str, variant: str, dtype: torch.dtype) -> None:
+    last = dtype != torch.float32
+    require(parity(replace(BASE, op=op, variant=variant, dtype=dtype, channels_last=last)))
+
+
+WINDOWS = [Window((3, 3), (2, 1), ((0, 1), (2, 0)), (1, 2)), Window.create(1, 2, 0)]
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+@pytest.mark.parametrize(("op", "variant"), OPS, ids=NAMES)
+def test_windows(op: str, variant: str, window: Window) -> None:
+    require(parity(replace(BASE, op=op, variant=variant, window=window)))
+
+
+FIVE = [OPS[0], OPS[2], OPS[3], OPS[4]]
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize(("op", "variant"), FIVE, ids=["-".join(filter(None, op)) for op in FIVE])
+def test_five_by_five(op: str, variant: str) -> None:
+    """Taps in a loop instead of unrolled, sums over pixels row by row of G'."""
+    window = Window.create(5, (2, 3), 2)
+    require(parity(replace(BASE, op=op, variant=variant, batch=1, size=(3, 4), window=window)))
+
+
+def test_tiles_of_the_table() -> None:
+    """The configurations as they are: tiles span images, channels take more than one block."""
+    require(parity(replace(BASE, channels=35, size=(3, 2), batch=3)))
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("op", ["patch_moments", "project"])
+def test_large_mean(op: str) -> None:
+    """Mean 100, standard deviation 1: sums of squares cancel."""
+    require(parity(replace(BASE, op=op, mean=100.0)))
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_large_logits() -> None:
+    """Attention close to one tap, both signs."""
+    require(parity(replace(BASE, logits=80.0)))
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_chunks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A workspace for one image at a time gives what a workspace for all gives."""
+    case = replace(BASE, batch=3, size=(3, 2), variant="rfcbam", channels_last=True)
+    inputs = draw(case)
+    whole = fused(case, inputs)
+    monkeypatch.setattr(launch, "WORKSPACE_BYTES", 1)
+    parts = fused(case, inputs)
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
+def test_every_candidate(dtype: torch.dtype) -> None:
+    """Whatever tuning may choose computes the same."""
+    case = replace(BASE, channels=19, dtype=dtype, channels_last=True, size=(3, 4))
+    inputs = draw(case)
+    x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
+    rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
+    gate, weight, bias = (
+        [inputs["gate0"].float()],
+        *(inputs[n].to(dtype) for n in ("weight", "bias")),
+    )
+    oracle = evaluate(case, inputs, "oracle", gradients=False)["y"]
+    plain = evaluate(case, inputs, "plain", gradients=False)["y"]
+    geometry = Geometry.of(x, case.window.to_ints())
+    name = str(dtype).removeprefix("torch.")
+    candidates = configs.project_candidates(name, 9, 7, tensor_cores=True)
+    assert {config.fused for config in candidates} == {True, False}
+    for config in candidates:
+        y = torch.full_like(oracle, torch.nan, dtype=dtype)
+        projection.run_project(x, *rest, gate, weight, bias, y, case.variant, geometry, config)
+        require([compare(str(config), y, plain, oracle)])
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+def test_layout_of_results(last: bool) -> None:
+    """y and dx lie in memory as x does."""
+    case = replace(BASE, channels_last=last, variant="none", size=(3, 4))
+    got = fused(case, draw(case))
+    want = torch.channels_last if last else torch.contiguous_format
+    assert layout(got["y"]) == want
+    assert layout(got["dx"]) == want
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_slices_without_copies() -> None:
+    """A slice of channels and rows of a larger map, by its strides."""
+    case = replace(BASE, size=(3, 4), variant="none")
+    inputs = draw(case)
+    larger = torch.full((2, 7, 5, 8), torch.nan)
+    larger[:, 1:6, 1:4, ::2] = inputs["x"].float()
+    x = larger[:, 1:6, 1:4, ::2]
+    rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
+    tail = [inputs[n].float() for n in ("weight", "bias")]
+    y = projection.project(x, *rest, [], *tail, "none", 1, case.window.to_ints())
+    oracle = evaluate(case, inputs, "oracle", gradients=False)["y"]
+    require([compare("y", y, oracle.float(), oracle)])
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_only_what_is_needed() -> None:
+    """Gradients that nobody asked for come back empty, the others unchanged."""
+    case = replace(BASE, size=(3, 4), variant="rfca")
+    inputs = draw(case)
+    want = evaluate(case, inputs, "oracle")
+    args = [inputs[n].float() for n in ("d.y", "x", "feature_weight", "feature_bias")]
+    gate = [inputs[n].float() for n in ("gate0", "gate1")]
+    window = case.window.to_ints()
+    for index, name in enumerate(("dx", "dfeature_weight", "dfeature_bias", "dweight")):
+        needs = [i == index for i in range(5)]
+        grads = backward.project_backward(
+            *args, gate, inputs["weight"].float(), "rfca", 1, window, needs
+        )
+        assert [g.numel() for g in grads[4]] == [0, 0]
+        for i, grad in enumerate(grads[:4]):
+            if i == index:
+                require([compare(name, grad, want[name].float(), want[name])])
+            else:
+                assert grad.numel() == 0
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+def test_nothing_in_nothing_out(last: bool) -> None:
+    """A batch of no images: empty results, gradients of zero, moments of nothing."""
+    case = replace(BASE, batch=0, channels_last=last)
+    got = fused(case, draw(case))
+    assert got["y"].shape == (0, 7, 5, 4)
+    assert got["dx"].shape == (0, 5, 5, 4)
+    for name in ("dfeature_weight", "dfeature_bias", "dweight", "dgate0"):
+        assert torch.equal(got[name], torch.zeros_like(got[name])), name
+    moments = fused(replace(case, op="patch_moments"), draw(replace(case, op="patch_moments")))
+    assert moments["mean"].isnan().all()
+
+
+# the interpreter computes with NumPy, which warns of inf - inf
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize(("op", "variant"), OPS[1:], ids=NAMES[1:])
+def test_nan_and_infinity(op: str, variant: str) -> None:
+    """They stand where plain torch has them, and nowhere else."""
+    case = replace(BASE, op=op, variant=variant, size=(5, 6), batch=1)
+    inputs = draw(case)
+    inputs["x"][0, 1, 0, 0], inputs["x"][0, 2, 4, 5] = torch.nan, torch.inf
+    x = inputs["x"].float()
+    rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
+    window = case.window.to_ints()
+    plain = evaluate(case, inputs, "plain", gradients=False)
+    oracle = evaluate(case, inputs, "oracle", gradients=False)
+    if op == "feature_stats":
+        got = dict(zip(("s0", "s1"), stats.feature_stats(x, *rest, variant, window), strict=True))
+    else:
+        gate = [inputs[n].float() for n in sorted(inputs) if n.startswith("gate")]
+        tail = [inputs[n].float() for n in ("weight", "bias")]
+        got = {"y": projection.project(x, *rest, gate, *tail, variant, 1, window)}
+    require([compare(name, value, plain[name], oracle[name]) for name, value in got.items()])
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_equal_maxima_share_their_gradient() -> None:
+    """Two channels alike: each receives half of what reaches the maximum, as amax gives it."""
+    case = replace(BASE, op="feature_stats", variant="rfcbam", size=(3, 4))
+    inputs = draw(case)
+    for name in ("feature_weight", "feature_bias"):
+        inputs[name] = inputs[name][:1].expand_as(inputs[name]).clone()
+    inputs["x"] = inputs["x"][:, :1].expand_as(inputs["x"]).clone()
+    got = fused(case, inputs)
+    plain, oracle = (evaluate(case, inputs, way) for way in ("plain", "oracle"))
+    require([compare(n, got[n], plain[n], oracle[n]) for n in oracle])
+
+
+@pytest.mark.usefixtures("large_tiles")
+def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """64-bit offsets, which maps of 2**31 elements take, give what 32-bit offsets give."""
+    of = Geometry.of
+    monkeypatch.setattr(Geometry, "of", staticmethod(lambda *a: replace(of(*a), wide=True)))
+    require(parity(replace(BASE, size=(3, 4))))
+
+
+def test_comparison_can_fail() -> None:
+    """A result that is wrong by a thousandth does not pass."""
+    case = replace(BASE, op="patch_moments", size=(3, 2))
+    plain, oracle = (evaluate(case, draw(case), way) for way in ("plain", "oracle"))
+    assert not compare("mean", oracle["mean"] * 1.001, plain["mean"], oracle["mean"]).passed
