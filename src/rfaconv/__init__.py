@@ -1,0 +1,47 @@
+"""Receptive-field attention convolutions: RFAConv, RFCBAMConv and RFCAConv for PyTorch."""
+
+from rfaconv import functional, nn, official
+from rfaconv.effective import EffectiveKernels, effective_kernels
+from rfaconv.errors import BackendUnavailable, InvalidArgument, RFAConvError, UnsafeCheckpoint
+from rfaconv.nn import (
+    RFAConv1d,
+    RFAConv2d,
+    RFAConv3d,
+    RFCAConv1d,
+    RFCAConv2d,
+    RFCAConv3d,
+    RFCBAMConv1d,
+    RFCBAMConv2d,
+    RFCBAMConv3d,
+)
+from rfaconv.surgery import ConversionReport, convert_, fuse, where
+from rfaconv.variants import OPERATORS
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "OPERATORS",
+    "BackendUnavailable",
+    "ConversionReport",
+    "EffectiveKernels",
+    "InvalidArgument",
+    "RFAConv1d",
+    "RFAConv2d",
+    "RFAConv3d",
+    "RFAConvError",
+    "RFCAConv1d",
+    "RFCAConv2d",
+    "RFCAConv3d",
+    "RFCBAMConv1d",
+    "RFCBAMConv2d",
+    "RFCBAMConv3d",
+    "UnsafeCheckpoint",
+    "__version__",
+    "convert_",
+    "effective_kernels",
+    "functional",
+    "fuse",
+    "nn",
+    "official",
+    "where",
+]

@@ -1,0 +1,159 @@
+"""BatchNorm of the features without the features: from the moments of the patches."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rfaconv import reference
+from rfaconv.functional.stages import patch_moments
+from rfaconv.geometry import Window
+from rfaconv.reference.features import accumulation_dtype
+
+
+class BatchNormState(NamedTuple):
+    """What a BatchNorm layer holds; every tensor (C * T,).
+
+    Attributes:
+        weight: scale gamma, or None for ones.
+        bias: shift beta, or None for zeros.
+        running_mean: running mean, or None where batch statistics are always used.
+        running_var: running unbiased variance, or None.
+        num_batches_tracked: counter (), or None.
+        momentum: weight of the new batch in the running statistics; None for the plain average.
+        eps: added to the variance.
+        use_batch_statistics: True in training mode.
+        process_group: group over which SyncBatchNorm averages; None for the local batch alone.
+        synchronize: True for SyncBatchNorm.
+    """
+
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    momentum: float | None
+    eps: float
+    use_batch_statistics: bool
+    process_group: Any = None
+    synchronize: bool = False
+
+
+def fold_features(
+    x: Tensor,
+    feature_weight: Tensor,
+    norm: BatchNormState,
+    window: Window,
+    backend: str = "auto",
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Folds the BatchNorm of ``z = G u`` into G: ``BatchNorm(G u) = G' u + b'``.
+
+    With batch statistics ``mean(z_j) = g_j . m`` and ``var(z_j) = g_j^T S g_j`` follow from the
+    moments m, S of the patches; running statistics are updated in place as by ``nn.BatchNorm2d``.
+
+    Args:
+        x: input (B, C, *size).
+        feature_weight: G as a grouped convolution's weight (C * T, 1, *kernel).
+        norm: state of the BatchNorm over C * T channels.
+        window: the sliding window.
+        backend: backend of the moments.
+        offset: added to z before the BatchNorm (C * T,); None for nothing.
+
+    Returns:
+        G' (C, T, T) and b' (C, T) in float32 (float64 for float64 inputs).
+
+    Source: paper, equation 5, the factor ReLU(Norm(g(X))).
+    """
+    taps = window.taps
+    channels = feature_weight.shape[0] // taps
+    acc = accumulation_dtype(x.dtype)
+    weight = feature_weight.reshape(channels, taps, taps)
+
+    def per_tap(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.view(channels, taps)
+
+    if norm.use_batch_statistics and x.shape[0] > 0 and offset is None:
+        mean, cov, count = _moments(x, norm, window, backend)
+        gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
+        fold = reference.fold_batch_statistics
+        folded, bias, mean, var = fold(weight, mean, cov, gamma, beta, norm.eps)
+        _update_running(norm, mean.detach().flatten(), var.detach(), count)
+        return folded.to(acc), bias.to(acc)
+    if norm.use_batch_statistics and x.shape[0] > 0:
+        weight = weight.double()  # gradients reach it through the statistics too
+        mean, cov, count = _moments(x, norm, window, backend)
+        mean, var = reference.feature_statistics(weight, mean, cov)
+        assert offset is not None
+        z_mean = mean.flatten() + offset
+        _update_running(norm, z_mean.detach(), var.detach(), count)
+        # it cancels, but stays in the graph: its gradient is zero, not missing
+        mean = (z_mean - offset).view(channels, taps)
+    else:
+        assert norm.running_mean is not None and norm.running_var is not None
+        weight = weight.to(acc)
+        mean = norm.running_mean if offset is None else norm.running_mean - offset
+        mean, var = mean.view(channels, taps), norm.running_var.view(channels, taps)
+    folded, bias = reference.fold_batch_norm(
+        weight, mean, var, per_tap(norm.weight), per_tap(norm.bias), norm.eps
+    )
+    return folded.to(acc), bias.to(acc)
+
+
+class _AllReduce(torch.autograd.Function):
+    """Sum over processes; its gradient is the sum of theirs, for each of them uses the result."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, group: Any) -> Tensor:
+        ctx.group = group
+        total = values.clone()
+        torch.distributed.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone()
+        torch.distributed.all_reduce(total, group=ctx.group)
+        return total, None
+
+
+def _moments(
+    x: Tensor, norm: BatchNormState, window: Window, backend: str
+) -> tuple[Tensor, Tensor, Tensor | int]:
+    mean, cov = patch_moments(x, window, backend)
+    count = x.shape[0]
+    for size in window.output_size(x.shape[2:]):
+        count *= size
+    if not norm.synchronize:
+        return mean, cov, count
+    # sums over all processes of the count and the raw moments; float64 leaves nothing to cancel
+    raw = cov + mean.unsqueeze(-1) * mean.unsqueeze(-2)
+    ones = mean.new_ones(1)
+    packed = torch.cat([ones, mean.flatten(), raw.flatten()]) * count
+    packed = _AllReduce.apply(packed, norm.process_group)
+    total = packed[0].detach()
+    mean_all = (packed[1 : 1 + mean.numel()] / total).view_as(mean)
+    raw_all = (packed[1 + mean.numel() :] / total).view_as(cov)
+    return mean_all, raw_all - mean_all.unsqueeze(-1) * mean_all.unsqueeze(-2), total
+
+
+def _update_running(norm: BatchNormState, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    if norm.momentum is not None:
+        momentum: float | Tensor = norm.momentum
+    else:
+        assert norm.num_batches_tracked is not None
+        momentum = 1.0 / norm.num_batches_tracked.to(mean.dtype)
+    # a single window has no unbiased variance: its biased one, zero, is kept
+    correction = (
+        count / max(count - 1, 1) if isinstance(count, int) else count / (count - 1).clamp_min(1)
+    )
+    with torch.no_grad():
+        for running, value in ((norm.running_mean, mean), (norm.running_var, var * correction)):
+            new = value.flatten()
+            running.copy_(running.to(new.dtype) * (1.0 - momentum) + new * momentum)

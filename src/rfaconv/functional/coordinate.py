@@ -1,0 +1,79 @@
+"""Coordinate attention: one gate per row and one per column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rfaconv.functional._precision import without_autocast
+
+
+class CoordinateWeights(NamedTuple):
+    """Weights of coordinate attention; hidden channels M.
+
+    Attributes:
+        reduce_weight: (M, C).
+        reduce_bias: (M,) or None.
+        expand_weights: one (C, M) per spatial dimension.
+        expand_biases: one (C,) or None per spatial dimension.
+    """
+
+    reduce_weight: Tensor
+    reduce_bias: Tensor | None
+    expand_weights: Sequence[Tensor]
+    expand_biases: Sequence[Tensor | None]
+
+
+def coordinate_gates(
+    pooled: Sequence[Tensor], weights: CoordinateWeights, norm: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, ...]:
+    """Gates ``sigmoid(W_i hardswish(norm(W1 [pooled_1, pooled_2, ...])))_i``.
+
+    Args:
+        pooled: one tensor (B, C, L_i) per spatial dimension: means over the other dimensions.
+        weights: the two pointwise layers.
+        norm: BatchNorm over (B, M, L, 1).
+
+    Returns:
+        One gate (B, C, L_i) per spatial dimension, entries in (0, 1).
+
+    Source: paper, section 3.3, RFCA; coordinate attention.
+    """
+    hidden = norm(coordinate_hidden(pooled, weights.reduce_weight, weights.reduce_bias))
+    return coordinate_expand(hidden, pooled, weights.expand_weights, weights.expand_biases)
+
+
+def coordinate_hidden(
+    pooled: Sequence[Tensor], reduce_weight: Tensor, reduce_bias: Tensor | None
+) -> Tensor:
+    """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
+    with without_autocast(pooled[0]):
+        dtype = pooled[0].dtype
+        kernel = reduce_weight.to(dtype).flatten(1).unsqueeze(-1)
+        bias = None if reduce_bias is None else reduce_bias.to(dtype)
+        # joined behind the reduction, where there are fewer channels to copy
+        hidden = torch.cat([F.conv1d(means, kernel, bias) for means in pooled], dim=2)
+        return hidden.unsqueeze(-1).to(reduce_weight.dtype)
+
+
+def coordinate_expand(
+    hidden: Tensor,
+    pooled: Sequence[Tensor],
+    expand_weights: Sequence[Tensor],
+    expand_biases: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
+    with without_autocast(hidden):
+        dtype = pooled[0].dtype
+        active = F.hardswish(hidden.squeeze(-1).to(dtype))
+        parts = active.split([p.shape[2] for p in pooled], dim=2)
+        gates = []
+        for part, weight, bias in zip(parts, expand_weights, expand_biases, strict=True):
+            kernel = weight.to(dtype).flatten(1).unsqueeze(-1)
+            shift = None if bias is None else bias.to(dtype)
+            gates.append(F.conv1d(part, kernel, shift).sigmoid())
+        return tuple(gates)

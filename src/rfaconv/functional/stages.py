@@ -1,0 +1,205 @@
+"""The stages that the operators are made of: moments, features, statistics, projection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rfaconv import dispatch, reference
+from rfaconv.functional._checks import check_input
+from rfaconv.functional._precision import autocast_dtype, cast, without_autocast
+from rfaconv.geometry import Problem, Window
+from rfaconv.reference.features import accumulation_dtype, recorded
+from rfaconv.reference.stats import convolve_enlarged
+
+
+class ReceptiveField(NamedTuple):
+    """The receptive-field feature of an input: what it is computed from, and how.
+
+    Attributes:
+        x: input (B, C, *size).
+        feature_weight: G' (C, T, T).
+        feature_bias: b' (C, T).
+        window: the sliding window.
+        variant: the operator that it is for.
+        groups: groups of the final convolution.
+        backend: the backend that runs the stages.
+        values: the features (B, C, T, *out) where the backend keeps them, else None.
+    """
+
+    x: Tensor
+    feature_weight: Tensor
+    feature_bias: Tensor
+    window: Window
+    variant: str
+    groups: int
+    backend: str
+    values: Tensor | None
+
+
+def prepare_input(
+    x: Tensor,
+    channels: int,
+    dtype: torch.dtype,
+    window: Window,
+    padding_mode: str = "zeros",
+) -> Tensor:
+    """Checks the input, casts it under autocast, and pads it where zeros are not wanted.
+
+    With ``padding_mode`` other than ``"zeros"`` the stages after it take a window with no padding.
+
+    Raises:
+        InvalidArgument: if rank, channels, dtype or size do not fit.
+    """
+    check_input(x, channels, dtype, window)
+    result = cast(x, autocast_dtype(x))
+    assert result is not None
+    if padding_mode == "zeros":
+        return result
+    amounts = [side for pair in reversed(window.padding) for side in pair]
+    return F.pad(result, amounts, mode=padding_mode)
+
+
+def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Tensor, Tensor]:
+    """Mean ``m = E[u]`` and covariance ``S = E[u u^T] - m m^T`` of the patches of each channel.
+
+    Args:
+        x: input (B, C, *size).
+        window: the sliding window.
+        backend: ``auto``, ``reference``, ``cpu`` or ``triton``.
+
+    Returns:
+        m (C, T) and S (C, T, T), in float64.
+
+    Raises:
+        BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
+
+    Example:
+        >>> m, s = patch_moments(torch.randn(2, 4, 7, 6), Window.create(3))
+        >>> m.shape, s.shape
+        (torch.Size([4, 9]), torch.Size([4, 9, 9]))
+
+    Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
+    """
+    with without_autocast(x):
+        if _select("patch_moments", "", x, window, 1, backend) == "reference":
+            return reference.patch_moments(x, window)
+        mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints())
+        return mean, cov
+
+
+def receptive_field(
+    x: Tensor,
+    feature_weight: Tensor,
+    feature_bias: Tensor,
+    window: Window,
+    variant: str,
+    groups: int = 1,
+    backend: str = "auto",
+) -> ReceptiveField:
+    """Describes the features ``f[c] = relu(G'[c] u[c] + b'[c])`` that the next stages use.
+
+    Args:
+        x: input (B, C, *size).
+        feature_weight: G' (C, T, T), BatchNorm folded in.
+        feature_bias: b' (C, T).
+        window: the sliding window.
+        variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``.
+        groups: groups of the final convolution.
+        backend: ``auto``, ``reference``, ``cpu`` or ``triton``.
+
+    Raises:
+        BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
+    """
+    chosen = _select("project", variant, x, window, groups, backend)
+    acc = accumulation_dtype(x.dtype)
+    feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
+    values = None
+    if chosen == "reference" and recorded(x, feature_weight):
+        # the backward pass needs them anyway, so statistics and projection share one copy
+        with without_autocast(x):
+            values = reference.features(x, feature_weight, feature_bias, window)
+    return ReceptiveField(x, feature_weight, feature_bias, window, variant, groups, chosen, values)
+
+
+def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
+    """Statistics of the features that the gates of RFCBAM and RFCA are made from.
+
+    Returns:
+        ``rfcbam``: maximum and mean over channels, each (B, T, *out).
+        ``rfca``: one mean (B, C, k_i * out_i) per spatial dimension i of the enlarged map.
+
+    Source: paper, section 3.3.
+    """
+    x, weight, bias, window, variant = field[:5]
+    with without_autocast(x):
+        if field.backend == "reference":
+            return reference.feature_stats(
+                x, weight, bias, variant, window, precomputed=field.values
+            )
+        first, second = torch.ops.rfaconv.feature_stats(x, weight, bias, variant, window.to_ints())
+        return first, second
+
+
+def project(
+    field: ReceptiveField, gate: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """``y = K (f * a) + bias``: features times gate, times ``K = weight.reshape(O, -1)``.
+
+    Args:
+        field: the receptive-field feature.
+        gate: ``rfa``: attention weights (C, T), a = softmax over taps of ``w[c,j] * mean(u)``.
+            ``rfcbam``: channel (B, C) and pixel (B, T, *out), a = their product.
+            ``rfca``: one (B, C, k_i * out_i) per spatial dimension, a = their product.
+            ``none``: empty, a = 1.
+        weight: final weight (O, C/groups, *kernel).
+        bias: (O,) or None.
+
+    Returns:
+        (B, O, *out).
+
+    Source: paper, equation 5 and "adjust shape", which is this product.
+    """
+    x, feature_weight, feature_bias, window, variant, groups, backend, values = field
+    weight = weight.to(x.dtype)
+    bias = cast(bias, x.dtype)
+    gate = [g.to(feature_weight.dtype) for g in gate]
+    with without_autocast(x):
+        if backend == "reference":
+            return reference.project(
+                x, feature_weight, feature_bias, gate, weight, bias, variant, groups, window,
+                precomputed=values,
+            )  # fmt: skip
+        y: Tensor = torch.ops.rfaconv.project(
+            x, feature_weight, feature_bias, gate, weight, bias, variant, groups, window.to_ints()
+        )
+        return y
+
+
+def pixel_gate(maximum: Tensor, mean: Tensor, spatial_weight: Tensor, window: Window) -> Tensor:
+    """RFCBAM's spatial gate: a 3x3 convolution over the enlarged maps, then a sigmoid.
+
+    Args:
+        maximum: maximum of the features over channels (B, T, *out).
+        mean: their mean (B, T, *out).
+        spatial_weight: (1, 2, *kernel), odd kernel.
+        window: the sliding window of the features.
+
+    Returns:
+        (B, T, *out), entries in (0, 1).
+
+    Source: paper, section 3.3.
+    """
+    maps = torch.stack([maximum, mean], dim=1)
+    with without_autocast(maps):
+        return convolve_enlarged(maps, spatial_weight.to(maps.dtype), window).sigmoid()
+
+
+def _select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
+    dtype = str(x.dtype).removeprefix("torch.")
+    problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
+    return dispatch.select(problem, backend)

@@ -1,0 +1,182 @@
+"""CAMConv, CBAMConv and CAConv: attention on the map in front of a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+from rfaconv.functional.baselines import convolve_attended
+from rfaconv.functional.stages import prepare_input
+from rfaconv.nn._convolution import AttentionConv
+from rfaconv.nn.attention import CAM, CBAM, CoordinateAttention
+
+torch.fx.wrap("convolve_attended")
+torch.fx.wrap("prepare_input")
+
+
+class _BaselineConv(AttentionConv):
+    attention: nn.Module
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = None,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **attention: Any,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        self.attention = self._make_attention(in_channels, device=device, dtype=dtype, **attention)
+
+    @staticmethod
+    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns (B, O, Ho, Wo) for an input (B, C, H, W)."""
+        x = prepare_input(input, self.in_channels, self.weight.dtype, self.window)
+        x = self.attention(x)
+        if self.padding_mode != "zeros":
+            x = prepare_input(
+                x, self.in_channels, self.weight.dtype, self.window, self.padding_mode
+            )
+        return convolve_attended(x, self.weight, self.bias, self.inner_window, self.groups)
+
+
+class CAMConv2d(_BaselineConv, nn.Conv2d):
+    """Channel attention, then a convolution: ``conv(CAM(x))``.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: int or pair, in pixels.
+        stride: int or pair, in pixels.
+        padding: int, pair, ``"same"``, ``"valid"``, or None for ``dilation * (kernel - 1) // 2``.
+        dilation: int or pair, in pixels.
+        groups: groups of the convolution.
+        bias: whether the convolution has a bias.
+        padding_mode: as of ``nn.Conv2d``.
+        reduction: the attention's hidden layer has ``max(1, C // reduction)`` channels.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+
+    Raises:
+        InvalidArgument: for an argument or an input that does not fit; it is named.
+
+    Example:
+        >>> CAMConv2d(16, 32, 3, stride=2)(torch.randn(2, 16, 9, 8)).shape
+        torch.Size([2, 32, 5, 4])
+
+    Source: paper, section 4, CAMConv.
+    """
+
+    published_keys: ClassVar[Mapping[str, str]] = {
+        "mlp.0": "attention.fc1",
+        "mlp.2": "attention.fc2",
+        "conv.0": "",
+    }
+
+    @staticmethod
+    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
+        return CAM(channels, **kwargs)
+
+
+class CBAMConv2d(_BaselineConv, nn.Conv2d):
+    """Channel and spatial attention, then a convolution: ``conv(CBAM(x))``.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: int or pair, in pixels.
+        stride: int or pair, in pixels.
+        padding: int, pair, ``"same"``, ``"valid"``, or None for ``dilation * (kernel - 1) // 2``.
+        dilation: int or pair, in pixels.
+        groups: groups of the convolution.
+        bias: whether the convolution has a bias.
+        padding_mode: as of ``nn.Conv2d``.
+        reduction: the attention's hidden layer has ``max(1, C // reduction)`` channels.
+        spatial_kernel_size: odd kernel of the spatial attention, in pixels.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+
+    Raises:
+        InvalidArgument: for an argument or an input that does not fit; it is named.
+
+    Example:
+        >>> CBAMConv2d(16, 32, 3, stride=2)(torch.randn(2, 16, 9, 8)).shape
+        torch.Size([2, 32, 5, 4])
+
+    Source: paper, section 4, CBAMConv.
+    """
+
+    published_keys: ClassVar[Mapping[str, str]] = {
+        "mlp.0": "attention.fc1",
+        "mlp.2": "attention.fc2",
+        "spatital": "attention.spatial",
+        "conv.0": "",
+    }
+
+    @staticmethod
+    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
+        return CBAM(channels, **kwargs)
+
+
+class CAConv2d(_BaselineConv, nn.Conv2d):
+    """Coordinate attention, then a convolution: ``conv(CoordinateAttention(x))``.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: int or pair, in pixels.
+        stride: int or pair, in pixels.
+        padding: int, pair, ``"same"``, ``"valid"``, or None for ``dilation * (kernel - 1) // 2``.
+        dilation: int or pair, in pixels.
+        groups: groups of the convolution.
+        bias: whether the convolution has a bias.
+        padding_mode: as of ``nn.Conv2d``.
+        reduction: the attention's hidden layer has ``max(8, C // reduction)`` channels.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+
+    Raises:
+        InvalidArgument: for an argument or an input that does not fit; it is named.
+
+    Example:
+        >>> CAConv2d(16, 32, 3, stride=2)(torch.randn(2, 16, 9, 8)).shape
+        torch.Size([2, 32, 5, 4])
+
+    Source: paper, section 4, CAConv.
+    """
+
+    published_keys: ClassVar[Mapping[str, str]] = {
+        "conv1": "attention.conv1",
+        "bn1": "attention.bn1",
+        "conv_h": "attention.conv_h",
+        "conv_w": "attention.conv_w",
+        "conv.0": "",
+    }
+
+    @staticmethod
+    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
+        return CoordinateAttention(channels, **kwargs)

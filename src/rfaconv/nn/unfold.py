@@ -1,0 +1,110 @@
+"""The unfold version of RFAConv: attention on the patches themselves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.fx
+from torch import Tensor, nn
+
+from rfaconv.functional.batch_norm import fold_features
+from rfaconv.functional.operators import attend_patches
+from rfaconv.functional.stages import prepare_input
+from rfaconv.nn._convolution import AttentionConv
+from rfaconv.nn._norm import norm_state
+
+torch.fx.wrap("fold_features")
+torch.fx.wrap("prepare_input")
+torch.fx.wrap("attend_patches")
+
+
+class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
+    """RFAConv whose features are the patches: no feature weights.
+
+    ``y = K (softmax_j(BatchNorm(W[c] u[c] + b[c])) * u[c]) + bias``: a different function from
+    :class:`RFAConv2d`, with the same number of parameters for a 3x3 kernel.
+
+    Args:
+        in_channels: C.
+        out_channels: O.
+        kernel_size: int or pair, in pixels.
+        stride: int or pair, in pixels.
+        padding: int, pair, ``"same"``, ``"valid"``, or None for ``dilation * (kernel - 1) // 2``.
+        dilation: int or pair, in pixels.
+        groups: groups of the final convolution.
+        bias: whether the final convolution has a bias.
+        padding_mode: as of ``nn.Conv2d``.
+        eps: of the BatchNorm over the logits.
+        momentum: of the BatchNorm over the logits.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+
+    Raises:
+        InvalidArgument: for an argument or an input that does not fit; it is named.
+
+    Example:
+        >>> UnfoldRFAConv2d(16, 32, 3)(torch.randn(2, 16, 9, 8)).shape
+        torch.Size([2, 32, 9, 8])
+
+    Source: paper, section 3.2, extraction by Unfold.
+    """
+
+    published_keys: ClassVar[Mapping[str, str]] = {
+        "get_weights.0.weight": "attention_weight",
+        "get_weights.0.bias": "attention_bias",
+        "get_weights.1": "attention_norm",
+        "conv": "",
+    }
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any = 3,
+        stride: Any = 1,
+        padding: Any = None,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        taps = math.prod(self.kernel_size)
+        shape = (in_channels * taps, taps, 1, 1)
+        self.attention_weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.attention_bias = nn.Parameter(
+            torch.empty(in_channels * taps, device=device, dtype=dtype)
+        )
+        self.attention_norm = nn.BatchNorm2d(
+            in_channels * taps, eps=eps, momentum=momentum, device=device, dtype=dtype
+        )
+        nn.init.kaiming_uniform_(self.attention_weight, a=math.sqrt(5))
+        nn.init.uniform_(self.attention_bias, -1 / math.sqrt(taps), 1 / math.sqrt(taps))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns (B, O, Ho, Wo) for an input (B, C, H, W)."""
+        x = prepare_input(
+            input, self.in_channels, self.weight.dtype, self.window, self.padding_mode
+        )
+        window = self.inner_window
+        weight, bias = fold_features(
+            x,
+            self.attention_weight,
+            norm_state(self.attention_norm),
+            window,
+            offset=self.attention_bias,
+        )
+        return attend_patches(x, self.weight, self.bias, weight, bias, window, self.groups)
