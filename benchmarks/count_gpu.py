@@ -1,0 +1,146 @@
+"""Counts the instructions that the compiled kernels issue, for ``predict_gpu.py``.
+
+    PYTHONPATH=src:. python benchmarks/count_gpu.py --out benchmarks/gpu_instructions.json
+
+Compiles for sm_90 without a GPU, reads the machine code, and weights every loop with its trips. The
+numbers are instructions per thread divided by the channels and pixels that the thread computes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from testing.triton_compiler import Compiled, Recorder, tool
+
+from rfaconv.backends.triton import backward, configs, moments, project, stats
+from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map, table
+from rfaconv.geometry import Window
+
+CHANNELS, TAPS = 64, 9
+WINDOW = Window.create(3).to_ints()
+
+
+def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
+    """Addresses of the instructions, and first and last address of every loop, outermost first."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        command = [tool(), "-sass", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.findall(r"^\s+/\*([0-9a-f]{4,6})\*/\s+(.*?);", text, re.M)
+    code = [(int(address, 16), instruction) for address, instruction in found]
+    if not code:
+        raise ValueError("cuobjdump showed no instruction")
+    loops = []
+    for address, instruction in code:
+        jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", instruction)
+        if jump and int(jump[1], 16) < address:
+            loops.append((int(jump[1], 16), address))
+    return [address for address, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1])
+
+
+def issued(kernel: Compiled, trips: list[int]) -> int:
+    """Instructions of one thread; ``trips`` of the nested loops, outermost first."""
+    addresses, loops = machine_code(kernel.cubin)
+    total = 0
+    for address in addresses:
+        weight = 1
+        depth = sum(first <= address <= last for first, last in loops)
+        for trip in trips[:depth]:
+            weight *= trip
+        total += weight
+    return total
+
+
+def operands(variant: str, outputs: int) -> tuple[torch.Tensor, ...]:
+    x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
+    weight = torch.zeros(outputs, CHANNELS, 3, 3, dtype=torch.bfloat16)
+    last = torch.channels_last
+    features = torch.zeros(CHANNELS, TAPS, TAPS), torch.zeros(CHANNELS, TAPS)
+    return x.to(memory_format=last), *features, weight.to(memory_format=last)
+
+
+def gates(variant: str) -> list[torch.Tensor]:
+    return {
+        "none": [],
+        "rfa": [torch.zeros(CHANNELS, TAPS)],
+        "rfcbam": [torch.zeros(2, CHANNELS), torch.zeros(2, TAPS, 14, 14)],
+        "rfca": [torch.zeros(2, CHANNELS, 42), torch.zeros(2, CHANNELS, 42)],
+    }[variant]
+
+
+def count(variant: str) -> dict[str, float]:
+    """Instructions per channel and pixel of every kernel of one variant."""
+    found: dict[str, float] = {}
+    tile, walk = configs.tile(TAPS, CHANNELS), configs.walk(TAPS, CHANNELS, 3136)
+    each = tile.block_p * tile.block_c / (32 * tile.warps)
+    blocks = CHANNELS // tile.block_c
+    for outputs in (64, 128, 256):
+        x, fw, fb, weight = operands(variant, outputs)
+        config = configs.project("bfloat16", TAPS, outputs, tensor_cores=True)
+        geometry = Geometry.of(x, WINDOW)
+        with Recorder(90) as recorder:
+            y = new_map(x, (2, outputs, 14, 14))
+            project.run_project(
+                x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
+            )
+        (kernel,) = recorder.found.values()
+        trips = CHANNELS // config.block_c
+        per_thread = trips * config.block_p * config.block_c / (32 * config.warps)
+        found[f"project_forward O{outputs}"] = issued(kernel, [trips, TAPS]) / per_thread
+    x, fw, fb, weight = operands(variant, 64)
+    rows = table(fw, fb, variant, gates(variant))
+    with Recorder(90) as recorder:
+        operand = gate_operands(variant, gates(variant), rows)
+        panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
+        project.fill_panel(x, rows, operand, panel, variant, geometry)
+        dy = new_map(x, (2, 64, 14, 14)).zero_()
+        needs = [True] * 5
+        backward.project_backward(dy, x, fw, fb, gates(variant), weight, variant, 1, WINDOW, needs)
+        if variant == "rfa":
+            mean, cov = moments.patch_moments(x, WINDOW)
+            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
+    gather = configs.gather(CHANNELS)
+    rules = {
+        "panel_forward": ([TAPS], each),
+        "patch_backward": ([TAPS], each),
+        "parameter_backward": ([walk.length // walk.block_p], walk.length),
+        "gather_patches": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
+        "moments_forward": ([256], 256),
+        "moments_backward": ([], each),
+        "reduce_channels": ([blocks], each * blocks / (TAPS / configs.rows(TAPS))),
+        "reduce_line": ([4, 3], 4 * each),
+    }
+    for kernel in recorder.found.values():
+        trips, share = rules[kernel.kernel]
+        found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
+    if variant in ("rfcbam", "rfca"):
+        with Recorder(90) as recorder:
+            s = stats.feature_stats(x, fw, fb, variant, WINDOW)
+            backward.feature_stats_backward(*s, x, fw, fb, *s, variant, WINDOW)
+        for kernel in recorder.found.values():
+            trips, share = rules[kernel.kernel]
+            name = f"stats {kernel.kernel}"
+            found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+    return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/gpu_instructions.json"))
+    out = parser.parse_args().out
+    counted = {variant: count(variant) for variant in ("none", "rfa", "rfcbam", "rfca")}
+    part = out.with_suffix(".part")
+    part.write_text(json.dumps(counted, indent=1) + "\n")
+    os.replace(part, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""Predicts the GPU figures of ``docs/gpu.md`` from counts of bytes, operations and instructions.
+
+    PYTHONPATH=src python benchmarks/predict_gpu.py --write docs/gpu.md
+
+Nothing here was measured on a GPU. A kernel takes the longest of: its bytes at a share of the
+memory bandwidth, its product at a share of the tensor cores' rate, its instructions (counted in the
+machine code by ``count_gpu.py``) at a share of the schedulers' rate. Every launch adds a gap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rfaconv.bench.cases import SUITES, BenchCase
+
+HERE = Path(__file__).resolve().parent
+INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
+MARKS = ("<!-- prediction -->", "<!-- /prediction -->")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An H200 by its data sheet, and the shares of it that kernels are assumed to reach.
+
+    Attributes:
+        bandwidth: Bytes/s of memory.
+        product: Dense bfloat16 operations/s of the tensor cores.
+        issue: Instructions of single threads per second, over all schedulers.
+        memory_share: Of the bandwidth, for kernels that stream.
+        product_share: Of the product rate, for cuDNN and cuBLAS.
+        issue_share: Of the issue rate, for our kernels.
+        depthwise_share: Of the bandwidth, for cuDNN's grouped convolutions.
+        gap: Seconds between kernels of a stream or a CUDA graph.
+    """
+
+    bandwidth: float = 4.8e12
+    product: float = 989e12
+    issue: float = 132 * 128 * 1.755e9
+    memory_share: float = 0.85
+    product_share: float = 0.6
+    issue_share: float = 0.65
+    depthwise_share: float = 0.4
+    gap: float = 1.5e-6
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What has to be done at the least: bytes moved, product operations, vector instructions."""
+
+    bytes: float
+    product_flops: float
+    vector: float
+
+
+def sizes(case: BenchCase, batch: int) -> tuple[float, float, float]:
+    """Elements of the input, of one tap of the panel (channels x output pixels), of the output."""
+    out = -(-case.size // case.stride)
+    pixels = batch * out * out
+    whole = batch * case.size**2 * case.in_channels
+    return float(whole), float(pixels * case.in_channels), float(pixels * case.out_channels)
+
+
+def counts(case: BenchCase, operator: str, training: bool, batch: int, itemsize: int) -> Counts:
+    """The least of an operator: its input and output once, its product, design.md's instructions.
+
+    A training step does three products, and reads x twice and dy once more and writes dx.
+    """
+    x, panel, y = sizes(case, batch)
+    taps = case.kernel**2
+    flops = 2.0 * taps * case.out_channels * panel
+    vector = 0.0 if operator == "conv" else (taps**2 + 100.0) * panel
+    if not training:
+        return Counts((x + y) * itemsize, flops, vector)
+    return Counts((3 * x + 2 * y) * itemsize, 3 * flops, 4 * vector)
+
+
+def kernel(
+    machine: Machine, *, bytes: float = 0, flops: float = 0, instructions: float = 0
+) -> float:
+    """Seconds of one kernel."""
+    return machine.gap + max(
+        bytes / (machine.bandwidth * machine.memory_share),
+        flops / (machine.product * machine.product_share),
+        instructions / (machine.issue * machine.issue_share),
+    )
+
+
+def small(machine: Machine, launches: int) -> float:
+    """Seconds of kernels on tensors too small to matter: their launches."""
+    return launches * (machine.gap + 1.5e-6)
+
+
+def convolution(machine: Machine, case: BenchCase, batch: int, training: bool) -> float:
+    """Conv2d + BatchNorm + ReLU: folded in inference; in training BatchNorm and ReLU stream."""
+    x, panel, y = sizes(case, batch)
+    flops = 2.0 * case.kernel**2 * case.out_channels * panel
+    forward = kernel(machine, bytes=2 * (x + y), flops=flops)
+    if not training:
+        return forward
+    backward = 2 * kernel(machine, bytes=2 * (x + y), flops=flops)
+    return forward + backward + norm(machine, y)
+
+
+def norm(machine: Machine, y: float) -> float:
+    """BatchNorm and ReLU of the output, forward and backward, both sides alike."""
+    return (
+        kernel(machine, bytes=2 * 3 * y)
+        + kernel(machine, bytes=2 * 5 * y)
+        + 2 * kernel(machine, bytes=2 * 2.5 * y)
+    )
+
+
+def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
+    """The kernels of this library, as the table of configurations runs them."""
+    x, panel, y = sizes(case, batch)
+    issued = INSTRUCTIONS[operator]
+    taps, wide = case.kernel**2, 2.0 * case.kernel**2 * panel  # bytes of the panel
+    flops = 2.0 * taps * case.out_channels * panel
+
+    def spent(name: str, bytes: float = 0.0) -> float:
+        return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
+
+    product = kernel(machine, bytes=wide + 2 * y, flops=flops)
+    total = small(machine, 5)  # the table of parameters, K with channels last
+    if case.out_channels <= 256:
+        block = next(o for o in (64, 128, 256) if case.out_channels <= o)
+        issue = kernel(machine, instructions=issued[f"project_forward O{block}"] * panel)
+        total += max(issue, kernel(machine, bytes=2 * (x + y), flops=flops))
+    else:
+        total += spent("panel_forward", 2 * x + wide) + product
+    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats reduce_line"}.get(operator)
+    if statistics:
+        # half of what is counted under this name belongs to the backward pass of rfcbam
+        share = 0.5 if operator == "rfcbam" else 1.0
+        total += kernel(machine, bytes=2 * x, instructions=share * issued[statistics] * panel)
+        total += small(machine, 12)
+    if not training:
+        return total
+    moments = INSTRUCTIONS["rfa"]
+    total += kernel(machine, bytes=2 * x, instructions=moments["moments_forward"] * panel)
+    total += kernel(machine, bytes=4 * x, instructions=moments["moments_backward"] * panel)
+    total += small(machine, 60)  # folding in float64 and its gradient
+    total += product + spent("patch_backward", 3 * wide + 2 * x)
+    total += spent("parameter_backward", wide + 2 * x) + product
+    total += kernel(machine, bytes=wide + 2 * x, instructions=issued["gather_patches"] * panel)
+    if statistics:
+        gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
+        total += spent(gate, wide + 2 * x)
+        for name in ("stats patch_backward", "stats parameter_backward", "stats gather_patches"):
+            total += spent(name, wide + 2 * x)
+        if operator == "rfcbam":
+            total += spent("stats reduce_channels", 2 * x) / 2
+        total += kernel(machine, bytes=6 * x)  # three gradients of x are added
+    return total + norm(machine, y)
+
+
+def published(
+    machine: Machine, case: BenchCase, operator: str, batch: int, training: bool, compiled: bool
+) -> float:
+    """The literal formulation: about ten maps of nine times the size, written and read.
+
+    Compiled, the element-wise operations between two convolutions run as one kernel.
+    """
+    x, panel, y = sizes(case, batch)
+    wide = 2.0 * case.kernel**2 * panel
+    flops = 2.0 * case.kernel**2 * case.out_channels * panel
+    grouped = machine.memory_share / machine.depthwise_share
+    # traffic in maps: grouped convolutions; then ReLU, softmax, product, rearrangement
+    convolutions = {"rfa": 2.0, "rfcbam": 1.0, "rfca": 1.0}[operator]
+    streams = {"rfa": 2 + 2 + 3 + 2, "rfcbam": 2 + 2 + 2 + 3 + 3, "rfca": 2 + 2 + 2 + 3 + 3}[
+        operator
+    ]
+    if compiled:
+        streams = {"rfa": 3, "rfcbam": 5, "rfca": 5}[operator]
+    maps = convolutions * grouped + streams
+    total = kernel(machine, bytes=maps * wide + 2 * x) + kernel(
+        machine, bytes=wide + 2 * y, flops=flops
+    )
+    total += small(machine, 4 if compiled else 12)
+    if not training:
+        return total
+    # BatchNorm forward in training (3 maps); every stream has a gradient of one map more; grouped
+    # convolutions have two gradients, each reading two maps
+    backward = convolutions * 3 * grouped + (1.6 * streams + 5)
+    total += kernel(machine, bytes=(3 + backward) * wide)
+    total += 2 * kernel(machine, bytes=wide + 2 * y, flops=flops)
+    return total + norm(machine, y) + small(machine, 20)
+
+
+def mean(values: list[float]) -> float:
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values))
+
+
+def saved(case: BenchCase, operator: str, batch: int) -> float:
+    """Bytes kept for backward relative to the convolution's, BatchNorm and ReLU included."""
+    x, _, y = sizes(case, batch)
+    plain = 2 * (x + 2 * y)
+    taps, out = case.kernel**2, -(-case.size // case.stride)
+    features = case.in_channels * (taps**2 + taps) * 4 * 4
+    extra = {
+        "rfa": 0.0,
+        "rfcbam": 4.0 * batch * taps * out * out * 3,
+        "rfca": 4.0 * batch * case.in_channels * case.kernel * out * 6,
+    }[operator]
+    return (plain + features + extra) / plain
+
+
+def report(machine: Machine, batch: int = 64) -> str:
+    """The tables of the page."""
+    layers = SUITES["resnet18"]
+    lines = [
+        f"Assumed: {machine.bandwidth / 1e12:.1f} TB/s at {machine.memory_share:.0%}, "
+        f"{machine.product / 1e12:.0f} TFLOP/s at {machine.product_share:.0%}, instructions at "
+        f"{machine.issue_share:.0%} of {machine.issue / 1e12:.1f} T/s, grouped convolutions at "
+        f"{machine.depthwise_share:.0%} of the bandwidth, {machine.gap * 1e6:.1f} µs between "
+        "kernels.",
+        "",
+        "Geometric means over the `conv1` layers of ResNet-18, bfloat16, channels_last, batch "
+        f"{batch}:",
+        "",
+        "| figure | wanted | rfa | rfcbam | rfca |",
+        "|---|---|---|---|---|",
+    ]
+    operators = ("rfa", "rfcbam", "rfca")
+
+    def row(name: str, wanted: str, values: list[float]) -> None:
+        lines.append(f"| {name} | {wanted} | " + " | ".join(f"{v:.1f}" for v in values) + " |")
+
+    for training, limits in ((False, ("≤ 2.0", "≥ 10", "≥ 3")), (True, ("≤ 2.5", "≥ 6", "none"))):
+        mode = "training step" if training else "inference"
+        conv = [convolution(machine, c, batch, training) for c in layers]
+        own = {o: [ours(machine, c, o, batch, training) for c in layers] for o in operators}
+        ratios = [mean([a / b for a, b in zip(own[o], conv, strict=True)]) for o in operators]
+        row(f"{mode} / convolution", limits[0], ratios)
+        for compiled in (False, True):
+            gains = []
+            for o in operators:
+                other = [published(machine, c, o, batch, training, compiled) for c in layers]
+                gains.append(mean([a / b for a, b in zip(other, own[o], strict=True)]))
+            name = "compiled published" if compiled else "published"
+            row(f"{name} / {mode}", limits[1 + compiled], gains)
+    row(
+        "bytes saved for backward / convolution",
+        "≤ 1.3",
+        [mean([saved(c, o, batch) for c in layers]) for o in operators],
+    )
+    lines += ["", "Per layer, rfa, microseconds:", ""]
+    lines += [
+        "| layer | conv | ours | published | conv, training | ours | published |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in layers:
+        times = []
+        for training in (False, True):
+            times.append(convolution(machine, case, batch, training))
+            times.append(ours(machine, case, "rfa", batch, training))
+            times.append(published(machine, case, "rfa", batch, training, False))
+        lines.append(f"| {case.name} | " + " | ".join(f"{t * 1e6:.0f}" for t in times) + " |")
+    step, plain = network(machine, "rfa"), network(machine, "")
+    lines += [
+        "",
+        f"`rfa_resnet18`, batch 128, 224 pixels: training step {step / plain:.1f} times that of "
+        f"resnet18 ({plain * 1e3:.1f} ms assumed for resnet18; wanted ≤ 1.8).",
+    ]
+    return "\n".join(lines)
+
+
+def network(machine: Machine, operator: str, batch: int = 128) -> float:
+    """A training step of ResNet-18: its 20 convolutions, eight of them replaced or none."""
+    stem = BenchCase("stem", 3, 64, 224, 7, 2)
+    plain = [stem]
+    for channels, size in ((64, 56), (128, 28), (256, 14), (512, 7)):
+        plain += [BenchCase("conv2", channels, channels, size)] * 2
+        if channels > 64:
+            plain.append(BenchCase("shortcut", channels // 2, channels, 2 * size, 1, 2))
+    total = sum(convolution(machine, case, batch, True) for case in plain)
+    for case in SUITES["resnet18"]:
+        if operator:
+            total += ours(machine, case, operator, batch, True)
+        else:
+            total += convolution(machine, case, batch, True)
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", type=Path, help="page whose marked part is replaced")
+    page = parser.parse_args().write
+    text = report(Machine())
+    if page is None:
+        print(text)
+        return
+    head, _, rest = page.read_text().partition(MARKS[0])
+    _, _, tail = rest.partition(MARKS[1])
+    part = page.with_suffix(".part")
+    part.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}")
+    os.replace(part, page)
+
+
+if __name__ == "__main__":
+    main()

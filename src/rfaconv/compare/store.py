@@ -1,0 +1,152 @@
+"""The results folder: settings, one file per finished training, and nothing half-written.
+
+run.json               the settings; written first
+cost.json              parameters, multiply-adds, latency, memory; measured once
+pairs/rfa-seed0.json   accuracy and curves of one finished training
+maps/rfa.npz           where the attention looks, from the first seed
+work/rfa-seed0.ckpt    a training that is under way
+results.json, report.html, plots/   made from the files above when all are there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.training.files import strict_json, write_atomic
+
+SCHEMA = 1
+
+
+class Store:
+    """Reads and writes one results folder; see the module's text for what lies in it.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Takes the folder for this run: makes it, or finds the same run in it.
+
+        Raises:
+            InvalidArgument: the folder holds another run, other files, or cannot be written.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise InvalidArgument("out", "a folder", f"{self.root} (a file)")
+        record = self.root / "run.json"
+        if record.exists():
+            self._check_same(settings)
+        elif self.root.is_dir() and any(self.root.iterdir()):
+            expected = "an empty folder, a new one, or one with an earlier rfaconv comparison"
+            raise InvalidArgument("out", expected, f"{self.root} with other files in it")
+        try:
+            for folder in ("pairs", "maps", "work"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            if not record.exists():
+                write_atomic(record, strict_json({"schema": SCHEMA, "settings": settings}))
+        except OSError as error:
+            got = f"{self.root} ({error.strerror})"
+            raise InvalidArgument("out", "a folder that can be written", got) from error
+
+    def _check_same(self, settings: dict[str, Any]) -> None:
+        try:
+            record = json.loads((self.root / "run.json").read_text())
+            found = record["settings"]
+            schema = record["schema"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            got = f"{self.root / 'run.json'} ({type(error).__name__})"
+            raise InvalidArgument("out", "a readable run.json", got) from error
+        if schema != SCHEMA:
+            got = f"format {schema} in {self.root}"
+            raise InvalidArgument("out", f"a comparison in format {SCHEMA}", got)
+        other = [k for k in {**settings, **found} if settings.get(k) != found.get(k)]
+        if other:
+            there = ", ".join(f"{k}={_short(found.get(k))}" for k in other[:3])
+            here = ", ".join(f"{k}={_short(settings.get(k))}" for k in other[:3])
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            raise InvalidArgument(
+                "out",
+                f"a new folder or one of this same run ({here}{more})",
+                f"{self.root} with another run ({there}{more})",
+            )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process out of the folder while this one works in it.
+
+        Raises:
+            RFAConvError: another process is at work there.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock; two runs there overwrite equal files
+            yield
+            return
+        with (self.root / "work" / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                message = f"out: another rfaconv compare is at work in {self.root}"
+                raise RFAConvError(message) from error
+            yield
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The content of a JSON file of the folder, or None where there is none.
+
+        Raises:
+            InvalidArgument: the file is damaged.
+        """
+        path = self.root / name
+        if not path.exists():
+            return None
+        try:
+            value: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise InvalidArgument("out", f"readable JSON in {path}", str(error)) from error
+        return value
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Writes a JSON file of the folder, whole or not at all."""
+        write_atomic(self.root / name, strict_json(value))
+
+    def pair(self, operator: str, seed: int) -> dict[str, Any] | None:
+        """The finished training of an operator and seed, or None."""
+        return self.read(pair_file(operator, seed))
+
+    def finish_pair(self, operator: str, seed: int, value: dict[str, Any]) -> None:
+        """Records a finished training and drops its checkpoint."""
+        self.write(pair_file(operator, seed), value)
+        self.checkpoint(operator, seed).unlink(missing_ok=True)
+
+    def checkpoint(self, operator: str, seed: int) -> Path:
+        """Where a training that is under way saves itself."""
+        return self.root / "work" / f"{operator}-seed{seed}.ckpt"
+
+    def maps(self, operator: str) -> Path:
+        """File of the attention maps of an operator."""
+        return self.root / "maps" / f"{operator}.npz"
+
+    def clean(self) -> None:
+        """Drops what only an unfinished run needs."""
+        shutil.rmtree(self.root / "work", ignore_errors=True)
+
+
+def pair_file(operator: str, seed: int) -> str:
+    """Name of the file of one finished training within the folder."""
+    return f"pairs/{operator}-seed{seed}.json"
+
+
+def _short(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

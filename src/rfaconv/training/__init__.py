@@ -1,0 +1,4 @@
+"""Training of classifiers through Lightning.
+
+May import: data and everything below it.
+"""

@@ -1,0 +1,130 @@
+"""Networks to compare: a small timm ResNet for small images, or any timm ResNet by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.training.seeds import seed_all
+from rfaconv.variants import OPERATORS
+
+SMALL = "small"
+SMALL_WIDTHS = (16, 24, 32, 48)
+PLAIN = "conv"
+"""The name of the standard convolution among the operators."""
+
+BACKENDS = ("auto", "reference", "cpu", "triton")
+COMPARABLE = (PLAIN, "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
+assert set(COMPARABLE) == {PLAIN, *OPERATORS}
+
+
+def build_network(
+    name: str,
+    operator: str,
+    *,
+    classes: int,
+    channels: int,
+    image_size: int,
+    seed: int,
+    backend: str = "auto",
+) -> nn.Module:
+    """A timm ResNet whose first 3x3 convolution of every block is ``operator``.
+
+    All layers but the replaced ones start from the same numbers for every operator with the
+    same seed.
+
+    Args:
+        name: ``small`` (four BasicBlocks, 16 to 48 channels) or the name of a timm ResNet.
+        operator: ``conv`` for the network as it is, or an operator's name.
+        classes: outputs.
+        channels: of the images.
+        image_size: height and width in pixels; up to 64 the stem keeps more of the resolution.
+        seed: of the initialisation.
+        backend: of the operators.
+
+    Returns:
+        A module from images (B, channels, image_size, image_size) to logits (B, classes).
+
+    Raises:
+        InvalidArgument: ``name`` is no timm ResNet or ``operator`` no operator.
+    """
+    if operator not in COMPARABLE:
+        raise unknown_name("operators", operator, COMPARABLE)
+    seed_all(seed)
+    network = _small(classes, channels) if name == SMALL else _timm(name, classes, channels)
+    _fit_stem(network, channels, image_size)
+    if operator != PLAIN:
+        from rfaconv.surgery import convert_
+        from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
+
+        where = basic_block_conv1 if _has_basic_blocks(network) else bottleneck_3x3
+        convert_(network, operator, where=where, init="fresh")
+        for module in network.modules():
+            if hasattr(module, "backend"):
+                setattr(module, "backend", backend)  # noqa: B010  # a module's attribute, for mypy
+    return network
+
+
+def check_network(name: str) -> None:
+    """Raises InvalidArgument unless ``name`` is ``small`` or a ResNet of timm."""
+    if name == SMALL:
+        return
+    import timm
+
+    known = timm.list_models(module="resnet")
+    if name not in known:
+        error = unknown_name("model", name, [SMALL, *known])
+        # the list has a hundred names; the nearest are enough
+        hint = error.expected[error.expected.find(" (did you mean") :]
+        hint = hint if hint.startswith(" (did") else ""
+        raise InvalidArgument("model", f"{SMALL} or a ResNet of timm{hint}", repr(name))
+
+
+def _small(classes: int, channels: int) -> nn.Module:
+    from timm.models.resnet import BasicBlock, ResNet
+
+    block: Any = BasicBlock  # timm annotates the class as if an instance were wanted
+    network: nn.Module = ResNet(
+        block,
+        (1, 1, 1, 1),
+        num_classes=classes,
+        in_chans=channels,
+        channels=SMALL_WIDTHS,
+        # of timm's stems the deep one has a free width; _fit_stem replaces its convolutions
+        stem_type="deep",
+        stem_width=SMALL_WIDTHS[0] // 2,
+    )
+    return network
+
+
+def _timm(name: str, classes: int, channels: int) -> nn.Module:
+    import timm
+
+    check_network(name)
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=channels
+    )
+    return network
+
+
+def _fit_stem(network: nn.Module, channels: int, image_size: int) -> None:
+    """Takes down-sampling out of the stem where images are too small to spare it."""
+    small_net = isinstance(network.conv1, nn.Sequential) and image_size > 64
+    if image_size > 64 and not small_net:
+        return
+    stride = 1 if image_size <= 40 else 2
+    assert isinstance(network.bn1, nn.BatchNorm2d)
+    width = network.bn1.num_features
+    stem = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    network.conv1 = stem
+    if image_size <= 64:
+        network.maxpool = nn.Identity()
+
+
+def _has_basic_blocks(network: nn.Module) -> bool:
+    from timm.models.resnet import BasicBlock
+
+    return any(isinstance(module, BasicBlock) for module in network.modules())

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rfaconv.training.files import strict_json, write_atomic
+
+
+def test_a_failed_write_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "results.json"
+    write_atomic(file, "old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomic(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_json_is_strict() -> None:
+    assert json.loads(strict_json({"a": [1, None, "é"]})) == {"a": [1, None, "é"]}
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        strict_json({"a": float("nan")})
