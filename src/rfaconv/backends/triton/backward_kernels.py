@@ -247,7 +247,7 @@ def parameter_backward(
     o_v = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     p_out = p_sums + (program.to(tl.int64) * T + first) * ((T + 2) * C) + o_v
     for t in tl.static_range(TAPS):
-        m_v = (o_v < C) & (first + t < T)
+        m_v = o_v < tl.where(first + t < T, C, 0)
         for i in tl.static_range(T + 2):
             tl.store(p_out + (t * (T + 2) + i) * C, tl.sum(sums[t * (T + 2) + i], axis=0), mask=m_v)
 

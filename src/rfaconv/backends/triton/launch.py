@@ -56,5 +56,7 @@ def launch(
     if 0 in grid:
         return None
     device: Any = torch.cuda.device(like.device) if like.is_cuda else contextlib.nullcontext()
+    # named because the default is to change between versions of Triton; the kernels count on it
+    options["enable_fp_fusion"] = True
     with device:
         return execute(kernel, tuple(grid), arguments, options)

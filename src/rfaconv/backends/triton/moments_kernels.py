@@ -75,7 +75,7 @@ def moments_forward(
     o_v = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     p_out = p_sums + tl.program_id(0).to(tl.int64) * ROWS * C + o_v
     for t in tl.static_range(TAPS):
-        m_v = (o_v < C) & (first + t < T)
+        m_v = o_v < tl.where(first + t < T, C, 0)
         tl.store(p_out + (first + t) * C, tl.sum(sums[t * (T + 1)], axis=0), mask=m_v)
         for i in tl.static_range(T):
             tl.store(

@@ -94,7 +94,7 @@ def reduce_channels(
     o_v = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     o_out = widen(o_v // (HO * WO), WIDE) * (T * HO * WO) + o_v % (HO * WO)
     for t in tl.static_range(TAPS):
-        m_v = (o_v < pixels) & (first + t < T)
+        m_v = o_v < tl.where(first + t < T, pixels, 0)
         o_tap = o_out + (first + t) * (HO * WO)
         whole = tl.sum(total[t], axis=1)
         if MODE == STATISTICS:
