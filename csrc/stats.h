@@ -6,6 +6,7 @@
 
 #include "chunks.h"
 #include "features.h"
+#include "line_sums.h"
 #include "prefetch.h"
 #include "scratch.h"
 
@@ -127,7 +128,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
         index = a.take<char>(tile_index_bytes(s, bound));
         planes = a.floats(group * tile_channel_floats(s, bound));
         lines = a.floats(stage_line_floats(s));
-        sums = a.floats(2 * K * bound + round_up(K * s.Wo, lanes));
+        sums = a.floats(2 * K * bound);
     };
     void* index;
     float *planes, *lines, *sums;
@@ -142,7 +143,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
         const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
         layout(arena, index, planes, lines, sums);
-        float *const by_row = sums, *const by_col = sums + K * bound, *const total = sums + 2 * K * bound;
+        float *const by_row = sums, *const by_col = sums + K * bound;
         for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
             const int64_t unit = task / groups, first = task % groups * group, n = imin(group, s.C - first);
             for (int64_t i = unit * chunks.per_image; i < (unit + 1) * chunks.per_image; ++i) {
@@ -168,20 +169,8 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
                         const int64_t from = span.image * s.Ho * s.Wo + span.first_row * s.Wo - t.begin;
                         float* const to_row = row + (span.image * s.C + c) * K * s.Ho + span.first_row * K;
                         float* const to_col = col + (span.image * s.C + c) * K * s.Wo;
-                        for (int64_t h = 0; h < span.rows; ++h)
-                            for (int i = 0; i < K; ++i) {
-                                const float* const at = by_row + i * bound + from + h * s.Wo;
-                                to_row[h * K + i] = sum_range(at, 0, s.Wo) * row_scale;
-                            }
-                        for (int j = 0; j < K; ++j) {
-                            const float* const at = by_col + j * bound + from;
-                            zero_floats(total, s.Wo);
-                            for (int64_t h = 0; h < span.rows; ++h) add_floats(total, at + h * s.Wo, s.Wo);
-                            for (int64_t w = 0; w < s.Wo; ++w) {
-                                const float before = span.first_row == 0 ? 0.0f : to_col[w * K + j];
-                                to_col[w * K + j] = before + total[w] * col_scale;
-                            }
-                        }
+                        sum_rows<K>(by_row + from, bound, span.rows, s.Wo, row_scale, to_row);
+                        sum_columns<K>(by_col + from, bound, span.rows, s.Wo, col_scale, span.first_row == 0, to_col);
                     }
                 }
             }

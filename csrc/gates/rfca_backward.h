@@ -2,6 +2,7 @@
 #ifndef RFACONV_GATES_RFCA_BACKWARD_H
 #define RFACONV_GATES_RFCA_BACKWARD_H
 
+#include "../line_sums.h"
 #include "none_backward.h"
 #include "rfca.h"
 
@@ -13,16 +14,16 @@ struct RfcaBackward {
     enum : int { K = RfcaGate<T>::K };
     static int64_t prepared_floats(const Shape&) { return 0; }
     static void prepare(const Shape&, const rfaconv_gate*, float*) {}
-    // The gate's lines, and 2K lines and a row of their gradients.
+    // The gate's lines, and 2K lines of their gradients.
     static int64_t tile_floats(const Shape& s, int64_t pixels) {
-        return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes) + round_up(s.Wo, lanes);
+        return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes);
     }
 
     RfcaBackward(const Shape& shape, const GateGradient& out, const float*, float* memory_)
         : s(shape), gradient(out), gate(shape, out.gate, nullptr), memory(memory_) {}
     void begin_tile(const Tile& t) {
         tile = &t, stride = t.vectors * lanes;
-        lines = memory + RfcaGate<T>::tile_floats(s, stride), total = lines + 2 * K * stride;
+        lines = memory + RfcaGate<T>::tile_floats(s, stride);
         gate.begin_tile(t, memory);
     }
     void end_tile() {}
@@ -31,16 +32,12 @@ struct RfcaBackward {
         for (int64_t k = 0; k < tile->spans; ++k) {
             const Span& span = tile->span[k];
             const int64_t from = (span.image * s.Ho + span.first_row) * s.Wo - tile->begin;
-            for (int i = 0; i < K && gradient.a != nullptr; ++i) {
-                float* const to = gradient.a + ((span.image * s.C + c) * s.Ho + span.first_row) * K + i;
-                for (int64_t r = 0; r < span.rows; ++r) to[r * K] = sum_range(lines + i * stride + from + r * s.Wo, 0, s.Wo);
-            }
-            for (int j = 0; j < K && gradient.b != nullptr; ++j) {
-                float* const to = gradient.b + (span.image * s.C + c) * K * s.Wo + j;
-                zero_floats(total, s.Wo);
-                for (int64_t r = 0; r < span.rows; ++r) add_floats(total, lines + (K + j) * stride + from + r * s.Wo, s.Wo);
-                for (int64_t w = 0; w < s.Wo; ++w) to[w * K] = span.first_row == 0 ? total[w] : to[w * K] + total[w];
-            }
+            if (gradient.a != nullptr)
+                sum_rows<K>(lines + from, stride, span.rows, s.Wo, 1.0f,
+                            gradient.a + ((span.image * s.C + c) * s.Ho + span.first_row) * K);
+            if (gradient.b != nullptr)
+                sum_columns<K>(lines + K * stride + from, stride, span.rows, s.Wo, 1.0f, span.first_row == 0,
+                               gradient.b + (span.image * s.C + c) * K * s.Wo);
         }
     }
     RFACONV_METHOD vf apply(vf* df, const float* f, const float*, int64_t v, float* rows, int64_t row_stride) {
@@ -74,7 +71,7 @@ struct RfcaBackward {
     float* memory;
     const Tile* tile = nullptr;
     int64_t stride = 0;
-    float *lines = nullptr, *total = nullptr;
+    float* lines = nullptr;
 };
 
 }  // namespace RFACONV_ISA

@@ -53,11 +53,9 @@ def coordinate_hidden(
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        kernel = reduce_weight.to(dtype).flatten(1).unsqueeze(-1)
-        bias = None if reduce_bias is None else reduce_bias.to(dtype)
         # joined behind the reduction, where there are fewer channels to copy
-        hidden = torch.cat([F.conv1d(means, kernel, bias) for means in pooled], dim=2)
-        return hidden.unsqueeze(-1).to(reduce_weight.dtype)
+        parts = [_pointwise(means, reduce_weight.to(dtype), reduce_bias) for means in pooled]
+        return torch.cat(parts, dim=2).unsqueeze(-1).to(reduce_weight.dtype)
 
 
 def coordinate_expand(
@@ -73,7 +71,11 @@ def coordinate_expand(
         parts = active.split([p.shape[2] for p in pooled], dim=2)
         gates = []
         for part, weight, bias in zip(parts, expand_weights, expand_biases, strict=True):
-            kernel = weight.to(dtype).flatten(1).unsqueeze(-1)
-            shift = None if bias is None else bias.to(dtype)
-            gates.append(F.conv1d(part, kernel, shift).sigmoid())
+            gates.append(_pointwise(part, weight.to(dtype), bias).sigmoid())
         return tuple(gates)
+
+
+def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    # a product: torch runs a convolution as small as this in its slow path
+    y = torch.matmul(weight.flatten(1), x)
+    return y if bias is None else y + bias.to(x.dtype).unsqueeze(-1)
