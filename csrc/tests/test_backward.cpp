@@ -87,9 +87,9 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float lo
     if (want(5)) close(got_w, dw, bound, "dweight");
 }
 
-int main(int argc, char** argv) {
+int main() {
     if (!runs_here()) return 77;
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 400;
+    const int rounds = rounds_or(400);
     std::mt19937 rng(4);
     for (int i = 0; i < rounds; ++i) {
         Problem p;

@@ -85,9 +85,9 @@ static void test_not_finite(std::mt19937& rng) {
     for (int i = 0; i < 81; ++i) expect(std::isfinite(cov[i]) && std::isnan(cov[81 + i]) && std::isnan(cov[162 + i]), "NaN in cov", p);
 }
 
-int main(int argc, char** argv) {
+int main() {
     if (!runs_here()) return 77;
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 400;
+    const int rounds = rounds_or(400);
     std::mt19937 rng(2);
     for (int i = 0; i < rounds; ++i) {
         Problem p;

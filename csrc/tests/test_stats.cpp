@@ -50,9 +50,9 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float x_
     expect_close(dbias, grad.dbias, 3e-6, kind == RFACONV_RFCA ? "rfca db" : "rfcbam db", p);
 }
 
-int main(int argc, char** argv) {
+int main() {
     if (!runs_here()) return 77;
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 300;
+    const int rounds = rounds_or(300);
     std::mt19937 rng(3);
     for (int i = 0; i < rounds; ++i) {
         Problem p;
