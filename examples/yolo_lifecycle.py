@@ -33,6 +33,7 @@ SETTINGS = {
     "verbose": False,
     "seed": 0,
 }
+TRAINING = {"batch": 8, "optimizer": "AdamW", "lr0": 0.002, "warmup_epochs": 1, "mosaic": 0.0}
 
 
 class Interruption(Exception):
@@ -89,7 +90,7 @@ def live(network: str, operator: str, data: Path, scratch: Path, epochs: int, si
     common = {"data": str(data), "imgsz": size, **SETTINGS}
     run = scratch / f"{network}-{operator}"
     try:
-        yolo.train(epochs=epochs, batch=16, project=str(run), name="train", **common)
+        yolo.train(epochs=epochs, project=str(run), name="train", **TRAINING, **common)
     except Interruption:
         result["interrupted_after_epoch"] = 1
     last = run / "train" / "weights" / "last.pt"

@@ -85,8 +85,8 @@ class Detector(LightningModule):
         self._sum, self._count = self._sum + float(loss.detach()), self._count + 1
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Takes the mean loss down."""
+    def on_validation_epoch_start(self) -> None:
+        """Takes the mean training loss down, before the epoch is saved."""
         self.losses.append(self._sum / max(1, self._count))
         self._sum, self._count = 0.0, 0
 

@@ -56,10 +56,10 @@ def build_detector(
         backbone: a timm model, such as ``resnet18`` or ``rfa_resnet18``.
         classes: number of classes, the background not counted.
         size: length in pixels to which the shorter side of a picture is scaled.
-        channels: of the feature pyramid.
+        channels: of the feature pyramid, a multiple of 32.
 
     Raises:
-        InvalidArgument: an unknown name.
+        InvalidArgument: an unknown name, or a number that does not fit.
 
     Source: paper, section 4, detection; He et al. for the pyramid.
     """
@@ -75,6 +75,9 @@ def build_detector(
         raise InvalidArgument("backbone", "the name of a timm model", repr(backbone))
     if classes < 1:
         raise InvalidArgument("classes", "1 or more", classes)
+    if channels % 32 or (kind == "fcos" and channels < 64):
+        # FCOS norms its head in 32 groups, and the smallest map may have one pixel
+        raise InvalidArgument("channels", "a multiple of 32, for fcos from 64 on", channels)
     limits = {"min_size": size, "max_size": 2 * size}
     if kind == "fasterrcnn":
         net = PyramidBackbone(backbone, (1, 2, 3, 4), channels, LastLevelMaxPool())

@@ -148,7 +148,8 @@ class Collector:
         except FileNotFoundError:
             self.note("missing image", image, f"named by {label.name}")
             return
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, ImportError) as error:
+            # ImportError: where ultralytics is imported, Pillow looks for a plugin first
             detail = "an empty file" if image.stat().st_size == 0 else str(error)
             self.note("bad image", image, detail)
             return

@@ -72,10 +72,10 @@ def patch_mean(x: Tensor, window: Window) -> Tensor:
 
 def _fixed(size: int) -> int:
     """A size as a number also while torch.jit traces: exporters need the shape of a kernel."""
-    if not torch.jit.is_tracing():
+    if torch._C._get_tracing_state() is None:
         return size
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore")
         return int(size)
 
 

@@ -117,7 +117,7 @@ def _pair(candidates: Sequence[tuple[Path, Path]], classes: Sequence[str], stric
                 image.load()
                 size = image.size
             values = _values(mask)
-        except OSError as error:
+        except (OSError, ImportError) as error:  # ultralytics makes Pillow look for a plugin first
             problems.append(f"{picture}: {error}")
             continue
         if values.shape != (size[1], size[0]):
@@ -143,6 +143,5 @@ def _values(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
     with Image.open(path) as image:
         # a palette's indices are the classes; colours are not
-        if image.mode not in ("L", "P"):
-            image = image.convert("L")
-        return np.array(image, dtype=np.uint8)
+        grey = image if image.mode in ("L", "P") else image.convert("L")
+        return np.array(grey, dtype=np.uint8)

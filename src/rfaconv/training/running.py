@@ -1,4 +1,4 @@
-"""Runs Lightning modules that are no classifiers: quietly, repeatably, with saves that are whole."""
+"""Runs Lightning modules that are no classifiers: quietly, and with saves that are whole."""
 
 from __future__ import annotations
 
