@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,7 @@ def _yolo(path: Path, threshold: float) -> Predictor:
     from rfaconv.registration import register
 
     register("ultralytics")
-    from ultralytics import YOLO
-
-    yolo = YOLO(path)
+    yolo: Any = import_module("ultralytics").YOLO(path)
     names = tuple(yolo.names[i] for i in sorted(yolo.names))
 
     def find(image: Tensor) -> Finding:
