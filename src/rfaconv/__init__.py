@@ -14,6 +14,7 @@ from rfaconv.nn import (
     RFCBAMConv2d,
     RFCBAMConv3d,
 )
+from rfaconv.registration import IntegrationError, register, unregister
 from rfaconv.surgery import ConversionReport, convert_, fuse, where
 from rfaconv.variants import OPERATORS
 
@@ -24,6 +25,7 @@ __all__ = [
     "BackendUnavailable",
     "ConversionReport",
     "EffectiveKernels",
+    "IntegrationError",
     "InvalidArgument",
     "RFAConv1d",
     "RFAConv2d",
@@ -43,5 +45,7 @@ __all__ = [
     "fuse",
     "nn",
     "official",
+    "register",
+    "unregister",
     "where",
 ]

@@ -1,0 +1,128 @@
+"""Writes the tables of docs/detection.md and docs/segmentation.md from the committed results.
+
+python benchmarks/tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from rfaconv.training.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
+
+
+def runs(folder: str) -> dict[str, list[dict]]:
+    found = defaultdict(list)
+    for path in sorted((RESULTS / folder).glob("*.json")):
+        run = json.loads(path.read_text())
+        found[run["operator"]].append(run)
+    return {operator: found[operator] for operator in ORDER if operator in found}
+
+
+def spread(values: Iterable[float]) -> str:
+    numbers = [100 * v for v in values]
+    if len(numbers) == 1:
+        return f"{numbers[0]:.1f}"
+    return f"{statistics.mean(numbers):.1f} ± {statistics.stdev(numbers):.1f}"
+
+
+def against(found: dict[str, list[dict]], operator: str, key: str) -> str:
+    """Mean difference to the convolution over the seeds that both have."""
+    plain = {run["seed"]: run[key] for run in found.get("conv", [])}
+    pairs = [run[key] - plain[run["seed"]] for run in found[operator] if run["seed"] in plain]
+    return f"{100 * statistics.mean(pairs):+.1f}" if pairs and operator != "conv" else ""
+
+
+def bccd() -> list[str]:
+    found = runs("yolov8n-bccd")
+    first = next(iter(found.values()))[0]
+    lines = [
+        f"{first['epochs']} epochs at {first['imgsz']} pixels.",
+        "",
+        "| operator | parameters | GFLOPs at 640 | seeds | mAP50 | mAP | mAP against conv |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for operator, group in found.items():
+        run = group[0]
+        lines.append(
+            f"| {operator} | {run['parameters']:,} | {run['gflops_640']:.2f} | {len(group)} "
+            f"| {spread(r['map50'] for r in group)} | {spread(r['map'] for r in group)} "
+            f"| {against(found, operator, 'map')} |"
+        )
+    return lines
+
+
+def camvid() -> list[str]:
+    found = runs("unet-camvid")
+    if not found:
+        return ["No training has been run yet."]
+    first = next(iter(found.values()))[0]
+    lines = [
+        f"{first['epochs']} epochs of Unet on a ResNet-18.",
+        "",
+        "| operator | parameters | seeds | mIoU | against conv |",
+        "|---|---|---|---|---|",
+    ]
+    for operator, group in found.items():
+        lines.append(
+            f"| {operator} | {group[0]['parameters']:,} | {len(group)} "
+            f"| {spread(r['miou'] for r in group)} | {against(found, operator, 'miou')} |"
+        )
+    return lines
+
+
+def inference() -> list[str]:
+    found = json.loads((RESULTS / "yolov8n-inference-640.json").read_text())
+    lines = ["| operator | milliseconds a picture | of conv |", "|---|---|---|"]
+    for operator in ORDER:
+        if operator in found["ratio"]:
+            milliseconds = 1e3 * found["median_seconds"][operator]
+            lines.append(f"| {operator} | {milliseconds:.1f} | {found['ratio'][operator]:.2f} |")
+    return lines
+
+
+def lifecycle() -> list[str]:
+    found = json.loads((RESULTS / "yolo-lifecycle.json").read_text())["runs"]
+    lines = [
+        "| network | epochs | mAP50 | norms left | fuse() | ONNX | OpenVINO |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in found:
+        errors = " | ".join(f"{run[step]['largest']:.1e}" for step in ("fuse", "onnx", "openvino"))
+        lines.append(
+            f"| {run['network']}-{run['operator']} | {run['epochs_trained']} "
+            f"| {100 * run['map50']:.1f} | {run['batch_norms_after_fuse']} | {errors} |"
+        )
+    return lines
+
+
+TABLES = {"bccd": bccd, "camvid": camvid, "inference": inference, "lifecycle": lifecycle}
+
+
+def filled(text: str) -> str:
+    """The page with every table between its marks made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        rows = "\n".join(TABLES[match["name"]]())
+        return f"<!-- table {match['name']} -->\n{rows}\n<!-- end -->"
+
+    pattern = r"<!-- table (?P<name>\w+) -->\n.*?<!-- end -->"
+    return re.sub(pattern, fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    for page in ("detection", "segmentation"):
+        path = ROOT / "docs" / f"{page}.md"
+        write_atomic(path, filled(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""``rfaconv predict``: what a trained network sees in pictures, folders and videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    weights: Annotated[
+        Path, typer.Argument(help="A .safetensors of rfaconv, or a .pt of ultralytics.")
+    ],
+    sources: Annotated[list[Path], typer.Argument(help="Pictures, folders, videos.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the drawn pictures and predictions.json.")
+    ] = Path("predictions"),
+    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
+    every: Annotated[int, typer.Option(help="Of a video, one frame in so many.")] = 1,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A damaged file is an error, not skipped.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print predictions.json too.")] = False,
+) -> None:
+    """Draw classes, boxes or masks on pictures, and write them as JSON.
+
+    A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
+    """
+    import io
+
+    from rich.console import Console
+    from rich.progress import track
+    from torchvision.transforms.functional import to_pil_image
+
+    from rfaconv.errors import InvalidArgument, RFAConvError
+    from rfaconv.predict import frames, load_predictor
+    from rfaconv.predict.sources import expand
+    from rfaconv.training.files import strict_json, write_atomic
+
+    files = expand(sources)
+    if every < 1:
+        raise InvalidArgument("every", "1 or more", every)
+    predictor = load_predictor(weights, threshold=threshold)
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True)
+    entries, skipped = [], []
+    for file in track(files, "predicting", console=console, disable=not console.is_terminal):
+        try:
+            for number, image in frames(file, every):
+                finding = predictor.find(image)
+                part = "" if number is None else f"-{number:06d}"
+                drawn = out / f"{file.stem}{part}.png"
+                buffer = io.BytesIO()
+                to_pil_image(finding.draw(image)).save(buffer, "PNG")
+                write_atomic(drawn, buffer.getvalue())
+                entry = {"source": str(file), "frame": number, "drawn": drawn.name}
+                size = [image.shape[2], image.shape[1]]
+                entries.append({**entry, "size": size, **finding.to_json()})
+        except RFAConvError as error:
+            if strict:
+                raise
+            skipped.append(str(error))
+    content = {"task": predictor.task, "classes": list(predictor.names), "pictures": entries}
+    text = strict_json({**content, "skipped": skipped})
+    write_atomic(out / "predictions.json", text)
+    if as_json:
+        typer.echo(text, nl=False)
+    for line in skipped:
+        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+    console.print(
+        f"{len(entries)} pictures, {len(skipped)} files skipped: {out / 'predictions.json'}",
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,90 @@
+"""torchvision's detectors on timm backbones, those with the operators included."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from torch import Tensor, nn
+
+from rfaconv.errors import InvalidArgument, unknown_name
+
+DETECTORS = ("retinanet", "fcos", "fasterrcnn")
+"""Single-stage with anchors, single-stage without, two-stage."""
+
+
+class PyramidBackbone(nn.Module):
+    """Feature maps of a timm network, joined by a feature pyramid.
+
+    Args:
+        name: a timm model that takes ``features_only``, such as ``rfa_resnet18``.
+        indices: which of its maps, from the largest on.
+        channels: of every map of the pyramid.
+        extra: makes the levels above the last.
+
+    Shape: (B, 3, H, W) to a mapping of level names to (B, channels, h, w).
+    """
+
+    def __init__(self, name: str, indices: tuple[int, ...], channels: int, extra: Any) -> None:
+        import timm
+        from torchvision.ops import FeaturePyramidNetwork
+
+        super().__init__()
+        body: Any = timm.create_model(name, features_only=True, out_indices=indices)
+        self.body = body
+        self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), channels, extra)
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns the maps of all levels."""
+        maps = OrderedDict((str(i), m) for i, m in enumerate(self.body(x)))
+        result: dict[str, Tensor] = self.fpn(maps)
+        return result
+
+
+def build_detector(
+    kind: str, backbone: str, classes: int, *, size: int = 320, channels: int = 128
+) -> nn.Module:
+    """A detector of torchvision (BSD) on a backbone of timm.
+
+    In training it takes a list of images (3, H, W) in [0, 1] and a list of targets and returns a
+    mapping of losses; in evaluation it returns a list of mappings of ``boxes``, ``labels`` (from 1)
+    and ``scores``.
+
+    Args:
+        kind: ``retinanet``, ``fcos`` or ``fasterrcnn``.
+        backbone: a timm model, such as ``resnet18`` or ``rfa_resnet18``.
+        classes: number of classes, the background not counted.
+        size: length in pixels to which the shorter side of a picture is scaled.
+        channels: of the feature pyramid, a multiple of 32.
+
+    Raises:
+        InvalidArgument: an unknown name, or a number that does not fit.
+
+    Source: paper, section 4, detection; He et al. for the pyramid.
+    """
+    import timm
+    from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+    from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+
+    import rfaconv.models  # noqa: F401  # registers the backbones
+
+    if kind not in DETECTORS:
+        raise unknown_name("kind", kind, DETECTORS)
+    if not timm.is_model(backbone):
+        raise InvalidArgument("backbone", "the name of a timm model", repr(backbone))
+    if classes < 1:
+        raise InvalidArgument("classes", "1 or more", classes)
+    if channels % 32 or (kind == "fcos" and channels < 64):
+        # FCOS norms its head in 32 groups, and the smallest map may have one pixel
+        raise InvalidArgument("channels", "a multiple of 32, for fcos from 64 on", channels)
+    limits = {"min_size": size, "max_size": 2 * size}
+    if kind == "fasterrcnn":
+        net = PyramidBackbone(backbone, (1, 2, 3, 4), channels, LastLevelMaxPool())
+        two_stage: nn.Module = FasterRCNN(net, classes + 1, **limits)
+        return two_stage
+    net = PyramidBackbone(backbone, (2, 3, 4), channels, LastLevelP6P7(channels, channels))
+    single_stage: nn.Module = (RetinaNet if kind == "retinanet" else FCOS)(
+        net, classes + 1, **limits
+    )
+    return single_stage

@@ -1,0 +1,8 @@
+"""The operators in other libraries, by name and without changing a file of theirs.
+
+May import: data, models, detection and everything below them.
+"""
+
+from rfaconv.registration import LIBRARIES, IntegrationError, register, unregister
+
+__all__ = ["LIBRARIES", "IntegrationError", "register", "unregister"]

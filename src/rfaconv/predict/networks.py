@@ -1,0 +1,195 @@
+"""Files of trained networks that say what they are, and what they see in a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rfaconv.detection.networks import DETECTORS, build_detector
+from rfaconv.errors import InvalidArgument
+from rfaconv.predict.finding import Finding
+from rfaconv.segmentation.fit import scores
+from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter
+
+TASKS = ("classify", "detect", "segment")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Finds things in pictures.
+
+    Attributes:
+        task: ``classify``, ``detect`` or ``segment``.
+        names: of the classes.
+        find: from a picture (3, H, W), uint8, to what is in it.
+    """
+
+    task: str
+    names: tuple[str, ...]
+    find: Callable[[Tensor], Finding]
+
+
+def save_predictor(
+    path: Path | str,
+    network: nn.Module,
+    *,
+    task: str,
+    kind: str,
+    backbone: str,
+    names: Sequence[str],
+    **settings: int | None,
+) -> None:
+    """Writes a trained network as safetensors that say how to build it.
+
+    Args:
+        path: the file.
+        network: of :func:`rfaconv.detection.build_detector` or
+            :func:`rfaconv.segmentation.build_segmenter`, or a timm classifier.
+        task: ``classify``, ``detect`` or ``segment``.
+        kind: of detector or segmenter; ``timm`` for a classifier.
+        backbone: the timm model.
+        names: of the classes.
+        settings: as the network was built with: ``size`` and ``channels`` of a detector,
+            ``output_stride`` of a segmenter; ``size`` of a classifier's pictures.
+
+    Raises:
+        InvalidArgument: an unknown task.
+    """
+    from safetensors.torch import save
+
+    from rfaconv.training.files import write_atomic
+
+    if task not in TASKS:
+        raise InvalidArgument("task", f"one of {', '.join(TASKS)}", repr(task))
+    description = {
+        "task": task,
+        "kind": kind,
+        "backbone": backbone,
+        "names": list(names),
+        "settings": settings,
+    }
+    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    write_atomic(Path(path), save(state, metadata={"rfaconv": json.dumps(description)}))
+
+
+def load_predictor(path: Path | str, *, threshold: float = 0.25) -> Predictor:
+    """Reads a network of :func:`save_predictor`, or a ``.pt`` of ultralytics.
+
+    Args:
+        path: a ``.safetensors`` file, or a ``.pt`` of ultralytics, which runs code when it is
+            loaded: only open files that you trust.
+        threshold: least score of a box.
+
+    Raises:
+        InvalidArgument: the file is missing or none of these.
+    """
+    path = Path(path)
+    expected = "a .safetensors file of rfaconv or a .pt file of ultralytics"
+    if not path.is_file():
+        raise InvalidArgument("weights", expected, f"no file {path}")
+    if not 0 <= threshold <= 1:
+        raise InvalidArgument("threshold", "a number in [0, 1]", threshold)
+    if path.suffix == ".pt":
+        return _yolo(path, threshold)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            text = (file.metadata() or {}).get("rfaconv")
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InvalidArgument("weights", expected, f"{path}: {error}") from error
+    if text is None:
+        raise InvalidArgument("weights", f"{expected} (save_predictor)", str(path))
+    about: dict[str, Any] = json.loads(text)
+    network = _build(about)
+    network.load_state_dict(state)
+    network.eval()
+    names = tuple(about["names"])
+    make = {"classify": _classifier, "detect": _detector, "segment": _segmenter}[about["task"]]
+    return Predictor(about["task"], names, make(network, names, about["settings"], threshold))
+
+
+def _build(about: dict[str, Any]) -> nn.Module:
+    count, settings = len(about["names"]), about["settings"]
+    if about["kind"] in DETECTORS:
+        return build_detector(about["kind"], about["backbone"], count, **settings)
+    if about["kind"] in SEGMENTERS:
+        return build_segmenter(about["kind"], about["backbone"], count, **settings)
+    import timm
+
+    import rfaconv.models  # noqa: F401  # registers the networks
+
+    network: nn.Module = timm.create_model(about["backbone"], num_classes=count)
+    return network
+
+
+Find = Callable[[Tensor], Finding]
+
+
+def _classifier(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    mean = torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
+    std = torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
+
+    def find(image: Tensor) -> Finding:
+        size = settings.get("size") or 224
+        x = F.interpolate(image[None].float() / 255, (size, size), mode="bilinear", antialias=True)
+        with torch.no_grad():
+            chances = net((x - mean) / std).softmax(1)[0]
+        order = chances.argsort(descending=True)[:5].tolist()
+        return Finding(names, classes=tuple((names[i], float(chances[i])) for i in order))
+
+    return find
+
+
+def _detector(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+    def find(image: Tensor) -> Finding:
+        with torch.no_grad():
+            found = net([image.float() / 255])[0]
+        boxes = [
+            (names[int(label) - 1], float(score), tuple(box))
+            for label, score, box in zip(
+                found["labels"], found["scores"], found["boxes"].tolist(), strict=True
+            )
+            if score >= threshold
+        ]
+        return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
+
+    return find
+
+
+def _segmenter(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+    def find(image: Tensor) -> Finding:
+        with torch.no_grad():
+            return Finding(names, mask=scores(net, image[None].float() / 255).argmax(1)[0])
+
+    return find
+
+
+def _yolo(path: Path, threshold: float) -> Predictor:
+    from rfaconv.registration import register
+
+    register("ultralytics")
+    yolo: Any = import_module("ultralytics").YOLO(path)
+    names = tuple(yolo.names[i] for i in sorted(yolo.names))
+
+    def find(image: Tensor) -> Finding:
+        pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()  # ultralytics takes BGR
+        found = yolo.predict(pixels, conf=threshold, device="cpu", verbose=False)[0].boxes
+        boxes = [
+            (names[int(c)], float(s), tuple(b))
+            for c, s, b in zip(found.cls, found.conf, found.xyxy.tolist(), strict=True)
+        ]
+        return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
+
+    return Predictor("detect", names, find)

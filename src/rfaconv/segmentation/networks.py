@@ -1,0 +1,44 @@
+"""Unet and DeepLabV3Plus of segmentation_models_pytorch on encoders with the operators."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rfaconv.errors import InvalidArgument, unknown_name
+
+SEGMENTERS = ("unet", "deeplabv3plus")
+
+
+def build_segmenter(
+    kind: str, encoder: str, classes: int, *, output_stride: int | None = None
+) -> nn.Module:
+    """A network from pictures (B, 3, H, W) to scores (B, classes, H, W); H, W multiples of 32.
+
+    Args:
+        kind: ``unet`` or ``deeplabv3plus``.
+        encoder: a timm model, such as ``resnet18`` or ``rfa_resnet18``.
+        classes: number of classes.
+        output_stride: of the encoder of DeepLabV3Plus: 8 or 16, by dilation; None is 16.
+
+    Raises:
+        InvalidArgument: an unknown name, or an output stride that the network does not take.
+    """
+    import segmentation_models_pytorch as smp
+    import timm
+
+    import rfaconv.models  # noqa: F401  # registers the encoders
+
+    if kind not in SEGMENTERS:
+        raise unknown_name("kind", kind, SEGMENTERS)
+    if not timm.is_model(encoder):
+        raise InvalidArgument("encoder", "the name of a timm model", repr(encoder))
+    settings = {"encoder_name": f"tu-{encoder}", "encoder_weights": None, "classes": classes}
+    if kind == "unet":
+        if output_stride is not None:
+            raise InvalidArgument("output_stride", "None with unet", output_stride)
+        unet: nn.Module = smp.Unet(**settings)
+        return unet
+    if output_stride not in (None, 8, 16):
+        raise InvalidArgument("output_stride", "8 or 16", output_stride)
+    deeplab: nn.Module = smp.DeepLabV3Plus(**settings, encoder_output_stride=output_stride or 16)
+    return deeplab

@@ -1,0 +1,102 @@
+"""The command predict on pictures, folders and videos."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+import rfaconv.models
+from rfaconv.cli.main import main
+from rfaconv.detection import build_detector
+from rfaconv.predict import Finding, load_predictor, save_predictor
+from rfaconv.segmentation import build_segmenter
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(2):
+        Image.new("RGB", (70, 50), (40 * index, 90, 120)).save(folder / f"{index}.png")
+    return folder
+
+
+def predicted(tmp_path, *words):
+    assert main(["predict", *map(str, words), "--out", str(tmp_path / "out")]) == 0
+    return json.loads((tmp_path / "out/predictions.json").read_text())
+
+
+def test_classes(tmp_path, pictures):
+    assert "rfa_resnet18" in rfaconv.models.MODEL_NAMES
+    network = timm.create_model("rfa_resnet18", num_classes=3)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b", "c"], size=64, **about)
+    found = predicted(tmp_path, weights, pictures / "0.png")
+    (entry,) = found["pictures"]
+    assert sum(c["score"] for c in entry["classes"]) == pytest.approx(1, abs=1e-4)
+    assert entry["size"] == [70, 50] and entry["frame"] is None
+    with Image.open(tmp_path / "out" / entry["drawn"]) as drawn:
+        assert drawn.size == (70, 50)
+
+
+def test_boxes_of_a_folder(tmp_path, pictures):
+    torch.manual_seed(0)
+    network = build_detector("fcos", "rfca_resnet18", 2, size=64, channels=64).eval()
+    # an untrained detector is sure of nothing
+    torch.nn.init.constant_(network.head.classification_head.cls_logits.bias, 1.0)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "detect", "kind": "fcos", "backbone": "rfca_resnet18"}
+    save_predictor(weights, network, names=["x", "y"], size=64, channels=64, **about)
+    predictor = load_predictor(weights, threshold=0.0)
+    image = torch.randint(0, 255, (3, 50, 70), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = network([image.float() / 255])[0]
+    boxes = predictor.find(image).boxes
+    assert len(boxes) == len(expected["scores"])
+    best = int(expected["scores"].argmax())
+    assert boxes[0][1] == pytest.approx(float(expected["scores"][best]))
+    assert boxes[0][2] == pytest.approx(expected["boxes"][best].tolist())
+    (pictures / "broken.jpg").write_bytes(b"nothing")
+    found = predicted(tmp_path, weights, pictures, "--threshold", "0.9")
+    assert len(found["pictures"]) == 2 and len(found["skipped"]) == 1
+    words = ["predict", str(weights), str(pictures), "--strict", "--out", str(tmp_path / "o")]
+    assert main(words) == 2
+
+
+def test_masks_of_a_video(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV writes no video")
+    for index in range(5):
+        writer.write(np.full((48, 64, 3), 40 * index, np.uint8))
+    writer.release()
+    network = build_segmenter("unet", "rfa_resnet18", 3)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "segment", "kind": "unet", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b", "c"], **about)
+    found = predicted(tmp_path, weights, path, "--every", "2")
+    assert [p["frame"] for p in found["pictures"]] == [0, 2, 4]
+    assert all(sum(p["mask"].values()) == pytest.approx(1, abs=1e-4) for p in found["pictures"])
+
+
+def test_drawing_marks_the_box():
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    drawn = Finding(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)
+    assert drawn[:, 33, 10].sum() > 0 and drawn[:, 33, 25].sum() == drawn[:, 3, 3].sum() == 0
+
+
+def test_bad_input(tmp_path, pictures, capsys):
+    assert main(["predict", str(tmp_path / "none.safetensors"), str(pictures)]) == 2
+    assert "weights: expected a .safetensors" in capsys.readouterr().err
+    (tmp_path / "text.safetensors").write_text("text")
+    assert main(["predict", str(tmp_path / "text.safetensors"), str(pictures)]) == 2
+    assert main(["predict", str(tmp_path / "text.safetensors"), str(tmp_path / "no.png")]) == 2
+    assert "source: expected a folder or a file" in capsys.readouterr().err
