@@ -62,6 +62,13 @@ static bool good_gate(int32_t kind, const rfaconv_gate* g) {
     }
 }
 
+static bool good_lines(const int64_t* size, int32_t threads) {
+    if (size == nullptr || threads < 1) return false;
+    for (int i = 0; i < 5; ++i)
+        if (size[i] < 1) return false;
+    return true;
+}
+
 static bool has_stats(int32_t kind) { return kind == RFACONV_RFCBAM || kind == RFACONV_RFCA; }
 
 }  // namespace rfaconv
@@ -126,6 +133,26 @@ int32_t rfaconv_feature_stats_backward(const float* d0, const float* d1, const r
     RFACONV_CHECK(dx == nullptr || (good(dx) && same_size(x, dx)));
     return kernels().feature_stats_backward(d0, d1, x, window, feature_weight, feature_bias, s0, s1, kind, dx, dfeature_weight,
                                             dfeature_bias, threads);
+}
+
+int32_t rfaconv_pixel_gate(const float* top, const float* mean, const float* weight, const int64_t* spatial, int64_t batch,
+                           const rfaconv_window* window, float* gate, int32_t threads) {
+    RFACONV_CHECK(top != nullptr && mean != nullptr && weight != nullptr && spatial != nullptr && gate != nullptr);
+    RFACONV_CHECK(good(window) && batch > 0 && threads > 0 && spatial[0] % 2 == 1 && spatial[1] % 2 == 1);
+    return kernels().pixel_gate(top, mean, weight, spatial, batch, window, gate, threads);
+}
+
+int32_t rfaconv_line_hidden(const float* first, const float* second, const float* weight, const float* bias, const int64_t* size,
+                            float* hidden, int32_t threads) {
+    RFACONV_CHECK(first != nullptr && second != nullptr && weight != nullptr && hidden != nullptr && good_lines(size, threads));
+    return kernels().line_hidden(first, second, weight, bias, size, hidden, threads);
+}
+
+int32_t rfaconv_line_gates(const float* hidden, const float* const* weight, const float* const* bias, const int64_t* size,
+                           float* const* gate, int32_t threads) {
+    RFACONV_CHECK(hidden != nullptr && weight != nullptr && bias != nullptr && gate != nullptr && good_lines(size, threads));
+    for (int i = 0; i < 2; ++i) RFACONV_CHECK(weight[i] != nullptr && gate[i] != nullptr);
+    return kernels().line_gates(hidden, weight, bias, size, gate, threads);
 }
 
 int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,

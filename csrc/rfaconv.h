@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define RFACONV_ABI_VERSION 1
+#define RFACONV_ABI_VERSION 2
 
 typedef enum { RFACONV_F32 = 0, RFACONV_BF16 = 1 } rfaconv_dtype;
 typedef enum { RFACONV_RFA = 0, RFACONV_RFCBAM = 1, RFACONV_RFCA = 2, RFACONV_NONE = 3 } rfaconv_gate_kind;
@@ -72,6 +72,18 @@ RFACONV_API int32_t rfaconv_feature_stats_backward(const float* d0, const float*
                                                    const float* feature_bias, const float* s0, const float* s1, int32_t kind,
                                                    rfaconv_tensor* dx, float* dfeature_weight, float* dfeature_bias,
                                                    int32_t threads);
+
+/* rfcbam: gate (B,T,Ho,Wo) = sigmoid(conv([top, mean])) over the enlarged maps, "same" padding; top, mean (B,T,Ho,Wo), weight
+ * (2,spatial[0],spatial[1]), odd sizes. Kernel and out of the window are read, any kernel. */
+RFACONV_API int32_t rfaconv_pixel_gate(const float* top, const float* mean, const float* weight, const int64_t* spatial,
+                                       int64_t batch, const rfaconv_window* window, float* gate, int32_t threads);
+
+/* Coordinate attention; size = B, C, M, L0, L1. hidden (B,M,L0+L1) = weight (M,C) . [first (B,C,L0), second (B,C,L1)] + bias (M). */
+RFACONV_API int32_t rfaconv_line_hidden(const float* first, const float* second, const float* weight, const float* bias,
+                                        const int64_t* size, float* hidden, int32_t threads);
+/* gate[i] (B,C,Li) = sigmoid(weight[i] (C,M) . hardswish(part i of hidden) + bias[i] (C)); a bias may be NULL. */
+RFACONV_API int32_t rfaconv_line_gates(const float* hidden, const float* const* weight, const float* const* bias,
+                                       const int64_t* size, float* const* gate, int32_t threads);
 
 /* y = weight . (feature * gate) + bias; weight (O,C,kh,kw) and y in x's dtype, bias (size[0] = O) may be NULL. */
 RFACONV_API int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,

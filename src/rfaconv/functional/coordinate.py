@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rfaconv.functional._fused import fused_gate
 from rfaconv.functional._precision import without_autocast
 
 
@@ -53,6 +54,10 @@ def coordinate_hidden(
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
+        if len(pooled) == 2 and fused_gate(*pooled, reduce_weight):
+            matrix, offset = reduce_weight.flatten(1).to(dtype), _cast(reduce_bias, dtype)
+            both: Tensor = torch.ops.rfaconv.line_hidden(*pooled, matrix, offset)
+            return both.unsqueeze(-1).to(reduce_weight.dtype)
         # joined behind the reduction, where there are fewer channels to copy
         parts = [_pointwise(means, reduce_weight.to(dtype), reduce_bias) for means in pooled]
         return torch.cat(parts, dim=2).unsqueeze(-1).to(reduce_weight.dtype)
@@ -67,12 +72,24 @@ def coordinate_expand(
     """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
     with without_autocast(hidden):
         dtype = pooled[0].dtype
+        if len(pooled) == 2 and fused_gate(*pooled, hidden, *expand_weights):
+            first, second = torch.ops.rfaconv.line_gates(
+                hidden.squeeze(-1).to(dtype),
+                [weight.flatten(1).to(dtype) for weight in expand_weights],
+                [_cast(bias, dtype) for bias in expand_biases],
+                pooled[0].shape[2],
+            )
+            return first, second
         active = F.hardswish(hidden.squeeze(-1).to(dtype))
         parts = active.split([p.shape[2] for p in pooled], dim=2)
         gates = []
         for part, weight, bias in zip(parts, expand_weights, expand_biases, strict=True):
             gates.append(_pointwise(part, weight.to(dtype), bias).sigmoid())
         return tuple(gates)
+
+
+def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if bias is None else bias.to(dtype)
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -132,7 +132,7 @@ def rfcbam_conv(
     )  # fmt: skip
     check_shape("channel_gate", channel_gate, tuple(x.shape[:2]))
     maximum, mean = feature_stats(field)
-    pixel = pixel_gate(maximum, mean, spatial_weight, field.window)
+    pixel = pixel_gate(maximum, mean, spatial_weight, field.window, backend)
     return project(field, (channel_gate, pixel), weight, bias)
 
 

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from rfaconv import dispatch, reference
 from rfaconv.functional._checks import check_input
+from rfaconv.functional._fused import fused_gate
 from rfaconv.functional._precision import autocast_dtype, cast, without_autocast
 from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import accumulation_dtype, recorded
-from rfaconv.reference.stats import convolve_enlarged
+from rfaconv.reference.stats import convolve_enlarged, convolve_enlarged_map
 
 
 class ReceptiveField(NamedTuple):
@@ -180,7 +181,13 @@ def project(
         return y
 
 
-def pixel_gate(maximum: Tensor, mean: Tensor, spatial_weight: Tensor, window: Window) -> Tensor:
+def pixel_gate(
+    maximum: Tensor,
+    mean: Tensor,
+    spatial_weight: Tensor,
+    window: Window,
+    backend: str = "auto",
+) -> Tensor:
     """RFCBAM's spatial gate: a 3x3 convolution over the enlarged maps, then a sigmoid.
 
     Args:
@@ -188,15 +195,28 @@ def pixel_gate(maximum: Tensor, mean: Tensor, spatial_weight: Tensor, window: Wi
         mean: their mean (B, T, *out).
         spatial_weight: (1, 2, *kernel), odd kernel.
         window: the sliding window of the features.
+        backend: ``auto`` or ``cpu`` use the CPU kernels where they can; else plain torch.
 
     Returns:
         (B, T, *out), entries in (0, 1).
 
     Source: paper, section 3.3.
     """
+    if fused_gate(maximum, mean, spatial_weight, backend=backend, window=window):
+        weight = spatial_weight.to(maximum.dtype)
+        gate: Tensor = torch.ops.rfaconv.pixel_gate(maximum, mean, weight, window.to_ints())
+        return gate
     maps = torch.stack([maximum, mean], dim=1)
+    convolution = convolve_enlarged if _finite(maps) else convolve_enlarged_map
     with without_autocast(maps):
-        return convolve_enlarged(maps, spatial_weight.to(maps.dtype), window).sigmoid()
+        return convolution(maps, spatial_weight.to(maps.dtype), window).sigmoid()
+
+
+def _finite(maps: Tensor) -> bool:
+    """Whether the maps hold no NaN or infinity, as far as it can be known without a wait."""
+    if maps.device.type != "cpu" or torch.compiler.is_compiling():
+        return True
+    return dispatch.plain_torch_required() or bool(maps.detach().sum().isfinite())
 
 
 def _select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:

@@ -44,7 +44,8 @@ class _RFCBAMConv(ReceptiveFieldConv):
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""
         channel = self.se.gate(input)
         maximum, mean = feature_stats(field)
-        return channel, pixel_gate(maximum, mean, self.spatial_weight, self.inner_window)
+        pixel = pixel_gate(maximum, mean, self.spatial_weight, self.inner_window, self.backend)
+        return channel, pixel
 
 
 class RFCBAMConv2d(_RFCBAMConv, nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Schema, fake kernels and gradients of the six operations; knows shapes, no backend. May import L0
+"""Schema, fake kernels and gradients of the operations; knows shapes, no backend. May import L0
 and L1.
 
 Importing this package registers ``torch.ops.rfaconv.*``: it is cheap and touches neither Triton nor
@@ -7,6 +7,6 @@ the C library.
 
 from __future__ import annotations
 
-from rfaconv.ops import autograd, flops, schema
+from rfaconv.ops import autograd, flops, gates, schema
 
-__all__ = ["autograd", "flops", "schema"]
+__all__ = ["autograd", "flops", "gates", "schema"]

@@ -98,6 +98,9 @@ def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
 
     Returns:
         (B, T, *out): entry (j, p) belongs to the pixel of tap j of window p.
+
+    The kernel of that convolution holds zeros, so an infinity makes NaN of the taps that it must
+    not reach; see :func:`convolve_enlarged_map`.
     """
     n = window.dims
     spread, reach = weight[0], []
@@ -114,6 +117,21 @@ def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
     kernel = spread.reshape(window.taps, -1, *(2 * far + 1 for far in reach))
     same = Window.create(tuple(kernel.shape[2:]), dims=n)
     return convolve(in_fast_layout(maps.flatten(1, 2)), kernel, None, same, 1).contiguous()
+
+
+def convolve_enlarged_map(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
+    """:func:`convolve_enlarged` on the enlarged map itself: slower, right for infinities too."""
+    n = window.dims
+    out = tuple(maps.shape[3:])
+    # (B, M, k_1, .., k_n, out_1, .., out_n) -> (B, M, out_1, k_1, ..)
+    order = [2 + part * n + i for i in range(n) for part in (1, 0)]
+    enlarged = maps.unflatten(2, window.kernel).permute(0, 1, *order)
+    sizes = [size * k for size, k in zip(out, window.kernel, strict=True)]
+    same = Window.create(tuple(weight.shape[2:]), dims=n)
+    y = convolve(enlarged.reshape(*maps.shape[:2], *sizes), weight, None, same, 1)
+    pairs = [size for pair in zip(out, window.kernel, strict=True) for size in pair]
+    back = [1 + 2 * i + part for part in (1, 0) for i in range(n)]
+    return y.reshape(len(y), *pairs).permute(0, *back).flatten(1, n).contiguous()
 
 
 def _shifts(size: int, k: int, far: int) -> Tensor:

@@ -7,11 +7,11 @@ developing, ``cmake -S csrc -B build -G Ninja && cmake --build build`` does.
 from __future__ import annotations
 
 from rfaconv.backends.base import Status
-from rfaconv.backends.cpu import kernels, library
+from rfaconv.backends.cpu import gates, kernels, library
 from rfaconv.geometry import Problem
 from rfaconv.variants import GATES
 
-__all__ = ["BACKEND", "CPUBackend", "kernels", "library"]
+__all__ = ["BACKEND", "CPUBackend", "gates", "kernels", "library"]
 
 _DTYPES = ("float32", "bfloat16")
 _KERNELS = ((1, 1), (3, 3), (5, 5))

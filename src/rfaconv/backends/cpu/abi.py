@@ -18,7 +18,7 @@ __all__ = [
     "declare",
 ]
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 DTYPES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1}
 KINDS: dict[str, int] = {"rfa": 0, "rfcbam": 1, "rfca": 2, "none": 3}
@@ -57,6 +57,7 @@ _tensor, _window, _gate = POINTER(TensorStruct), POINTER(WindowStruct), POINTER(
 # Plain pointers go as integers (Tensor.data_ptr()), so they are void pointers here; the comment
 # names the C type.
 _float, _double = c_void_p, c_void_p
+_ints, _floats = POINTER(c_int64), POINTER(c_void_p)
 
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rfaconv_abi_version": (c_int32, ()),
@@ -84,6 +85,18 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
             *(_float, _float, c_int32, _tensor, _float, _float, c_int32),
         ),
     ),
+    # top, mean, weight, spatial, batch, window, gate, threads
+    "rfaconv_pixel_gate": (
+        c_int32,
+        (_float, _float, _float, _ints, c_int64, _window, _float, c_int32),
+    ),
+    # first, second, weight, bias, size, hidden, threads
+    "rfaconv_line_hidden": (
+        c_int32,
+        (_float, _float, _float, _float, _ints, _float, c_int32),
+    ),
+    # hidden, weight, bias, size, gate, threads
+    "rfaconv_line_gates": (c_int32, (_float, _floats, _floats, _ints, _floats, c_int32)),
     # x, window, feature_weight, feature_bias, kind, gate, weight, bias, y, threads
     "rfaconv_project": (
         c_int32,

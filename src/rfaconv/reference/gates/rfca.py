@@ -33,7 +33,7 @@ def taps(x: Tensor, gate: Sequence[Tensor], window: Window) -> Callable[[int], T
         for axis, (values, k) in enumerate(zip(gate, window.kernel, strict=True)):
             factor = values[:, :, indices[tap][axis] :: k]
             shape = [1] * window.dims
-            shape[axis] = -1
+            shape[axis] = factor.shape[2]
             factors.append(factor.reshape(*factor.shape[:2], *shape))
         return reduce(mul, factors)
 

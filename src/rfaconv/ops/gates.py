@@ -1,0 +1,51 @@
+"""Operations that make gates from statistics, for inference alone: no gradient is registered.
+
+While autograd records, :mod:`rfaconv.functional` composes the same from torch's operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rfaconv.ops.schema import _fake
+
+__all__ = ["GATE_DEFINITIONS"]
+
+GATE_DEFINITIONS: dict[str, str] = {
+    # sigmoid of a convolution over the enlarged maps of maximum and mean, all (B, T, *out)
+    "pixel_gate": "(Tensor maximum, Tensor mean, Tensor weight, int[] window) -> Tensor",
+    # weight (M, C) times [first (B, C, L0), second (B, C, L1)], plus bias: (B, M, L0 + L1)
+    "line_hidden": "(Tensor first, Tensor second, Tensor weight, Tensor? bias) -> Tensor",
+    # sigmoid of weight_i (C, M) times hardswish of part i of hidden, plus bias_i: (B, C, Li)
+    "line_gates": (
+        "(Tensor hidden, Tensor[] weights, Tensor?[] biases, int first) -> (Tensor, Tensor)"
+    ),
+}
+
+for _name, _schema in GATE_DEFINITIONS.items():
+    torch.library.define(f"rfaconv::{_name}", _schema, tags=(torch.Tag.pt2_compliant_tag,))
+
+
+@_fake("pixel_gate")
+def _pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[int]) -> Tensor:
+    return maximum.new_empty(maximum.shape)
+
+
+@_fake("line_hidden")
+def _line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return first.new_empty((first.size(0), weight.size(0), first.size(2) + second.size(2)))
+
+
+@_fake("line_gates")
+def _line_gates(
+    hidden: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], first: int
+) -> tuple[Tensor, Tensor]:
+    batch, channels = hidden.size(0), weights[0].size(0)
+    second = hidden.size(2) - first
+    return (
+        hidden.new_empty((batch, channels, first)),
+        hidden.new_empty((batch, channels, second)),
+    )
