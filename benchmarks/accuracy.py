@@ -46,6 +46,7 @@ class Run:
 
     @property
     def file(self) -> str:
+        """Name of the run's result."""
         return f"{self.table}-{self.data}-{self.case}-seed{self.seed}.json"
 
 

@@ -16,7 +16,7 @@ from rfaconv.errors import RFAConvError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("bench", "compare", "doctor", "models", "summary")
+COMMANDS = ("bench", "compare", "doctor", "eval", "models", "summary", "train")
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

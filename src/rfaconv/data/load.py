@@ -34,7 +34,8 @@ class DataSpec:
     """Which images, in which form; everything that decides what ``load_data`` returns.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or ``folder:PATH``.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
+            ``folder:PATH``.
         image_size: height and width in pixels; None takes the set's own (64 for a folder).
         root: where torchvision's sets lie.
         download: whether torchvision may fetch a set that is not there.

@@ -49,22 +49,20 @@ class Data(Part):
     """The images.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
-            ``folder:PATH`` or ``shards:PATTERN`` (WebDataset).
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
+            ``folder:PATH``.
         root: folder of the named sets.
         image_size: height and width in pixels; None for the set's own.
-        augment: ``shift`` (and mirror), ``resized-crop`` (folders and shards, decoded anew in
-            every epoch) or ``none``.
+        augment: ``shift`` (and mirror), ``resized-crop`` (folders above 2 GiB decoded, which are
+            read anew in every epoch) or ``none``.
         evaluation: with ``resized-crop``: name -> pixels of the shorter side before the centre is
             cut out; training validates with the first.
-        part: which part of ``eurosat`` or of a folder validates, ``val`` or ``test``.
+        part: which part of ``eurosat`` validates, ``val`` or ``test``.
         strict: a damaged image is an error instead of being left out.
         download: whether torchvision may fetch a missing set.
         limit: at most so many training images, the classes kept even.
         split_seed: of the split of a folder without ``val/``.
         workers: processes that decode, per rank.
-        images, val_images: size of the parts of ``shards:``, which cannot be counted in advance.
-        classes: number of classes of ``shards:``.
     """
 
     name: str = "digits"
@@ -78,9 +76,6 @@ class Data(Part):
     limit: Positive | None = None
     split_seed: Count = 0
     workers: Count = 0
-    images: Positive | None = None
-    val_images: Positive | None = None
-    classes: Positive | None = None
 
 
 class Optimizer(Part):
@@ -127,16 +122,12 @@ class LearningRate(Part):
 
 
 class Checkpoints(Part):
-    """When to save.
+    """What to keep; a checkpoint is written at the end of every epoch.
 
     Attributes:
-        every_steps: optimizer steps between two saves; None for ends of epochs and time alone.
-        every_seconds: least time after which a save is due, looked at every tenth step.
         keep: newest checkpoints to keep beside the best.
     """
 
-    every_steps: Positive | None = None
-    every_seconds: Above0 = 300.0
     keep: Annotated[int, Field(ge=2)] = 2
 
 
@@ -149,7 +140,7 @@ class Recipe(Part):
         data: the images.
         optimizer: SGD's numbers.
         learning_rate: how the learning rate goes.
-        checkpoints: when to save.
+        checkpoints: what to keep.
         epochs: passes over the training images.
         batch_size: images in an optimizer step, over all processes together.
         accumulate: parts in which each process computes its share of a step.
@@ -183,6 +174,8 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError("a batch_size that accumulate divides")
         if self.data.augment == "resized-crop" and not self.data.evaluation:
             raise ValueError("data.evaluation, name: pixels, with data.augment: resized-crop")
         if self.data.evaluation and self.data.augment != "resized-crop":

@@ -58,7 +58,7 @@ def _like(layer: nn.Conv2d, kind: type[nn.Conv2d], kernel_size: int) -> nn.Conv2
         layer.in_channels,
         layer.out_channels,
         kernel_size,
-        layer.stride,
+        (layer.stride[0], layer.stride[1]),
         kernel_size // 2,
         groups=layer.groups,
         bias=layer.bias is not None,

@@ -160,7 +160,8 @@ class Classifier(LightningModule):
         if batch_idx == 0:
             # not in on_train_epoch_start, which Lightning leaves out in the first epoch of a run
             # that goes on from a checkpoint
-            seed_all(derive(self.seed, "epoch", self.current_epoch))
+            rank = ("rank", self.global_rank) if self.global_rank else ()
+            seed_all(derive(self.seed, "epoch", self.current_epoch, *rank))
             self.train_loss_sum.zero_()
             self.train_images = 0
         images, labels = batch

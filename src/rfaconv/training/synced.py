@@ -1,0 +1,70 @@
+"""BatchNorm over all processes, on any device: torch's own SyncBatchNorm needs a GPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+class GlobalBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d whose batch statistics are those of the images of all processes.
+
+    Every process must hold equally many values. Alone, it is BatchNorm2d.
+
+    Shape: (B, C, H, W) to the same.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises with the moments of the global batch."""
+        world = distributed.get_world_size() if distributed.is_initialized() else 1
+        if not self.training or world == 1:
+            output: Tensor = super().forward(input)
+            return output
+        from torch.distributed.nn.functional import all_reduce
+
+        mean = all_reduce(input.mean((0, 2, 3))) / world
+        centred = input - mean.view(1, -1, 1, 1)
+        variance = all_reduce(centred.square().mean((0, 2, 3))) / world
+        if self.track_running_stats:
+            assert self.running_mean is not None and self.running_var is not None
+            assert self.num_batches_tracked is not None
+            count = input.numel() // input.shape[1] * world
+            self.num_batches_tracked += 1
+            part = self.momentum or 1 / float(self.num_batches_tracked)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, part)
+                self.running_var.lerp_(variance * (count / max(1, count - 1)), part)
+        scaled = centred * (variance + self.eps).rsqrt().view(1, -1, 1, 1)
+        if not self.affine:
+            return scaled
+        output = torch.addcmul(self.bias.view(1, -1, 1, 1), scaled, self.weight.view(1, -1, 1, 1))
+        return output
+
+
+def synchronise_(network: nn.Module, device_type: str) -> nn.Module:
+    """Makes every BatchNorm take its statistics over all processes; keys stay the same.
+
+    The operators reduce the moments of their features themselves once their norm is a
+    SyncBatchNorm; elsewhere on a CPU :class:`GlobalBatchNorm2d` does it.
+    """
+    from rfaconv.nn._convolution import AttentionConv
+
+    if device_type == "cpu":
+        own = {
+            id(getattr(layer, name, None))
+            for layer in network.modules()
+            if isinstance(layer, AttentionConv)
+            for name in ("feature_norm", "attention_norm")
+        }
+        for module in network.modules():
+            # timm's BatchNormAct2d and the like compute more than a norm and keep their class
+            if type(module) is nn.BatchNorm2d and id(module) not in own:
+                module.__class__ = GlobalBatchNorm2d
+        for layer in network.modules():
+            for name in ("feature_norm", "attention_norm"):
+                norm = getattr(layer, name, None)
+                if isinstance(norm, nn.BatchNorm2d):
+                    setattr(layer, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))
+        return network
+    converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return converted
