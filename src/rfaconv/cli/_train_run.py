@@ -1,4 +1,4 @@
-"""Carries out ``rfaconv train``: sentences and a line per epoch on stderr, the outcome on stdout."""
+"""Carries out ``rfaconv train``: progress on stderr, the outcome on stdout."""
 
 from __future__ import annotations
 

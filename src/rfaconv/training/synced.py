@@ -14,6 +14,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     Shape: (B, C, H, W) to the same.
     """
 
+    synchronize = True
+    """By which the operators know that they reduce the moments of their features."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalises with the moments of the global batch."""
         world = distributed.get_world_size() if distributed.is_initialized() else 1
@@ -22,9 +25,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return output
         from torch.distributed.nn.functional import all_reduce
 
-        mean = all_reduce(input.mean((0, 2, 3))) / world
+        mean: Tensor = all_reduce(input.mean((0, 2, 3))) / world
         centred = input - mean.view(1, -1, 1, 1)
-        variance = all_reduce(centred.square().mean((0, 2, 3))) / world
+        variance: Tensor = all_reduce(centred.square().mean((0, 2, 3))) / world
         if self.track_running_stats:
             assert self.running_mean is not None and self.running_var is not None
             assert self.num_batches_tracked is not None
@@ -34,7 +37,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             with torch.no_grad():
                 self.running_mean.lerp_(mean, part)
                 self.running_var.lerp_(variance * (count / max(1, count - 1)), part)
-        scaled = centred * (variance + self.eps).rsqrt().view(1, -1, 1, 1)
+        scaled: Tensor = centred * (variance + self.eps).rsqrt().view(1, -1, 1, 1)
         if not self.affine:
             return scaled
         output = torch.addcmul(self.bias.view(1, -1, 1, 1), scaled, self.weight.view(1, -1, 1, 1))
@@ -44,27 +47,13 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 def synchronise_(network: nn.Module, device_type: str) -> nn.Module:
     """Makes every BatchNorm take its statistics over all processes; keys stay the same.
 
-    The operators reduce the moments of their features themselves once their norm is a
-    SyncBatchNorm; elsewhere on a CPU :class:`GlobalBatchNorm2d` does it.
+    The norms are :class:`GlobalBatchNorm2d` on a CPU and torch's SyncBatchNorm elsewhere.
     """
-    from rfaconv.nn._convolution import AttentionConv
-
     if device_type == "cpu":
-        own = {
-            id(getattr(layer, name, None))
-            for layer in network.modules()
-            if isinstance(layer, AttentionConv)
-            for name in ("feature_norm", "attention_norm")
-        }
         for module in network.modules():
             # timm's BatchNormAct2d and the like compute more than a norm and keep their class
-            if type(module) is nn.BatchNorm2d and id(module) not in own:
+            if type(module) is nn.BatchNorm2d:
                 module.__class__ = GlobalBatchNorm2d
-        for layer in network.modules():
-            for name in ("feature_norm", "attention_norm"):
-                norm = getattr(layer, name, None)
-                if isinstance(norm, nn.BatchNorm2d):
-                    setattr(layer, name, nn.SyncBatchNorm.convert_sync_batchnorm(norm))
         return network
     converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return converted
