@@ -26,7 +26,7 @@ def norm_state(norm: Any) -> BatchNormState:
     update = trainable and norm.training and norm.track_running_stats
     synchronize = (
         batch
-        # torch's SyncBatchNorm is refused on a CPU by DistributedDataParallel: a norm may say so too
+        # DistributedDataParallel refuses torch's SyncBatchNorm on a CPU: a norm may say so too
         and (isinstance(norm, nn.SyncBatchNorm) or getattr(norm, "synchronize", False))
         and torch.distributed.is_available()
         and torch.distributed.is_initialized()

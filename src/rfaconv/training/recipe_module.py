@@ -42,6 +42,8 @@ class RecipeModule(Classifier):
         if recipe.data.augment != "shift":
             self.augment = nn.Sequential()
         self.accumulate, self.channels_last = recipe.accumulate, recipe.channels_last
+        # DDP copies the first process's buffers to all others before every step: not the sums
+        self._ddp_params_and_buffers_to_ignore = ["train_loss_sum", "val_loss_sum"]
         self.average: AveragedModel | None = None
         if recipe.ema is not None:
             self.average = AveragedModel(

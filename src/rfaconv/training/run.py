@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rfaconv.data import ImageData
-from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
 from rfaconv.recipes import Recipe, recipe_text
 from rfaconv.training.build import RECIPE_FILE, read_run, recipe_data, recipe_network
 from rfaconv.training.environment import environment, limited_threads
@@ -24,6 +24,10 @@ from rfaconv.training.saves import STATE, Saves, last_good
 from rfaconv.training.synced import synchronise_
 
 RESUME = ("auto", "never")
+
+
+class ProcessLost(RFAConvError):
+    """A process of a job of several ended; what it had saved is intact."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ def train_recipe(
         InvalidArgument: the folder holds another run, or an argument does not fit.
         TrainingDiverged: the loss is no longer a number.
         SavingFailed: a checkpoint could not be written.
+        ProcessLost: another process of the job ended.
     """
     machines = machines or Machines()
     if resume not in RESUME:
@@ -112,6 +117,14 @@ def train_recipe(
             if trainer.interrupted and error.code == 1:
                 raise KeyboardInterrupt from error
             raise
+        except RuntimeError as error:
+            if world == 1 or isinstance(error, RFAConvError):
+                raise
+            raise ProcessLost(
+                f"one of {world} processes ended or stopped answering "
+                f"({str(error).splitlines()[0][:160]}); checkpoints are intact, "
+                "the same command goes on from the last one"
+            ) from error
     value = {
         "result": {
             "top1": module.history[-1].val_top1,

@@ -23,11 +23,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         if not self.training or world == 1:
             output: Tensor = super().forward(input)
             return output
-        from torch.distributed.nn.functional import all_reduce
+        from rfaconv.functional.batch_norm import _AllReduce
 
-        mean: Tensor = all_reduce(input.mean((0, 2, 3))) / world
+        mean: Tensor = _AllReduce.apply(input.mean((0, 2, 3)), None) / world
         centred = input - mean.view(1, -1, 1, 1)
-        variance: Tensor = all_reduce(centred.square().mean((0, 2, 3))) / world
+        variance: Tensor = _AllReduce.apply(centred.square().mean((0, 2, 3)), None) / world
         if self.track_running_stats:
             assert self.running_mean is not None and self.running_var is not None
             assert self.num_batches_tracked is not None
