@@ -39,7 +39,7 @@ def test_same_curve_as_one_process(tmp_path: Path) -> None:
 
 def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = command(out, 2, "epochs=40")
+    words = command(out, 2, "epochs=16")
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 90
     while not (out / "checkpoints" / "epoch-0002").exists():
@@ -54,4 +54,4 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path: Path)
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
-    assert len(curve(out)) == 40
+    assert len(curve(out)) == 16
