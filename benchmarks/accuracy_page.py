@@ -3,6 +3,8 @@
 python benchmarks/accuracy_page.py
 """
 
+# ruff: noqa: E501  # the text of a page, whose lines are longer
+
 from __future__ import annotations
 
 import json

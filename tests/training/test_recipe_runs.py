@@ -159,3 +159,40 @@ def test_a_folder_with_another_run_is_refused(whole: Path, capsys) -> None:
     arguments = ["train", "digits", *SHORT, "seed=9", "--out", str(whole), "--accelerator", "cpu"]
     assert main(arguments) == 2
     assert "run of the same recipe" in capsys.readouterr().err
+
+
+def test_random_crops_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    from rfaconv.data import folder
+
+    for part, count in (("train", 8), ("val", 2)):
+        for label in "ab":
+            place = tmp_path / "images" / part / label
+            place.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (40, 30), (index * 9, ord(label), 7)).save(place / f"{index}.png")
+    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    options = [f"data.name=folder:{tmp_path / 'images'}", "data.image_size=24", "data.workers=0",
+               "data.evaluation={a: 24, b: 28}", "model.name=small", "epochs=1",
+               "batch_size=8"]  # fmt: skip
+    value = train_recipe(read_recipe("imagenet-resnet18", options), tmp_path / "run")
+    assert value["result"]["images"] == 4
+    assert evaluate_run(tmp_path / "run")["images"] == 4
+
+
+def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
+               "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (out / "checkpoints" / "epoch-0001").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "terminated; the same command goes on" in error
+    train_recipe(short(), out)
+    assert_same(whole, out)
