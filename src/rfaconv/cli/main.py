@@ -16,7 +16,9 @@ from rfaconv.errors import RFAConvError
 if TYPE_CHECKING:
     import typer
 
-COMMANDS = ("bench", "compare", "doctor", "models", "predict", "summary", "yolo")
+COMMANDS = (
+    "bench", "compare", "doctor", "eval", "models", "predict", "summary", "train", "yolo",
+)  # fmt: skip
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130

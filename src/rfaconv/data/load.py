@@ -17,6 +17,8 @@ from rfaconv.data.base import (
     limit_per_class,
 )
 from rfaconv.data.digits import NATIVE_SIZE, read_digits
+from rfaconv.data.eurosat import NATIVE_SIZE as EUROSAT_SIZE
+from rfaconv.data.eurosat import PARTS, read_eurosat
 from rfaconv.data.folder import Progress, read_folder
 from rfaconv.data.vision import NATIVE_SIZES, read_vision
 from rfaconv.errors import InvalidArgument, unknown_name
@@ -24,7 +26,7 @@ from rfaconv.errors import InvalidArgument, unknown_name
 FOLDER_PREFIX = "folder:"
 FOLDER_SIZE = 64
 SMALLEST, LARGEST = 4, 1024
-DATA_NAMES = ("digits", *NATIVE_SIZES, "folder:PATH")
+DATA_NAMES = ("digits", *NATIVE_SIZES, "eurosat", "folder:PATH")
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class DataSpec:
     """Which images, in which form; everything that decides what ``load_data`` returns.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100`` or ``folder:PATH``.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
+            ``folder:PATH``.
         image_size: height and width in pixels; None takes the set's own (64 for a folder).
         root: where torchvision's sets lie.
         download: whether torchvision may fetch a set that is not there.
         strict: whether a damaged image file is an error instead of being left out.
         limit: at most so many training images, the classes kept even; None for all.
         split_seed: seed of the split of a folder without ``val/``.
+        part: which part of ``eurosat`` validates, ``val`` or ``test``.
     """
 
     name: str = "digits"
@@ -48,6 +52,7 @@ class DataSpec:
     strict: bool = False
     limit: int | None = None
     split_seed: int = 0
+    part: str = "val"
 
     def __post_init__(self) -> None:
         if not self.name.startswith(FOLDER_PREFIX) and self.name not in DATA_NAMES[:-1]:
@@ -58,6 +63,8 @@ class DataSpec:
             raise InvalidArgument(
                 "image_size", f"pixels from {SMALLEST} to {LARGEST}", self.image_size
             )
+        if self.part not in PARTS:
+            raise unknown_name("part", self.part, PARTS)
         if self.limit is not None and self.limit < 1:
             raise InvalidArgument("limit", "one image or more", self.limit)
 
@@ -71,7 +78,9 @@ def native_size(spec: DataSpec) -> int:
     """
     if spec.image_size is not None:
         return spec.image_size
-    return {"digits": NATIVE_SIZE, **NATIVE_SIZES}.get(spec.name, FOLDER_SIZE)
+    return {"digits": NATIVE_SIZE, "eurosat": EUROSAT_SIZE, **NATIVE_SIZES}.get(
+        spec.name, FOLDER_SIZE
+    )
 
 
 def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
@@ -107,6 +116,9 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
     else:
         if spec.name == "digits":
             train, val, classes = read_digits()
+        elif spec.name == "eurosat":
+            root = spec.root.expanduser()
+            train, val, classes, skipped = read_eurosat(root, spec.part, spec.strict)
         else:
             train, val, classes = read_vision(spec.name, spec.root.expanduser(), spec.download)
         train = train.subset(limit_per_class(train.labels, spec.limit))

@@ -26,7 +26,8 @@ def norm_state(norm: Any) -> BatchNormState:
     update = trainable and norm.training and norm.track_running_stats
     synchronize = (
         batch
-        and isinstance(norm, nn.SyncBatchNorm)
+        # DistributedDataParallel refuses torch's SyncBatchNorm on a CPU: a norm may say so too
+        and (isinstance(norm, nn.SyncBatchNorm) or getattr(norm, "synchronize", False))
         and torch.distributed.is_available()
         and torch.distributed.is_initialized()
     )
@@ -40,6 +41,6 @@ def norm_state(norm: Any) -> BatchNormState:
         momentum=norm.momentum if trainable else None,
         eps=norm.eps,
         use_batch_statistics=batch,
-        process_group=norm.process_group if synchronize else None,
+        process_group=getattr(norm, "process_group", None) if synchronize else None,
         synchronize=synchronize,
     )

@@ -168,7 +168,7 @@ def _quiet() -> Iterator[None]:
 def _ignore_notices() -> None:
     notices: tuple[tuple[str, Any], ...] = (
         (r".*does not have many workers.*", Warning),
-        (r".*log interval.*", Warning),
+        (r".*logg?(ing)? interval.*", Warning),
         (r".*GPU available but not used.*", Warning),
         (r".*Consider installing `?litmodels.*", Warning),
         (r".*LeafSpec.*", Warning),

@@ -32,6 +32,12 @@ class Schedule:
         lr: highest learning rate, reached after a quarter of the steps.
         weight_decay: of all parameters.
         momentum: of SGD.
+        nesterov: whether momentum looks ahead.
+        label_smoothing: of the cross-entropy in training.
+        shape: of the learning rate: ``one-cycle``, ``steps``, ``cosine`` or ``constant``.
+        milestones: epochs after which ``steps`` multiplies by ``gamma``.
+        gamma: see ``milestones``.
+        warmup_epochs: of a linear rise at the start (``one-cycle`` has its own).
     """
 
     epochs: int
@@ -39,6 +45,12 @@ class Schedule:
     lr: float = 0.1
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    nesterov: bool = True
+    label_smoothing: float = 0.0
+    shape: str = "one-cycle"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -46,6 +58,26 @@ class Schedule:
                 raise InvalidArgument(name, "1 or more", getattr(self, name))
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InvalidArgument("lr", "a number above 0", self.lr)
+
+    def factor(self, step: int, steps: int) -> float:
+        """What the learning rate is multiplied by after ``step`` of ``steps`` steps.
+
+        Example:
+            >>> Schedule(4, shape="steps", milestones=(2,)).factor(5, 8)
+            0.1
+        """
+        if self.shape == "one-cycle":
+            return one_cycle(step, steps)
+        rise = self.warmup_epochs * steps / self.epochs
+        if step < rise:
+            return (step + 1) / (rise + 1)
+        if self.shape == "steps":
+            passed = sum(step * self.epochs >= epoch * steps for epoch in self.milestones)
+            return self.gamma**passed
+        if self.shape == "cosine":
+            part = min(1.0, (step - rise) / max(1.0, steps - rise))
+            return (1 + math.cos(math.pi * part)) / 2
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -128,11 +160,14 @@ class Classifier(LightningModule):
         if batch_idx == 0:
             # not in on_train_epoch_start, which Lightning leaves out in the first epoch of a run
             # that goes on from a checkpoint
-            seed_all(derive(self.seed, "epoch", self.current_epoch))
+            rank = ("rank", self.global_rank) if self.global_rank else ()
+            seed_all(derive(self.seed, "epoch", self.current_epoch, *rank))
             self.train_loss_sum.zero_()
             self.train_images = 0
         images, labels = batch
-        loss = F.cross_entropy(self(self.augment(images)), labels)
+        loss = F.cross_entropy(
+            self(self.augment(images)), labels, label_smoothing=self.schedule.label_smoothing
+        )
         self.train_loss_sum += loss.detach() * len(labels)
         self.train_images += len(labels)
         return loss
@@ -173,11 +208,11 @@ class Classifier(LightningModule):
             self.model.parameters(),
             lr=plan.lr,
             momentum=plan.momentum,
-            nesterov=plan.momentum > 0,
+            nesterov=plan.nesterov and plan.momentum > 0,
             weight_decay=plan.weight_decay,
         )
         cycle = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: one_cycle(step, self.steps)
+            optimizer, lambda step: plan.factor(step, self.steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.training.ablations import ablate_, resize_kernels_
 from rfaconv.training.seeds import seed_all
 from rfaconv.variants import OPERATORS
 
@@ -18,6 +19,9 @@ PLAIN = "conv"
 BACKENDS = ("auto", "reference", "cpu", "triton")
 COMPARABLE = (PLAIN, "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 assert set(COMPARABLE) == {PLAIN, *OPERATORS}
+ABLATIONS = ("none", "unfold")
+"""Features without attention; attention on the patches themselves."""
+TRAINABLE = (*COMPARABLE, *ABLATIONS)
 
 
 def build_network(
@@ -29,6 +33,7 @@ def build_network(
     image_size: int,
     seed: int,
     backend: str = "auto",
+    kernel_size: int | None = None,
 ) -> nn.Module:
     """A timm ResNet whose first 3x3 convolution of every block is ``operator``.
 
@@ -37,12 +42,13 @@ def build_network(
 
     Args:
         name: ``small`` (four BasicBlocks, 16 to 48 channels) or the name of a timm ResNet.
-        operator: ``conv`` for the network as it is, or an operator's name.
+        operator: ``conv`` for the network as it is, an operator's name, or one of ``ABLATIONS``.
         classes: outputs.
         channels: of the images.
         image_size: height and width in pixels; up to 64 the stem keeps more of the resolution.
         seed: of the initialisation.
         backend: of the operators.
+        kernel_size: of the replaced convolutions, in pixels; None leaves 3.
 
     Returns:
         A module from images (B, channels, image_size, image_size) to logits (B, classes).
@@ -50,21 +56,32 @@ def build_network(
     Raises:
         InvalidArgument: ``name`` is no timm ResNet or ``operator`` no operator.
     """
-    if operator not in COMPARABLE:
-        raise unknown_name("operators", operator, COMPARABLE)
+    if operator not in TRAINABLE:
+        raise unknown_name("operators", operator, TRAINABLE)
     seed_all(seed)
     network = _small(classes, channels) if name == SMALL else _timm(name, classes, channels)
     _fit_stem(network, channels, image_size)
-    if operator != PLAIN:
+    if kernel_size is not None:
+        resize_kernels_(network, kernel_size)
+    put_operator_(network, operator, backend)
+    return network
+
+
+def put_operator_(
+    network: nn.Module, operator: str, backend: str = "auto", *, init: str = "fresh"
+) -> None:
+    """Replaces the 3x3 convolution of every residual block by ``operator``, in place."""
+    if operator in ABLATIONS:
+        ablate_(network, operator)
+    elif operator != PLAIN:
         from rfaconv.surgery import convert_
         from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
 
         where = basic_block_conv1 if _has_basic_blocks(network) else bottleneck_3x3
-        convert_(network, operator, where=where, init="fresh")
-        for module in network.modules():
-            if hasattr(module, "backend"):
-                setattr(module, "backend", backend)  # noqa: B010  # a module's attribute, for mypy
-    return network
+        convert_(network, operator, where=where, init=init)
+    for module in network.modules():
+        if hasattr(module, "backend"):
+            setattr(module, "backend", backend)  # noqa: B010  # a module's attribute, for mypy
 
 
 def check_network(name: str) -> None:

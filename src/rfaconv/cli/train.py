@@ -1,0 +1,43 @@
+"""``rfaconv train``: carries out a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name (see --list) or a YAML file.")] = "digits",
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as model.operator=rfca seed=2.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/RECIPE]")] = None,
+    accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")] = "auto",
+    devices: Annotated[int, typer.Option(help="Processes on each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
+    strategy: Annotated[str, typer.Option(help="Of Lightning: auto, ddp ...")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed.")] = None,
+    resume: Annotated[str, typer.Option(help="auto or never.")] = "auto",
+    names: Annotated[bool, typer.Option("--list", help="Names of the recipes.")] = False,
+) -> None:
+    """Train a recipe; the same command goes on where a run was cut off."""
+    from rfaconv.recipes import read_recipe, recipe_names
+
+    if names:
+        typer.echo("\n".join(recipe_names()))
+        return
+    words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
+    chosen = read_recipe(recipe, words)
+    from rfaconv.cli._train_run import run
+
+    run(
+        chosen,
+        out or Path("runs") / Path(recipe).stem,
+        accelerator,
+        devices,
+        nodes,
+        strategy,
+        resume,
+    )

@@ -1,0 +1,145 @@
+"""Recipes by name or path, with overrides, and what is wrong with them in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.recipes.schema import Recipe
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes that come with the package.
+
+    Example:
+        >>> "eurosat" in recipe_names()
+        True
+    """
+    folder = resources.files("rfaconv.recipes")
+    found = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in found if name.endswith(".yaml")))
+
+
+def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name or file, changed by ``key=value`` overrides, checked.
+
+    Args:
+        name: one of :func:`recipe_names`, or a path that ends in ``.yaml``.
+        overrides: such as ``epochs=3`` or ``model.operator=rfa``; values as in YAML.
+
+    Raises:
+        InvalidArgument: no such recipe, an unknown key (the nearest is named) or a bad value.
+
+    Example:
+        >>> read_recipe("eurosat", ["model.operator=rfca", "seed=2"]).model.operator
+        'rfca'
+    """
+    return apply_overrides(_read(name), overrides)
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
+    """The recipe of ``values`` with overrides applied; see :func:`read_recipe`."""
+    tree = _copy(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            raise InvalidArgument("override", "key=value, such as model.operator=rfa", override)
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InvalidArgument(key, "a value as in YAML", text) from error
+        _put(tree, key.split("."), value)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error) from error
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every key written out; reads back as the same recipe."""
+    values = recipe.model_dump(mode="json")
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name).expanduser()
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
+    else:
+        names = recipe_names()
+        if name not in names:
+            raise unknown_name("recipe", name, [*names, "FILE.yaml"])
+        text = (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text()
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise InvalidArgument("recipe", "valid YAML", f"{name}{where}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise InvalidArgument("recipe", "a YAML mapping of keys to values", name)
+    return values
+
+
+def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for depth, part in enumerate(path[:-1]):
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise InvalidArgument(".".join(path), f"{'.'.join(path[: depth + 1])} to have keys",
+                                  repr(below))  # fmt: skip
+        tree = below
+    tree[path[-1]] = value
+
+
+def _explain(error: ValidationError) -> InvalidArgument:
+    """The first thing that is wrong, in the words of every other error of the library."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(path) or "recipe"
+    if first["type"] == "extra_forbidden":
+        known = _keys(path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=2, cutoff=0.6)
+        if not near:
+            near = [name for name in _all_keys() if name.rpartition(".")[2] == path[-1]]
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        inside = f" in {'.'.join(path[:-1])}" if path[:-1] else ""
+        return InvalidArgument(key, f"a known key{inside}: {', '.join(known)}{hint}", "another key")
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    shown = first["input"]
+    got = repr(shown) if not isinstance(shown, dict) else "these keys together"
+    return InvalidArgument(key, message, got)
+
+
+def _keys(path: Sequence[str]) -> list[str]:
+    part: type[BaseModel] = Recipe
+    for name in path:
+        field = part.model_fields.get(name)
+        kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
+        below = [k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)]
+        if not below:
+            return []
+        part = below[0]
+    return list(part.model_fields)
+
+
+def _all_keys() -> list[str]:
+    return [
+        f"{part}.{name}" for part in Recipe.model_fields for name in _keys([part]) if _keys([part])
+    ]

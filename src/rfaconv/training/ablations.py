@@ -1,0 +1,65 @@
+"""What the parts of the operator bring: features without a gate, attention on patches, kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from rfaconv.nn import UnfoldRFAConv2d
+from rfaconv.nn._receptive_field import ReceptiveFieldConv
+
+
+class FeatureConv2d(ReceptiveFieldConv, nn.Conv2d):
+    """The receptive-field feature times the weight, every gate 1: RFAConv without attention.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+    """
+
+    variant: ClassVar[str] = "none"
+
+    def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
+        """Returns none: all gates are 1."""
+        return ()
+
+
+_LAYERS: dict[str, type[nn.Conv2d]] = {"none": FeatureConv2d, "unfold": UnfoldRFAConv2d}
+
+
+def ablate_(network: nn.Module, name: str) -> None:
+    """Replaces the convolution of every residual block by the layer of an ablation, in place."""
+    for block, key, layer in _convolutions(network):
+        setattr(block, key, _like(layer, _LAYERS[name], layer.kernel_size[0]))
+
+
+def resize_kernels_(network: nn.Module, kernel_size: int) -> None:
+    """Gives the convolution of every residual block a new kernel, freshly initialised, in place."""
+    for block, key, layer in _convolutions(network):
+        fresh = _like(layer, nn.Conv2d, kernel_size)
+        nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+        setattr(block, key, fresh)
+
+
+def _convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:
+    """The convolutions that the comparisons replace: the first of a basic block, the 3x3 else."""
+    from timm.models.resnet import BasicBlock, Bottleneck
+
+    for block in list(network.modules()):
+        if isinstance(block, BasicBlock | Bottleneck):
+            key = "conv1" if isinstance(block, BasicBlock) else "conv2"
+            layer = getattr(block, key)
+            assert isinstance(layer, nn.Conv2d)
+            yield block, key, layer
+
+
+def _like(layer: nn.Conv2d, kind: type[nn.Conv2d], kernel_size: int) -> nn.Conv2d:
+    return kind(
+        layer.in_channels,
+        layer.out_channels,
+        kernel_size,
+        (layer.stride[0], layer.stride[1]),
+        kernel_size // 2,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )

@@ -1,0 +1,190 @@
+"""A recipe carried out: one folder, through Lightning, going on from its last good checkpoint."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from rfaconv.data import ImageData
+from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
+from rfaconv.recipes import Recipe, recipe_text
+from rfaconv.training.build import RECIPE_FILE, read_run, recipe_data, recipe_network
+from rfaconv.training.environment import environment, limited_threads
+from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.training.fit import OnEpoch, _quiet, _Report
+from rfaconv.training.recipe_module import Curve, DataWait, RecipeModule, RunData
+from rfaconv.training.saves import STATE, Saves, last_good
+from rfaconv.training.synced import synchronise_
+
+RESUME = ("auto", "never")
+
+
+class ProcessLost(RFAConvError):
+    """A process of a job of several ended; what it had saved is intact."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where a run is carried out.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``gpu`` or ``mps``.
+        devices: processes on each machine.
+        nodes: machines.
+        strategy: as of Lightning's Trainer: ``auto``, ``ddp`` …
+        progress: whether to show a bar.
+    """
+
+    accelerator: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(name, "1 or more", getattr(self, name))
+
+
+def train_recipe(
+    recipe: Recipe,
+    out: Path,
+    machines: Machines | None = None,
+    *,
+    resume: str = "auto",
+    data: ImageData | None = None,
+    on_epoch: OnEpoch | None = None,
+    say: Any = lambda text: None,
+) -> dict[str, Any]:
+    """Trains a recipe in the folder ``out`` and returns what is written to its ``result.json``.
+
+    Args:
+        recipe: what to train.
+        out: the run's folder; with ``resume="auto"`` it may hold the same recipe's run.
+        machines: where; None is one process on the CPU.
+        resume: ``auto`` goes on from the last good checkpoint; ``never`` refuses a folder in use.
+        data: the recipe's images, if they are loaded already.
+        on_epoch: called with every epoch's record.
+        say: called with sentences for people.
+
+    Raises:
+        InvalidArgument: the folder holds another run, or an argument does not fit.
+        TrainingDiverged: the loss is no longer a number.
+        SavingFailed: a checkpoint could not be written.
+        ProcessLost: another process of the job ended.
+    """
+    machines = machines or Machines()
+    if resume not in RESUME:
+        raise unknown_name("resume", resume, RESUME)
+    world = machines.devices * machines.nodes
+    if recipe.batch_size % (world * recipe.accumulate):
+        expected = f"a multiple of {world} processes times {recipe.accumulate} parts"
+        raise InvalidArgument("batch_size", expected, recipe.batch_size)
+    checkpoint = _prepare(recipe, out, resume, say)
+    data = data or recipe_data(recipe)
+    for image in data.skipped:
+        say(f"left out {image}")
+    # a run that goes on has its weights in the checkpoint, whatever became of the warm start
+    network = recipe_network(recipe, data, warm=checkpoint is None)
+    if recipe.sync_batch_norm and world > 1:
+        network = synchronise_(network, machines.accelerator)
+    if recipe.channels_last:
+        network = network.to(memory_format=torch.channels_last)
+    steps = max(1, len(data.train) // recipe.batch_size) * recipe.epochs
+    module = RecipeModule(network, data, recipe, steps)
+    if recipe.compile:
+        network.compile()
+    wait = DataWait()
+    callbacks: list[Callback] = [Curve(out), Saves(out, recipe.checkpoints.keep), wait]
+    if on_epoch is not None:
+        callbacks.append(_Report(on_epoch))
+    start = time.perf_counter()
+    with _quiet(), limited_threads(recipe.threads or torch.get_num_threads()):
+        trainer = _trainer(recipe, out, machines, callbacks)
+        # the file is checked against its manifest, and is this user's own
+        path = None if checkpoint is None else checkpoint / STATE
+        try:
+            trainer.fit(module, datamodule=RunData(data, recipe), ckpt_path=path, weights_only=True)
+        except SystemExit as error:
+            if trainer.interrupted and error.code == 1:
+                raise KeyboardInterrupt from error
+            raise
+        except RuntimeError as error:
+            if world == 1 or isinstance(error, RFAConvError):
+                raise
+            raise ProcessLost(
+                f"one of {world} processes ended or stopped answering "
+                f"({str(error).splitlines()[0][:160]}); checkpoints are intact, "
+                "the same command goes on from the last one"
+            ) from error
+    value = {
+        "result": {
+            "top1": module.history[-1].val_top1,
+            "images": len(data.val),
+            "curve": [asdict(record) for record in module.history],
+        },
+        "measured": {
+            "seconds": time.perf_counter() - start,
+            "data_wait": wait.share,
+            "processes": world,
+        },
+        "data": {"name": data.name, "digest": data.digest, "train_images": len(data.train)},
+        "environment": environment(torch.device("cpu") if machines.accelerator == "cpu"
+                                   else module.device),
+    }  # fmt: skip
+    if trainer.is_global_zero:
+        write_atomic(out / "result.json", strict_json(value))
+    return value
+
+
+def _trainer(recipe: Recipe, out: Path, machines: Machines, callbacks: list[Callback]) -> Trainer:
+    board = find_spec("tensorboard") is not None
+    return Trainer(
+        max_epochs=recipe.epochs,
+        accelerator=machines.accelerator,
+        devices=machines.devices,
+        num_nodes=machines.nodes,
+        strategy=machines.strategy,
+        precision=recipe.precision,
+        accumulate_grad_batches=recipe.accumulate,
+        use_distributed_sampler=False,
+        deterministic=None if machines.accelerator == "cpu" else "warn",
+        callbacks=callbacks,
+        default_root_dir=out,
+        logger=TensorBoardLogger(out, name="", version="tensorboard") if board else False,
+        enable_checkpointing=False,
+        enable_progress_bar=machines.progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def _prepare(recipe: Recipe, out: Path, resume: str, say: Any) -> Path | None:
+    text = recipe_text(recipe)
+    try:
+        found = read_run(out) if (out / RECIPE_FILE).exists() else None
+    except InvalidArgument as error:
+        raise InvalidArgument("out", "a new folder or this recipe's run", str(out)) from error
+    if found is not None and resume == "never":
+        raise InvalidArgument("out", "a new folder with resume never", str(out))
+    if found is not None and found != recipe:
+        raise InvalidArgument("out", "a new folder or a run of the same recipe", f"{out} (another)")
+    if found is None and out.exists() and any(out.iterdir()):
+        raise InvalidArgument("out", "a new folder or a run of this recipe", str(out))
+    out.mkdir(parents=True, exist_ok=True)
+    if found is None:
+        write_atomic(out / RECIPE_FILE, text)
+    checkpoint, damaged = last_good(out)
+    for sentence in damaged:
+        say(f"damaged checkpoint left aside: {sentence}")
+    if checkpoint is not None:
+        say(f"going on from {checkpoint}")
+    return checkpoint

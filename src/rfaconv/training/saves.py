@@ -1,0 +1,163 @@
+"""Checkpoints that are whole or absent: a folder written under another name, then renamed.
+
+checkpoints/epoch-0003/weights.safetensors   the network (its moving average if there is one)
+checkpoints/epoch-0003/trainer.ckpt          everything else that going on needs
+checkpoints/epoch-0003/manifest.json         sizes and SHA-256 of both, accuracy
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.training.files import strict_json, write_atomic
+
+FOLDER, WEIGHTS, STATE, MANIFEST = (
+    "checkpoints",
+    "weights.safetensors",
+    "trainer.ckpt",
+    "manifest.json",
+)
+
+
+class SavingFailed(RFAConvError):
+    """A checkpoint could not be written; earlier ones are as they were."""
+
+
+class Saves(Callback):
+    """Saves at the end of every epoch and keeps the newest and the best.
+
+    Args:
+        run: the run's folder.
+        keep: newest checkpoints to keep.
+    """
+
+    def __init__(self, run: Path, keep: int) -> None:
+        self.folder = run / FOLDER
+        self.keep = keep
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves; all processes take part, the first one writes."""
+        epoch = trainer.current_epoch + 1
+        temporary = self.folder / ".writing"
+        try:
+            if trainer.is_global_zero:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+            trainer.strategy.barrier()
+            trainer.save_checkpoint(temporary / STATE, weights_only=False)
+            if trainer.is_global_zero:
+                self._finish(temporary, epoch, pl_module)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk from its writer as a RuntimeError
+            if trainer.is_global_zero:
+                shutil.rmtree(temporary, ignore_errors=True)
+            raise SavingFailed(
+                f"checkpoint of epoch {epoch} could not be written to {self.folder} "
+                f"({getattr(error, 'strerror', None) or str(error).splitlines()[0]}); "
+                "earlier checkpoints are intact, the same command goes on from the last one"
+            ) from error
+
+    def _finish(self, temporary: Path, epoch: int, module: Any) -> None:
+        from safetensors.torch import save
+
+        network = module.evaluated
+        tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        write_atomic(temporary / WEIGHTS, save(tensors))
+        manifest = {
+            "epoch": epoch,
+            "val_top1": module.history[-1].val_top1,
+            "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
+        }
+        write_atomic(temporary / MANIFEST, strict_json(manifest))
+        _sync(temporary / STATE)
+        final = self.folder / f"epoch-{epoch:04d}"
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.replace(final)
+        _sync(self.folder)
+        self._prune()
+
+    def _prune(self) -> None:
+        entries = _entries(self.folder)
+        best = _best(entries)
+        for path in entries[self.keep :]:
+            if path != best:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def last_good(run: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint of a run, and what is wrong with any newer one.
+
+    Raises:
+        InvalidArgument: there are checkpoints and every one is damaged.
+    """
+    damaged: list[str] = []
+    entries = _entries(run / FOLDER)
+    for path in entries:
+        reason = check(path)
+        if reason is None:
+            return path, damaged
+        damaged.append(f"{path}: {reason}")
+    if entries:
+        raise InvalidArgument("resume", "a whole checkpoint", "; ".join(damaged))
+    return None, damaged
+
+
+def best_good(run: Path) -> Path:
+    """The checkpoint with the highest validation accuracy, the earliest of equals.
+
+    Raises:
+        InvalidArgument: none is whole.
+    """
+    whole = [path for path in _entries(run / FOLDER) if check(path) is None]
+    best = _best(whole)
+    if best is None:
+        raise InvalidArgument("run", "a run folder with a whole checkpoint", str(run))
+    return best
+
+
+def check(path: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        for name, expected in manifest["files"].items():
+            found = _describe(path / name)
+            if found["bytes"] != expected["bytes"]:
+                return f"{name} has {found['bytes']} bytes, not {expected['bytes']}"
+            if found != expected:
+                return f"{name} is damaged (SHA-256 differs)"
+    except (OSError, ValueError, KeyError) as error:
+        return f"no readable {getattr(error, 'filename', None) or MANIFEST}"
+    return None
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*"), reverse=True)
+
+
+def _best(entries: list[Path]) -> Path | None:
+    def accuracy(path: Path) -> float:
+        return float(json.loads((path / MANIFEST).read_text())["val_top1"])
+
+    return max(sorted(entries), key=accuracy, default=None)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,57 @@
+"""Two processes over gloo: one process's curve, and a killed one ends the job with an error."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+OPTIONS = ["data.limit=128", "data.augment=none", "epochs=3", "batch_size=32",
+           "model.operator=rfa", "sync_batch_norm=true", "optimizer.lr=0.05"]  # fmt: skip
+
+
+def command(out: Path, devices: int, *more: str) -> list[str]:
+    return [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *OPTIONS, *more,
+            "--out", str(out), "--accelerator", "cpu", "--devices", str(devices),
+            "--strategy", "ddp" if devices > 1 else "auto"]  # fmt: skip
+
+
+def curve(out: Path) -> list[dict]:
+    return json.loads((out / "result.json").read_text())["result"]["curve"]
+
+
+def test_same_curve_as_one_process(tmp_path: Path) -> None:
+    for devices in (1, 2):
+        done = subprocess.run(
+            command(tmp_path / str(devices), devices), capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    for one, two in zip(curve(tmp_path / "1"), curve(tmp_path / "2"), strict=True):
+        assert two["train_loss"] == pytest.approx(one["train_loss"], abs=1e-4)
+        assert two["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
+
+
+def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = command(out, 2, "epochs=16")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 90
+    while not (out / "checkpoints" / "epoch-0002").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ranks = [c for c in children if b"rfaconv" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    os.kill(int(ranks[0]), signal.SIGKILL)
+    _, error = process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert "error:" in error
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert len(curve(out)) == 16

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rfaconv.cli.main import main
+from rfaconv.data.global_batches import GlobalBatches
+from rfaconv.errors import InvalidArgument
+from rfaconv.recipes import read_recipe, recipe_names, recipe_text
+from rfaconv.training import saves
+from rfaconv.training.evaluate import evaluate_run
+from rfaconv.training.module import TrainingDiverged
+from rfaconv.training.run import train_recipe
+from rfaconv.training.saves import STATE, WEIGHTS, SavingFailed, last_good
+
+SHORT = ["data.limit=128", "epochs=4", "batch_size=32", "model.operator=rfa"]
+
+
+def short(*more: str):
+    return read_recipe("digits", [*SHORT, *more])
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    path, _ = last_good(run)
+    assert path is not None
+    return load_file(path / WEIGHTS)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = (json.loads((run / "result.json").read_text()) for run in (one, other))
+    assert first["result"] == second["result"]
+    for key, value in weights(one).items():
+        assert torch.equal(value, weights(other)[key]), key
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train_recipe(short(), out)
+    return out
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_read_back(name: str, tmp_path: Path) -> None:
+    recipe = read_recipe(name)
+    (tmp_path / "r.yaml").write_text(recipe_text(recipe))
+    assert read_recipe(str(tmp_path / "r.yaml")) == recipe
+
+
+def test_unknown_keys_name_the_near_one() -> None:
+    with pytest.raises(InvalidArgument, match="did you mean epochs"):
+        read_recipe("digits", ["epoch=3"])
+    with pytest.raises(InvalidArgument, match="did you mean operator"):
+        read_recipe("digits", ["model.operatr=rfa"])
+    with pytest.raises(InvalidArgument, match="did you mean eurosat"):
+        read_recipe("eurosta")
+
+
+def test_global_batches_are_the_same_for_any_number_of_processes() -> None:
+    single = list(GlobalBatches(50, 12, seed=3))
+    for world, accumulate in ((2, 1), (2, 3), (1, 4)):
+        shares = [list(GlobalBatches(50, 12, 3, r, world, accumulate)) for r in range(world)]
+        for step, expected in enumerate(single):
+            parts = [share[step * accumulate + a] for share in shares for a in range(accumulate)]
+            assert [index for part in parts for index in part] == expected
+    with pytest.raises(InvalidArgument, match="multiple of 5 processes"):
+        GlobalBatches(50, 12, 3, 0, 5)
+
+
+def test_killed_at_random_moments_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
+               "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
+    chance = random.Random(0)
+    for epoch in (1, 2, 3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while not (out / "checkpoints" / f"epoch-{epoch:04d}").exists():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    train_recipe(short(), out)
+    assert_same(whole, out)
+
+
+def test_truncated_checkpoint_is_left_aside(whole: Path, tmp_path: Path) -> None:
+    out, said = tmp_path / "run", []
+    train_recipe(short(), out)
+    newest, _ = last_good(out)
+    assert newest is not None
+    content = (newest / STATE).read_bytes()
+    (newest / STATE).write_bytes(content[: len(content) // 2])
+    train_recipe(short(), out, say=said.append)
+    assert "epoch-0004" in said[0] and "bytes, not" in said[0]
+    assert "epoch-0003" in said[1]
+    assert_same(whole, out)
+
+
+def test_full_disk_leaves_the_last_checkpoint(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, write = tmp_path / "run", saves.write_atomic
+
+    def full(path: Path, content: bytes | str) -> None:
+        if (out / "checkpoints" / "epoch-0002").exists():
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(saves, "write_atomic", full)
+        with pytest.raises(SavingFailed, match=r"epoch 3 could not be written.*No space left"):
+            train_recipe(short(), out)
+    path, damaged = last_good(out)
+    assert path is not None and path.name == "epoch-0002" and not damaged
+    train_recipe(short(), out)
+    assert_same(whole, out)
+
+
+def test_loss_that_is_no_number_saves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match="not a number in epoch 1"):
+        train_recipe(short("optimizer.lr=1e30"), tmp_path / "run")
+    assert last_good(tmp_path / "run") == (None, [])
+
+
+def test_average_accumulation_and_evaluation(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    recipe = short("ema=0.9", "accumulate=2", "channels_last=true", "epochs=2")
+    value = train_recipe(recipe, out)
+    detail = evaluate_run(out)
+    assert detail["top1"] == pytest.approx(value["result"]["top1"], abs=1e-6)
+    assert sum(map(sum, detail["confusion"])) == detail["images"] == 450
+    assert main(["eval", str(out)]) == 0
+    assert (out / "confusion.png").stat().st_size > 1000
+
+
+def test_warm_start_begins_at_the_plain_networks_accuracy(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    train_recipe(short("model.operator=conv"), plain)
+    before = evaluate_run(plain, "best")["top1"]
+    warm = short(f"model.warm_start={plain}", "optimizer.lr=1e-9", "epochs=1")
+    value = train_recipe(warm, tmp_path / "warm")
+    # batch statistics of another order move the running ones a little
+    assert value["result"]["top1"] == pytest.approx(before, abs=0.05)
+    assert evaluate_run(tmp_path / "warm")["top1"] == pytest.approx(value["result"]["top1"])
+
+
+def test_a_folder_with_another_run_is_refused(whole: Path, capsys) -> None:
+    arguments = ["train", "digits", *SHORT, "seed=9", "--out", str(whole), "--accelerator", "cpu"]
+    assert main(arguments) == 2
+    assert "run of the same recipe" in capsys.readouterr().err
+
+
+def test_random_crops_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    from rfaconv.data import folder
+
+    for part, count in (("train", 8), ("val", 2)):
+        for label in "ab":
+            place = tmp_path / "images" / part / label
+            place.mkdir(parents=True)
+            for index in range(count):
+                Image.new("RGB", (40, 30), (index * 9, ord(label), 7)).save(place / f"{index}.png")
+    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    options = [f"data.name=folder:{tmp_path / 'images'}", "data.image_size=24", "data.workers=0",
+               "data.evaluation={a: 24, b: 28}", "model.name=small", "epochs=1",
+               "batch_size=8"]  # fmt: skip
+    value = train_recipe(read_recipe("imagenet-resnet18", options), tmp_path / "run")
+    assert value["result"]["images"] == 4
+    assert evaluate_run(tmp_path / "run")["images"] == 4
+
+
+def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
+               "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not (out / "checkpoints" / "epoch-0001").exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "terminated; the same command goes on" in error
+    train_recipe(short(), out)
+    assert_same(whole, out)
