@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from rfaconv.geometry import Window
+from rfaconv.ops import gates, schema  # noqa: F401  the formulas are of what these define
 
 _COUNTER = "torch.utils.flop_counter"
 
@@ -125,6 +126,30 @@ def _project_backward(
     return 2 * macs
 
 
+def _pixel_gate(
+    maximum: Shape, mean: Shape, weight: Shape, window: Sequence[int], **kwargs: Any
+) -> int:
+    return 2 * prod(maximum) * prod(weight)
+
+
+def _line_hidden(
+    first: Shape, second: Shape, weight: Shape, bias: Shape | None, **kwargs: Any
+) -> int:
+    return 2 * first[0] * prod(weight) * (first[2] + second[2])
+
+
+def _line_gates(
+    hidden: Shape,
+    weights: Sequence[Shape],
+    biases: Sequence[Shape | None],
+    first: int,
+    **kwargs: Any,
+) -> int:
+    batch, _, length = hidden
+    lengths = (first, length - first)
+    return 2 * batch * sum(prod(w) * part for w, part in zip(weights, lengths, strict=True))
+
+
 _FORMULAS: dict[str, Callable[..., int]] = {
     "patch_moments": _moments,
     "patch_moments_backward": _moments_backward,
@@ -132,6 +157,9 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "feature_stats_backward": _stats_backward,
     "project": _project,
     "project_backward": _project_backward,
+    "pixel_gate": _pixel_gate,
+    "line_hidden": _line_hidden,
+    "line_gates": _line_gates,
 }
 
 
