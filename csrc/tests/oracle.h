@@ -20,14 +20,25 @@ struct Features {
             for (float& value : *v) value = quarters ? std::round(value * 4) / 4 : value;
         z.resize(size_t(p.B * p.C * T * p.outputs()));
         f = z;
-        each([&](int64_t b, int64_t c, int64_t h, int64_t w) {
-            for (int64_t j = 0; j < T; ++j) {
-                double v = bias[size_t(c * T + j)];
-                for (int64_t i = 0; i < T; ++i) v += double(g[size_t((c * T + j) * T + i)]) * patch_at(p, x, b, c, h, w, i);
-                z[at(b, c, j, h, w)] = v;
-                f[at(b, c, j, h, w)] = v > 0 ? v : 0;
-            }
-        });
+        for (int64_t c = 0; c < p.C; ++c)
+            for (int64_t j = 0; j < T; ++j)
+                // float and double disagree about the sign of a feature next to zero: move those away
+                while (fill(c, j, x) && !quarters) bias[size_t(c * T + j)] += 1.0f / 64;
+    }
+    // Computes tap j of channel c; says whether one of its features lies next to zero.
+    bool fill(int64_t c, int64_t j, const Tensor& x) {
+        const int64_t T = p.T();
+        bool near = false;
+        for (int64_t b = 0; b < p.B; ++b)
+            for (int64_t h = 0; h < p.win.out[0]; ++h)
+                for (int64_t w = 0; w < p.win.out[1]; ++w) {
+                    double v = bias[size_t(c * T + j)];
+                    for (int64_t i = 0; i < T; ++i) v += double(g[size_t((c * T + j) * T + i)]) * patch_at(p, x, b, c, h, w, i);
+                    z[at(b, c, j, h, w)] = v;
+                    f[at(b, c, j, h, w)] = v > 0 ? v : 0;
+                    near = near || std::fabs(v) < 1e-6;
+                }
+        return near;
     }
     template <class Body>
     void each(const Body& body) const {

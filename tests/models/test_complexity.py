@@ -125,8 +125,8 @@ def test_flop_counter(operator, training, backend):
         extra += features  # patch moments
     spreading = 0
     if operator == "rfcbam" and (training or backend == "reference"):
-        # composed, the spatial gate runs from 2 T to T maps of windows, in place of 2 to 1 enlarged ones,
-        # behind two products that spread its kernel over the taps: one for each direction
+        # composed, the spatial gate runs from 2 T to T maps of windows, in place of 2 to 1 enlarged
+        # ones, behind two products that spread its kernel over the taps: one for each direction
         extra += 2 * (2 * h * w) * (2 * 9 * 9 * 9 - 2 * 9 * 9)
         spreading = 2 * (2 * 3 * 3 * 27 + 2 * 3 * 27 * 27)
     expected = 2 * operator_cost(layer, x.shape, (2, o, h, w)).macs + extra + spreading
