@@ -21,7 +21,7 @@ struct Plan {
 };
 
 // In floats; for caches that nearly all processors of the last years have. A wrong guess costs time only.
-enum : int64_t { direct_floats = 200 * 1024, chunk_rows = 216, few_vectors = 12, max_tile_vectors = 30 };
+enum : int64_t { direct_floats = 200 * 1024, chunk_rows = 180, few_vectors = 12, max_tile_vectors = 30 };
 enum : int64_t { panel_floats = 220 * 1024, sums_floats = 256 * 1024 };
 
 inline Plan make_plan(const Shape& s, int64_t outputs, int64_t threads) {
