@@ -8,10 +8,13 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// Threads either own ranges of pixels (team of 1) or, where there are few pixels, work together on each tile: each makes
-// the panel of its share of the channels and, after a barrier, the product for its share of the outputs.
+// Threads either own ranges of pixels (team of 1) or, where there are few pixels, share each tile: every thread makes the product
+// for its share of the outputs. The panel for it is made by each thread for itself where that is little work next to the product,
+// else by all together, each its share of the channels, with a barrier between: what one core wrote and another reads can cost as
+// much as making it, where the cores have no cache in common.
 struct Plan {
     int64_t threads, team;
+    int64_t makers;        // threads that make one panel: 1 or the team
     int64_t channels;      // of a chunk
     int64_t vectors;       // of a tile, at most
     int64_t outputs;       // of a thread, at most
@@ -22,6 +25,8 @@ struct Plan {
 
 // In floats; for caches that nearly all processors of the last years have. A wrong guess costs time only.
 enum : int64_t { direct_floats = 200 * 1024, chunk_rows = 180, few_vectors = 12, max_tile_vectors = 30 };
+// Vector instructions that make the T rows of one channel, and those that multiply them for one output: what to weigh above.
+enum : int64_t { panel_cost = 190, product_cost = 9 };
 enum : int64_t { panel_floats = 220 * 1024, sums_floats = 256 * 1024 };
 
 inline Plan make_plan(const Shape& s, int64_t outputs, int64_t threads) {
@@ -30,10 +35,12 @@ inline Plan make_plan(const Shape& s, int64_t outputs, int64_t threads) {
     p.threads = threads;
     p.team = threads > 1 && vectors < few_vectors * threads && outputs >= threads * block_rows ? threads : 1;
     p.outputs = p.team == 1 ? outputs : round_up(ceil_div(outputs, p.team), block_rows);
+    // At most a fifth more work than the product.
+    p.makers = 5 * (p.team - 1) * panel_cost <= product_cost * outputs ? 1 : p.team;
 
     const int64_t most = imax(1, chunk_rows / s.T), chunks = ceil_div(s.C, most);
-    p.channels = round_up(ceil_div(s.C, chunks), p.team);
-    p.plane_channels = ceil_div(p.channels, p.team);
+    p.channels = round_up(ceil_div(s.C, chunks), p.makers);
+    p.plane_channels = ceil_div(p.channels, p.makers);
 
     // The panel of a chunk and the weights for it share the second-level cache; the sums are only passed through.
     const int64_t depth = p.depth(s), fit = (panel_floats - p.outputs * depth) / (depth * lanes);

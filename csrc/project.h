@@ -49,7 +49,7 @@ struct Workspace {
     float* gate;
     float* weights;   // of a chunk, packed
     float* sums;
-    float* panel;     // of a team of 1
+    float* panel;     // where each thread makes its own
 
     Workspace(Carver& carver, const Shape& s, const Plan& p, int64_t gate_floats) {
         const int64_t pixels = p.vectors * lanes;
@@ -59,7 +59,7 @@ struct Workspace {
         gate = carver.floats(gate_floats);
         weights = carver.floats(p.outputs * p.depth(s));
         sums = carver.floats(p.outputs * pixels);
-        panel = p.team == 1 ? carver.floats(p.depth(s) * pixels) : nullptr;
+        panel = p.makers == 1 ? carver.floats(p.depth(s) * pixels) : nullptr;
     }
 };
 
@@ -70,7 +70,7 @@ struct Projection {
         : a(a_), s(s_), p(p_), weights(*a_.weight), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_) {}
 
     // All tiles of pixels begin .. end - 1, for thread `member` of its team.
-    void run(int64_t begin, int64_t end, int64_t member, int64_t team, const Workspace& work) const {
+    void run(int64_t begin, int64_t end, int64_t member, const Workspace& work) const {
         const int64_t outputs = a.weight->size[0];
         const int64_t first = imin(member * p.outputs, outputs), count = imin(p.outputs, outputs - first);
         Gate gate(s, a.gate, prepared);
@@ -81,16 +81,17 @@ struct Projection {
             gate.begin_tile(t, work.gate);
             for (int64_t c = 0; c < s.C; c += p.channels) {
                 const int64_t n = imin(p.channels, s.C - c);
-                float* panel = team == 1 ? work.panel : shared_panel + (turn++ & 1) * p.depth(s) * p.vectors * lanes;
-                const int64_t from = n * member / team, to = n * (member + 1) / team;
+                float* panel = p.makers == 1 ? work.panel : shared_panel + (turn++ & 1) * p.depth(s) * p.vectors * lanes;
+                int64_t from, to;
+                share(n, member, from, to);
                 stage(*a.x, s, t, c + from, to - from, work.planes, work.lines);
                 make_panel<T>(panel, n * T, weights.order(n), t, gate, work.planes, a.feature_weight + (c + from) * T * T,
                               a.feature_bias + (c + from) * T, c + from, from, to - from);
-                if (team > 1) {
+                if (p.makers > 1) {
                     // Two panels take turns, so one barrier a chunk is enough.
 #pragma omp barrier
                 }
-                const Ahead ahead = next_chunk(t, c + p.channels, end, member, team, first, count);
+                const Ahead ahead = next_chunk(t, c + p.channels, end, member, first, count);
                 multiply(t, panel, c, n, first, count, ahead, work);
             }
             output.write(t, work.sums, first, count);
@@ -98,12 +99,18 @@ struct Projection {
     }
 
 private:
+    // The part of n channels whose panel this thread makes.
+    void share(int64_t n, int64_t member, int64_t& from, int64_t& to) const {
+        from = p.makers > 1 ? n * member / p.makers : 0, to = p.makers > 1 ? n * (member + 1) / p.makers : n;
+    }
     // What follows channel c - 1 of tile t: the next chunk, or the first chunk of the next tile.
-    Ahead next_chunk(const Tile& t, int64_t c, int64_t end, int64_t member, int64_t team, int64_t first, int64_t count) const {
+    Ahead next_chunk(const Tile& t, int64_t c, int64_t end, int64_t member, int64_t first, int64_t count) const {
         int64_t begin = t.begin, stop = t.end;
         const bool last = c >= s.C;
         if (last) c = 0, begin = t.end, stop = imin(end, t.end + p.vectors * lanes);
-        const int64_t n = imin(p.channels, s.C - c), from = n * member / team, to = n * (member + 1) / team;
+        const int64_t n = imin(p.channels, s.C - c);
+        int64_t from, to;
+        share(n, member, from, to);
         Ahead ahead;
         ahead.start(direct() || begin >= end ? no_stream() : weight_stream(weights, first, count, c, n),
                     begin >= end ? no_stream() : input_stream(*a.x, s, begin, stop, c + from, to - from),
@@ -152,7 +159,7 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
     const int64_t outputs = a.weight->size[0];
     const Plan p = make_plan(s, outputs, threads);
     const int64_t gate_floats = Gate::tile_floats(s, p.vectors * lanes);
-    const int64_t shared_floats = p.team > 1 ? 2 * p.depth(s) * p.vectors * lanes : 0;
+    const int64_t shared_floats = p.makers > 1 ? 2 * p.depth(s) * p.vectors * lanes : 0;
 
     Carver measure{nullptr, 0};
     Workspace(measure, s, p, gate_floats);
@@ -182,10 +189,10 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
             const Workspace work(mine, s, p, gate_floats);
             const int64_t vectors = ceil_div(s.pixels, lanes);
             if (p.team > 1) {
-                projection.run(0, s.pixels, me, p.team, work);
+                projection.run(0, s.pixels, me, work);
             } else {
                 const int64_t from = vectors * me / threads * lanes, to = imin(s.pixels, vectors * (me + 1) / threads * lanes);
-                projection.run(from, to, 0, 1, work);
+                projection.run(from, to, 0, work);
             }
         }
     }
