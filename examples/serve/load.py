@@ -34,10 +34,11 @@ PATIENCE = 30.0  # seconds for one answer
 SERVER = Path(__file__).with_name("server.py")
 
 
-async def load(url: str, rate: float, seconds: float, share: float, pid: int | None) -> dict:
-    """Runs the load; latencies are of good requests in seconds."""
+async def load(
+    url: str, rate: float, seconds: float, share: float, bad: dict[str, Hostile], pid: int | None
+) -> dict:
+    """Runs the load; ``share`` of it is of the kinds in ``bad``, in turn."""
     good = [Hostile("image/jpeg", picture("JPEG", (640, 480)), 200) for _ in range(16)]
-    bad = hostile_requests(max_bytes=4 << 20, max_pixels=1 << 24)
     goods, bads = itertools.cycle(good), itertools.cycle(bad.items())
     latencies: list[float] = []
     hostile, failures = 0, Counter()
@@ -154,17 +155,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--hostile", type=float, default=0.0, help="share of the requests, 0 to 1")
     parser.add_argument("--out", type=Path, help="JSON; printed if absent")
+    parser.add_argument("--max-bytes", type=int, default=4 << 20, help="limit of the server")
+    parser.add_argument("--max-pixels", type=int, default=1 << 24, help="limit of the server")
     words = parser.parse_args()
     if not 0 < words.seconds <= MAX_SECONDS or not 1 <= words.rate * words.seconds <= MAX_REQUESTS:
         parser.error(f"expected 1 to {MAX_REQUESTS} requests in at most {MAX_SECONDS} seconds")
     if not 0 <= words.hostile <= 1:
         parser.error(f"--hostile: expected a share from 0 to 1, got {words.hostile}")
+    bad = hostile_requests(words.max_bytes, words.max_pixels)
     process, url, pid = None, words.url, words.pid
     if words.model is not None:
         process, url = start_server(words.model, words.server.split())
         pid = process.pid
     try:
-        result = asyncio.run(load(url, words.rate, words.seconds, words.hostile, pid))
+        result = asyncio.run(load(url, words.rate, words.seconds, words.hostile, bad, pid))
     finally:
         if process is not None:
             process.terminate()

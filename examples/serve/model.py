@@ -19,8 +19,9 @@ class Classifier:
 
     Args:
         path: an ONNX file of ``rfaconv export``: one input (batch, channels, height, width) with a
-            dynamic batch, one output of logits (batch, classes), and ``rfaconv.classes``,
-            ``rfaconv.mean``, ``rfaconv.std``, ``rfaconv.input_size`` as JSON in its metadata.
+            dynamic batch, one output of logits (batch, classes), and ``rfaconv.mean``,
+            ``rfaconv.std``, ``rfaconv.input_size`` as JSON in its metadata; ``rfaconv.classes``
+            too, or classes have their numbers for names.
         threads: for one network run.
 
     Raises:
@@ -49,7 +50,9 @@ class Classifier:
             )
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.version = metadata.get("rfaconv.version", "unknown")
-        self.classes = [str(name) for name in _read(metadata, "rfaconv.classes")]
+        self.classes: list[str] | None = None
+        if "rfaconv.classes" in metadata:
+            self.classes = [str(name) for name in _read(metadata, "rfaconv.classes")]
         mean = np.asarray(_read(metadata, "rfaconv.mean"), np.float32)
         std = np.asarray(_read(metadata, "rfaconv.std"), np.float32)
         if mean.shape != std.shape or mean.shape not in {(1,), (3,)} or not (std > 0).all():
@@ -58,7 +61,10 @@ class Classifier:
                 f"got {mean.tolist()} and {std.tolist()}"
             )
         self.channels = len(mean)
-        self.height, self.width = (int(v) for v in _read(metadata, "rfaconv.input_size"))
+        size = _read(metadata, "rfaconv.input_size")
+        if len(size) != 2 or not all(isinstance(v, int) and v > 0 for v in size):
+            raise ModelError(f"model: expected [height, width] in rfaconv.input_size, got {size}")
+        self.height, self.width = size
         # (x / 255 - mean) / std as one product and one difference
         self._scale, self._shift = 1 / (255 * std), mean / std
 
@@ -79,10 +85,12 @@ class Classifier:
         image = np.zeros((self.height, self.width, self.channels), np.uint8)
         for batch in range(max_batch, 0, -1):
             found = self.probabilities([image] * batch).shape
-            if found != (batch, len(self.classes)):
+            if self.classes is None and len(found) == 2:
+                self.classes = [str(i) for i in range(found[1])]
+            expected = (batch, len(self.classes or ()))
+            if found != expected:
                 raise ModelError(
-                    f"model: expected an output ({batch}, {len(self.classes)}), one number for "
-                    f"each of rfaconv.classes, got {found}"
+                    f"model: expected an output {expected}, one number per class, got {found}"
                 )
 
 

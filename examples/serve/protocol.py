@@ -12,10 +12,10 @@ class PatientProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, closing connections that are open for long without a request.
 
     uvicorn waits without end for the headers of a request, and for the rest of a body that has
-    been refused. Here both have ``SECONDS``; a request that is being worked on is not limited.
+    been refused. Here both have ``seconds``; a request that is being worked on is not limited.
     """
 
-    SECONDS = 10.0
+    seconds = 10.0
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -34,7 +34,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _arm(self) -> None:
-        self._timer = self.loop.call_later(self.SECONDS, self._close_if_still, self.cycle)
+        self._timer = self.loop.call_later(self.seconds, self._close_if_still, self.cycle)
 
     def _close_if_still(self, cycle: Any) -> None:
         self._timer = None

@@ -35,7 +35,7 @@ class Limits:
     max_pending: int  # requests between their headers and their answer
     max_batch: int
     max_wait: float  # seconds
-    body_seconds: float  # a client has to send its picture
+    client_seconds: float  # that a client has to send its picture
     decode_threads: int
 
 
@@ -130,13 +130,13 @@ async def read(request: Request, limits: Limits) -> bytes:
         raise too_long
     body = bytearray()
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(limits.client_seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limits.max_bytes:
                     raise too_long
     except TimeoutError:
-        raise HTTPException(408, f"no whole body in {limits.body_seconds} s") from None
+        raise HTTPException(408, f"no whole body in {limits.client_seconds} s") from None
     except ClientDisconnect:
         raise HTTPException(400, "the client has gone") from None
     if not body:
@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--max-pending", type=positive, default=64, help="requests; then 503")
     parser.add_argument("--max-bytes", type=positive, default=4 << 20)
     parser.add_argument("--max-pixels", type=positive, default=1 << 24)
-    parser.add_argument("--body-seconds", type=float, default=10.0)
+    parser.add_argument("--client-seconds", type=float, default=10.0, help="to send a request")
     parser.add_argument("--max-connections", type=positive, default=512)
     words = parser.parse_args()
     limits = Limits(
@@ -167,7 +167,7 @@ def main() -> None:
         words.max_pending,
         words.max_batch,
         words.max_wait_ms / 1000,
-        words.body_seconds,
+        words.client_seconds,
         words.decode_threads,
     )
     try:
@@ -175,6 +175,7 @@ def main() -> None:
         classifier.warm_up(words.max_batch)
     except ModelError as error:
         sys.exit(str(error))
+    PatientProtocol.seconds = words.client_seconds
     uvicorn.run(
         build_app(classifier, limits),
         host=words.host,
