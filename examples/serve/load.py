@@ -24,8 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx
-from hostile import Hostile, hostile_requests, picture
 
+from hostile import Hostile, hostile_requests, picture
 from rfaconv.bench.environment import describe
 from rfaconv.training.files import strict_json, write_atomic
 

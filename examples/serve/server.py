@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Annotated
 
 import uvicorn
-from batching import Batcher
 from fastapi import FastAPI, HTTPException, Query, Request
+from starlette.requests import ClientDisconnect
+
+from batching import Batcher
 from images import FORMATS, BadImage, decode, limit_pixels
 from model import Classifier, ModelError
 from protocol import PatientProtocol
-from starlette.requests import ClientDisconnect
 
 
 @dataclass(frozen=True)
