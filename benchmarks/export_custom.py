@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import tempfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import onnxruntime
 import timm
 import torch
 
-import rfaconv.models  # registers the networks
+import rfaconv.models  # noqa: F401  (registers the networks)
 from rfaconv.bench.environment import describe
 from rfaconv.bench.timing import alternate
 from rfaconv.export.custom import export_onnx_custom, session
@@ -51,7 +52,7 @@ def main() -> None:
         sessions, differences = open_sessions(names, Path(folder), words.imgsz, words.threads)
         for batch in map(int, words.batches.split(",")):
             x = np.random.default_rng(0).random((batch, 3, words.imgsz, words.imgsz), np.float32)
-            sides = {name: (lambda s=s: s.run(None, {"x": x})) for name, s in sessions.items()}
+            sides = {k: partial(s.run, None, {"x": x}) for k, s in sessions.items()}
             times = alternate(sides, words.network, seconds=words.seconds)
             result["batches"][str(batch)] = {k: dataclasses.asdict(t) for k, t in times.items()}
             for name, timing in times.items():

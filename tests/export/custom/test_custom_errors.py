@@ -85,7 +85,7 @@ def test_bad_attribute(changed: dict[str, Any], message: str, tmp_path: Path) ->
         ({"attention_weight": np.ones(9, np.float32)}, (1, 2, 8, 8), "attention_weight: expected"),
         ({"bias": np.ones(3, np.float32)}, (1, 2, 8, 8), r"bias: expected shape \(4\), got \(3\)"),
         ({"weight": np.ones((4, 2), np.float32)}, (1, 2, 8, 8), "weight: expected four dim"),
-        (constants(kernel=2), (1, 2, 8, 8), "kernels do not cover"),
+        (constants(kernel=2), (1, 2, 8, 8), "these kernels do not cover"),
         (constants(kernel=5), (1, 2, 1, 1), "x: expected a map that the window fits"),
     ],
 )

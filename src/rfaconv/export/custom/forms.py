@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rfaconv.errors import InvalidArgument
 from rfaconv.functional.squeeze import squeeze_excite
 from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
+from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 __all__ = ["DOMAIN", "VERSION", "custom_forms"]
 
@@ -24,6 +25,10 @@ class _Form(nn.Module):
     """One layer, folded: its input and constants go into one node of the domain."""
 
     name: str
+    weight: Tensor
+    bias: Tensor | None
+    feature_weight: Tensor
+    feature_bias: Tensor
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -67,8 +72,9 @@ class _Form(nn.Module):
 
 class _RFAForm(_Form):
     name = "RFAConv"
+    attention_weight: Tensor
 
-    def __init__(self, layer: RFAConv2d) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__(layer)
         weight = layer.attention_weight.detach().reshape(layer.in_channels, -1)
         self.register_buffer("attention_weight", weight.clone())
@@ -79,8 +85,11 @@ class _RFAForm(_Form):
 
 class _RFCBAMForm(_Form):
     name = "RFCBAMConv"
+    reduce: Tensor
+    expand: Tensor
+    spatial_weight: Tensor
 
-    def __init__(self, layer: RFCBAMConv2d) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__(layer)
         self.register_buffer("reduce", layer.se.fc1.weight.detach().clone())
         self.register_buffer("expand", layer.se.fc2.weight.detach().clone())
@@ -92,8 +101,14 @@ class _RFCBAMForm(_Form):
 
 class _RFCAForm(_Form):
     name = "RFCAConv"
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    row_weight: Tensor
+    row_bias: Tensor
+    column_weight: Tensor
+    column_bias: Tensor
 
-    def __init__(self, layer: RFCAConv2d) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__(layer)
         gate = layer.attention
         hidden = nn.utils.fuse_conv_bn_eval(gate.conv1, gate.bn1)
@@ -149,8 +164,8 @@ def custom_forms(module: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
 def _replace(module: nn.Module, name: str) -> tuple[nn.Module, list[str]]:
     for kind, form in _FORMS.items():
         if isinstance(module, kind):
-            module.fuse()
-            return form(module).eval(), [name]
+            assert isinstance(module, ReceptiveFieldConv)
+            return form(module.fuse()).eval(), [name]
     names = []
     for child_name, child in list(module.named_children()):
         path = f"{name}.{child_name}" if name else child_name
