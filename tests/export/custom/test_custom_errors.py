@@ -146,6 +146,16 @@ def test_layer_that_has_no_node(layer: nn.Module, message: str, tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+def test_bad_arguments_of_the_export(tmp_path: Path) -> None:
+    layer, x = RFAConv2d(4, 4, 3).eval(), torch.randn(1, 4, 9, 9)
+    with pytest.raises(InvalidArgument, match=r"example: expected a float32 tensor \(B, C, H, W\)"):
+        export_onnx_custom(layer, x.double(), tmp_path / "a.onnx")
+    with pytest.raises(InvalidArgument, match="path: expected a file in a folder that exists"):
+        export_onnx_custom(layer, x, tmp_path / "nowhere" / "a.onnx")
+    with pytest.raises(InvalidArgument, match=r"module: expected a torch\.nn\.Module, got a str"):
+        export_onnx_custom("layer", x, tmp_path / "a.onnx")  # type: ignore[arg-type]
+
+
 def test_export_leaves_the_network_alone(liven: Callable[..., Any]) -> None:
     model = liven(nn.Sequential(RFAConv2d(3, 4, 3)))
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -11,7 +11,7 @@ Example:
     >>> import rfaconv.nn, torch
     >>> from rfaconv.export.custom import export_onnx_custom, session
     >>> layer = rfaconv.nn.RFAConv2d(16, 32, 3).eval()
-    >>> path = export_onnx_custom(layer, torch.randn(1, 16, 9, 8), "/tmp/layer.onnx")
+    >>> path = export_onnx_custom(layer, torch.randn(1, 16, 9, 8), "layer.onnx")
     >>> session(path, threads=1).run(None, {"x": torch.randn(2, 16, 7, 5).numpy()})[0].shape
     (2, 32, 7, 5)
 """

@@ -46,13 +46,15 @@ def export_onnx_custom(
 
     Example:
         >>> from rfaconv.nn import RFAConv2d
-        >>> export_onnx_custom(RFAConv2d(4, 8, 3).eval(), torch.randn(1, 4, 9, 8), "/tmp/a.onnx")
-        PosixPath('/tmp/a.onnx')
+        >>> export_onnx_custom(RFAConv2d(4, 8, 3).eval(), torch.randn(1, 4, 9, 8), "layer.onnx")
+        PosixPath('layer.onnx')
     """
     if not isinstance(example, Tensor) or example.dim() != 4 or example.dtype != torch.float32:
         raise InvalidArgument("example", "a float32 tensor (B, C, H, W)", _describe(example))
     if not hasattr(torch.onnx, "ops"):
         raise InvalidArgument("torch", "version 2.8 or newer for this export", torch.__version__)
+    if not Path(path).parent.is_dir():
+        raise InvalidArgument("path", "a file in a folder that exists", str(path))
     form, names = custom_forms(module)
     if not names:
         raise InvalidArgument(
