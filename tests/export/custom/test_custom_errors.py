@@ -109,21 +109,21 @@ def test_bad_threads(tmp_path: Path, operators: Path) -> None:
         options.register_custom_ops_library(str(operators))
 
 
-def test_missing_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, assert_close: Callable[..., None]
+) -> None:
+    layer = RFAConv2d(3, 4, 3).eval()
+    path = export_onnx_custom(layer, torch.randn(1, 3, 8, 8), tmp_path / "layer.onnx")
     monkeypatch.setattr(library, "folders", lambda: (tmp_path,))
-    with pytest.raises(BackendUnavailable, match=r"was not built; .*cmake.* composite graph"):
+    with pytest.raises(BackendUnavailable, match=r"was not built; reinstall .*cmake"):
         library_path()
-    path = write(tmp_path / "custom.onnx", constants(), GOOD)
-    with pytest.raises(BackendUnavailable, match="composite graph"):
-        session(path)
-    composite = tmp_path / "composite.onnx"
-    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
-    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [result])
-    opsets = [helper.make_opsetid("", 18)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), composite)
-    opened = session(path, threads=1, fallback=composite)
-    assert opened.run(None, {"x": np.array([-1], np.float32)})[0] == [0]
+    with pytest.raises(BackendUnavailable, match="was not built"):
+        session(path, require=True)
+    with pytest.warns(UserWarning, match=r"was not built; .* the composite graph runs"):
+        opened = session(path, threads=1)
+    x = torch.randn(2, 3, 7, 5)
+    with torch.inference_mode():
+        assert_close(opened.run(None, {"x": x.numpy()})[0], layer(x))
 
 
 @pytest.mark.parametrize(
@@ -152,6 +152,8 @@ def test_bad_arguments_of_the_export(tmp_path: Path) -> None:
         export_onnx_custom(layer, x.double(), tmp_path / "a.onnx")
     with pytest.raises(InvalidArgument, match="path: expected a file in a folder that exists"):
         export_onnx_custom(layer, x, tmp_path / "nowhere" / "a.onnx")
+    with pytest.raises(InvalidArgument, match="opset: expected 18 or newer, got 17"):
+        export_onnx_custom(layer, x, tmp_path / "a.onnx", opset=17)
     with pytest.raises(InvalidArgument, match=r"module: expected a torch\.nn\.Module, got a str"):
         export_onnx_custom("layer", x, tmp_path / "a.onnx")  # type: ignore[arg-type]
 

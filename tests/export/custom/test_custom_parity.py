@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,8 +57,9 @@ def test_layers_at_every_size(
     assert kinds["rfaconv", kind.__name__.removesuffix("2d")] == 9
     assert kinds["", "BatchNormalization"] == 0
     sizes = [(1, 12, 11), (2, 12, 11), (3, 7, 9), (1, 5, 6), (5, 24, 17), (1, 33, 40)]
-    for threads in (1, 2, 7):
-        opened = session(path, threads=threads)
+    # without the library the definitions in the file run
+    composite = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for opened in (composite, *(session(path, threads=n) for n in (1, 2, 7))):
         for batch, height, width in sizes:
             x = torch.randn(batch, 5, height, width)
             with torch.inference_mode():
@@ -132,10 +134,21 @@ def test_not_a_number_passes_through(tmp_path: Path, liven: Callable[..., Any]) 
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
 
 
-def test_library_alone_serves_the_file(operators: Path, tmp_path: Path) -> None:
+def test_library_wins_over_the_definition(operators: Path, tmp_path: Path) -> None:
     model = RFAConv2d(3, 4, 3).eval()
     path = export_onnx_custom(model, torch.randn(1, 3, 8, 8), tmp_path / "layer.onnx")
-    options = onnxruntime.SessionOptions()
-    options.register_custom_ops_library(str(operators))
-    opened = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    assert opened.run(None, {"x": np.zeros((1, 3, 6, 5), np.float32)})[0].shape == (1, 4, 6, 5)
+    kinds = {}
+    for name in ("library", "definition"):
+        options = onnxruntime.SessionOptions()
+        if name == "library":
+            options.register_custom_ops_library(str(operators))
+        options.enable_profiling = True
+        options.profile_file_prefix = str(tmp_path / name)
+        opened = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        opened.run(None, {"x": np.zeros((1, 3, 6, 5), np.float32)})
+        events = json.loads(Path(opened.end_profiling()).read_text())
+        kinds[name] = {e["args"]["op_name"] for e in events if e["name"].endswith("kernel_time")}
+    assert "RFAConv" in kinds["library"] and "Softmax" not in kinds["library"]
+    assert "RFAConv" not in kinds["definition"] and "Softmax" in kinds["definition"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.custom.forms import DOMAIN, VERSION, custom_forms
+from rfaconv.export.custom.functions import add_functions
 from rfaconv.export.custom.graph import absorb_followers
 
 __all__ = ["export_onnx_custom"]
@@ -30,13 +31,14 @@ def export_onnx_custom(
 
     Every RFAConv2d, RFCBAMConv2d and RFCAConv2d becomes one node of the domain ``rfaconv``, with
     its BatchNorm folded in, and the BatchNorm and ReLU behind it too. All else is standard ONNX.
+    The file also defines the nodes by standard operators, for runtimes without the library.
 
     Args:
         module: any network, or an operator, in evaluation mode, float32.
         example: an input (B, C, H, W).
         path: the file to write. It is written beside its place and renamed.
         dynamic: batch, height and width may change.
-        opset: version of the standard operators.
+        opset: version of the standard operators, 18 or newer.
 
     Returns:
         The path.
@@ -53,6 +55,8 @@ def export_onnx_custom(
         raise InvalidArgument("example", "a float32 tensor (B, C, H, W)", _describe(example))
     if not hasattr(torch.onnx, "ops"):
         raise InvalidArgument("torch", "version 2.8 or newer for this export", torch.__version__)
+    if not isinstance(opset, int) or opset < 18:
+        raise InvalidArgument("opset", "18 or newer", opset)
     if not Path(path).parent.is_dir():
         raise InvalidArgument("path", "a file in a folder that exists", str(path))
     form, names = custom_forms(module)
@@ -80,6 +84,8 @@ def export_onnx_custom(
     assert program is not None
     model = program.model_proto
     absorb_followers(model)
+    used = {node.op_type for node in model.graph.node if node.domain == DOMAIN}
+    add_functions(model, sorted(used), opset)
     _describe_model(model, names)
     return _write(model, Path(path))
 

@@ -26,7 +26,7 @@ class _Form(nn.Module):
 
     name: str
     weight: Tensor
-    bias: Tensor | None
+    bias: Tensor
     feature_weight: Tensor
     feature_bias: Tensor
 
@@ -35,7 +35,9 @@ class _Form(nn.Module):
         self.layer = layer
         channels, taps = layer.in_channels, layer.inner_window.taps
         self.register_buffer("weight", layer.weight.detach().clone())
-        self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
+        # the definition of the node for other runtimes cannot leave an input out
+        bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias.detach()
+        self.register_buffer("bias", bias.clone())
         self.register_buffer(
             "feature_weight", layer.feature_weight.detach().reshape(channels, taps, taps)
         )
@@ -51,9 +53,8 @@ class _Form(nn.Module):
         x = layer.prepare(input)
         window = layer.inner_window
         (top, bottom), (left, right) = window.padding
-        inputs = [x, self.weight, self.feature_weight, self.feature_bias, *self.gate_inputs(input)]
-        if self.bias is not None:
-            inputs.append(self.bias)
+        features = (self.feature_weight, self.feature_bias)
+        inputs = [x, self.weight, *features, *self.gate_inputs(input), self.bias]
         y: Tensor = torch.onnx.ops.symbolic(
             f"{DOMAIN}::{self.name}",
             inputs,
@@ -62,6 +63,7 @@ class _Form(nn.Module):
                 "pads": [top, left, bottom, right],
                 "dilations": list(window.dilation),
                 "relu": 0,
+                "channels": layer.in_channels,
             },
             dtype=x.dtype,
             shape=(x.shape[0], layer.out_channels, *window.output_size(x.shape[2:])),

@@ -11,8 +11,6 @@ from rfaconv.export.custom.forms import DOMAIN
 
 __all__ = ["absorb_followers"]
 
-_BIAS_AT = {"RFAConv": 5, "RFCBAMConv": 6, "RFCAConv": 10}
-
 
 def absorb_followers(model: Any) -> None:
     """Folds the BatchNorm, then the ReLU, behind every node of the domain, in place.
@@ -53,22 +51,15 @@ def _fold_norm(graph: Any, node: Any, norm: Any) -> bool:
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    names = [node.input[1], *norm.input[1:]]
+    names = [node.input[1], node.input[-1], *norm.input[1:]]
     if any(name not in constants for name in names):
         return False
     values = [numpy_helper.to_array(constants[name]).astype(np.float64) for name in names]
-    weight, gamma, beta, mean, var = values
+    weight, bias, gamma, beta, mean, var = values
     eps = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
     scale = gamma / np.sqrt(var + eps)
-    at = _BIAS_AT[node.op_type]
-    bias = np.zeros_like(mean)
-    if len(node.input) > at:
-        if node.input[at] not in constants:
-            return False
-        bias = numpy_helper.to_array(constants[node.input[at]]).astype(np.float64)
-    del node.input[at:]
     node.input[1] = _add(graph, f"{node.name}.weight", weight * scale[:, None, None, None])
-    node.input.append(_add(graph, f"{node.name}.bias", (bias - mean) * scale + beta))
+    node.input[-1] = _add(graph, f"{node.name}.bias", (bias - mean) * scale + beta)
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ def library_path() -> Path:
     raise BackendUnavailable(
         "onnxruntime custom operators",
         f"{LIBRARY_NAME} was not built; reinstall with a C++ compiler, or in a checkout: "
-        "`cmake -S csrc -B build -G Ninja && cmake --build build`; or export the composite "
-        "graph, which needs no library",
+        "`cmake -S csrc -B build -G Ninja && cmake --build build`",
     )
 
 
@@ -40,7 +40,7 @@ def session(
     path: str | os.PathLike[str],
     *,
     threads: int | None = None,
-    fallback: str | os.PathLike[str] | None = None,
+    require: bool = False,
     options: Any = None,
 ) -> Any:
     """Opens a file written by ``export_onnx_custom``.
@@ -49,9 +49,10 @@ def session(
 
     Args:
         path: the ONNX file.
-        threads: threads within an operator; None for the number of processors.
-        fallback: a file with the composite graph of the same network, opened where the library
-            was not built.
+        threads: threads within an operator; None for those of ``options``, or else one for each
+            processor that this process may use.
+        require: raise where the library was not built. Otherwise the definitions that the file
+            carries run, several times slower, and a warning says so.
         options: an ``onnxruntime.SessionOptions`` to start from; it is changed.
 
     Returns:
@@ -59,20 +60,22 @@ def session(
 
     Raises:
         InvalidArgument: if there is no such file or ``threads`` is not positive.
-        BackendUnavailable: if the library was not built and there is no fallback.
+        BackendUnavailable: if the library was not built and is required.
     """
     import onnxruntime
 
-    count = to_tuple("threads", threads, 1, 1)[0] if threads is not None else os.cpu_count() or 1
     options = onnxruntime.SessionOptions() if options is None else options
+    if threads is None:
+        threads = options.intra_op_num_threads or _processors()
+    count = to_tuple("threads", threads, 1, 1)[0]
     options.intra_op_num_threads = count
     operators: str | None = None
     try:
         operators = str(library_path())
-    except BackendUnavailable:
-        if fallback is None:
+    except BackendUnavailable as error:
+        if require:
             raise
-        path = fallback
+        warnings.warn(f"{error}; until then the composite graph runs", stacklevel=2)
     if not Path(path).is_file():
         raise InvalidArgument("path", "an ONNX file", str(path))
     if operators is not None:
@@ -80,3 +83,9 @@ def session(
         options.add_session_config_entry(THREADS_KEY, str(count))
         options.register_custom_ops_library(operators)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
