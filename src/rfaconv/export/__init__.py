@@ -1,0 +1,1 @@
+"""Export of networks with the operators to other runtimes."""
