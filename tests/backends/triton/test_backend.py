@@ -71,8 +71,8 @@ def test_table(dtype: str, outputs: int, taps: int) -> None:
         assert found[0] == configs.project(dtype, taps, outputs, tensor_cores=tensor_cores)
         assert len(found) == len(set(found)) or not tensor_cores or outputs <= 128
         for config in found:
-            assert tensor_cores or not config.fused
-            if config.fused:
+            assert tensor_cores or config.way == "panel"
+            if config.way != "panel":
                 for block in (config.block_p, config.block_c, config.block_o):
                     assert block >= 16
                     assert block & (block - 1) == 0

@@ -30,17 +30,18 @@ class ProjectConfig:
     """Tiles of the forward projection.
 
     Attributes:
-        fused: Product in the same kernel, or the panel of a chunk and a library product; then the
-            rest says nothing, the panel takes the tiles of :func:`tile`.
+        way: ``blocks``, features and product on tensor cores; ``fused``, the product alone on
+            them; or ``panel``, the panel of a chunk and a library product: then the rest says
+            nothing, the panel takes the tiles of :func:`tile`.
         block_p: Pixels of a tile.
-        block_c: Channels of a tile.
-        block_o: Outputs of a tile, where fused.
-        vector: Neighbouring channels that one thread takes.
+        block_c: Channels of a tile; eight where ``blocks``.
+        block_o: Outputs of a tile.
+        vector: Neighbouring channels that one thread takes; says nothing where ``blocks``.
         warps: Warps of a block.
         stages: Depth of the software pipeline.
     """
 
-    fused: bool
+    way: str
     block_p: int
     block_c: int
     block_o: int
@@ -96,8 +97,8 @@ def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> Proje
             allowed).
 
     Example:
-        >>> project("bfloat16", 9, 64, tensor_cores=True).fused
-        True
+        >>> project("bfloat16", 9, 64, tensor_cores=True).way
+        'blocks'
     """
     return project_candidates(dtype, taps, outputs, tensor_cores=tensor_cores)[0]
 
@@ -106,29 +107,30 @@ def project_candidates(
     dtype: str, taps: int, outputs: int, *, tensor_cores: bool
 ) -> tuple[ProjectConfig, ...]:
     """Configurations worth timing for a class of shapes, the default first."""
-    panel = ProjectConfig(False, 0, 0, 0, 0, 0, 0)
+    panel = ProjectConfig("panel", 0, 0, 0, 0, 0, 0)
     if not tensor_cores:
         return (panel,)
     block_o = _power(outputs, 16, 256)
     if taps > 9:
-        return (panel, ProjectConfig(True, 32, 16, min(block_o, 128), 2, 8, 2))
-    fused: tuple[ProjectConfig, ...]
-    if dtype == "float32":
-        fused = (ProjectConfig(True, 64, 16, min(block_o, 128), 2, 4, 2),)
-    elif block_o <= 128:
-        fused = (
-            ProjectConfig(True, 64, 16, block_o, 2, 4, 2),
-            ProjectConfig(True, 128, 16, block_o, 2, 8, 2),
+        return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
+    if taps == 9 and dtype != "float32":
+        # the features are cheap enough to be computed again for another 256 outputs
+        warps = 4 if block_o <= 64 else 8
+        return (
+            ProjectConfig("blocks", 128, 8, block_o, 8, warps, 2),
+            ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2),
+            panel,
         )
+    if dtype == "float32":
+        fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, 4, 2)
+    elif block_o <= 128:
+        fused = ProjectConfig("fused", 64, 16, block_o, 2, 4, 2)
     else:
         # two groups of warps side by side compute the same features, which is less than computing
         # them again for another block of outputs
-        fused = (
-            ProjectConfig(True, 64, 16, block_o, 2, 8, 2),
-            ProjectConfig(True, 128, 16, 128, 2, 8, 2),
-        )
+        fused = ProjectConfig("fused", 64, 16, block_o, 2, 8, 2)
     # with more than one block of outputs the panel is cheaper to write than to compute again
-    return (panel, *fused) if outputs > 256 else (*fused, panel)
+    return (panel, fused) if outputs > 256 else (fused, panel)
 
 
 def tile(taps: int, channels: int) -> TileConfig:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton import configs, tuning
+from rfaconv.backends.triton.blocks_kernels import CHANNELS, SIDE, fill_blocks, project_blocks
 from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.operands import (
@@ -69,10 +70,13 @@ def run_project(
     config: configs.ProjectConfig,
 ) -> None:
     """Fills ``y`` with one configuration."""
+    k = kernel_matrix(weight)
+    if config.way == "blocks":
+        _blocks(x, feature_weight, feature_bias, gate, k, bias, y, variant, geometry, config)
+        return
     rows = table(feature_weight, feature_bias, variant, gate)
     gates = gate_operands(variant, gate, rows)
-    k = kernel_matrix(weight)
-    if config.fused:
+    if config.way == "fused":
         _fused(x, rows, gates, k, bias, y, variant, geometry, config)
     else:
         _two_steps(x, rows, gates, k, bias, y, variant, geometry)
@@ -102,6 +106,50 @@ def _fused(
             "PRECISION": "tf32" if x.dtype == torch.float32 else None, "UPCAST": interpreting(),
             "VECTOR": config.vector, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
             "BLOCK_O": config.block_o,
+        },
+        num_warps=config.warps, num_stages=config.stages,
+    )  # fmt: skip
+
+
+def _blocks(
+    x: Tensor,
+    feature_weight: Tensor,
+    feature_bias: Tensor,
+    gate: Sequence[Tensor],
+    k: Tensor,
+    bias: Tensor | None,
+    y: Tensor,
+    variant: str,
+    geometry: Geometry,
+    config: configs.ProjectConfig,
+) -> None:
+    groups, side = cdiv(geometry.channels, CHANNELS.value), SIDE.value
+    blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
+    rows = feature_bias.new_empty((groups, 16, CHANNELS.value))
+    launch(
+        fill_blocks,
+        (groups, side // CHANNELS.value),
+        x,
+        {
+            "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
+            "p_w": gate[0].contiguous() if variant == "rfa" else rows, "p_blocks": blocks,
+            "p_rows": rows, "C": geometry.channels, "VARIANT": CODES[variant],
+        },
+        num_warps=4,
+    )  # fmt: skip
+    gates = gate_operands(variant, gate, rows)
+    pixels, outputs = geometry.batch * geometry.positions, y.size(1)
+    launch(
+        project_blocks,
+        (cdiv(pixels, config.block_p), cdiv(outputs, config.block_o)),
+        x,
+        {
+            "p_x": x, "p_blocks": blocks, "p_rows": rows, "p_0": gates[0], "p_1": gates[1],
+            "p_k": k, "p_bias": k if bias is None else bias, "p_y": y, "pixels": pixels,
+            "O": outputs,
+            **geometry.arguments(x), **strides("y", y, "bohw"), **strides("k", k, "ojc"),
+            "VARIANT": CODES[variant], "HAS_BIAS": bias is not None, "UPCAST": interpreting(),
+            "BLOCK_P": config.block_p, "BLOCK_O": config.block_o,
         },
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip

@@ -27,7 +27,7 @@ from rfaconv.backends.triton.operands import Geometry
 
 __all__ = ["VERSION", "cache_path", "choose", "shape_class"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a kernel changes so that old timings say nothing."""
 
 _known: dict[str, ProjectConfig] = {}
@@ -50,7 +50,7 @@ def shape_class(
         >>> from rfaconv.geometry import Window
         >>> g = Geometry(Window.create(3), 64, 60, (56, 56), (56, 56), False)
         >>> shape_class("H200", "bfloat16", "rfa", g, 64, True)
-        'v1 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
+        'v2 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
     """
     (kh, kw), (sh, sw) = geometry.window.kernel, geometry.window.stride
     sizes = (geometry.channels, outputs, geometry.batch * geometry.positions)
