@@ -53,7 +53,9 @@ def fill_blocks(
         high = tl.max(tl.where(o_t < 9, w, float("-inf")), axis=0, keep_dims=True)
         low = tl.min(tl.where(o_t < 9, w, float("inf")), axis=0, keep_dims=True)
         row = tl.where(o_t == 9, high, tl.where(o_t == 10, low, w))
-        tl.store(p_rows + (group * 16 + o_t) * CHANNELS + tl.arange(0, 8)[None, :], row, mask=i == 0)
+        tl.store(
+            p_rows + (group * 16 + o_t) * CHANNELS + tl.arange(0, 8)[None, :], row, mask=i == 0
+        )
 
 
 @triton.jit
@@ -105,9 +107,7 @@ def softmax_of(total, p_row, last):
     """Gates of rfa from the sums of the patches (P, 8): (P, 8, 8), and (P, 2, 8) of tap 8 alone."""
     taps = tl.arange(0, 8)[None, :, None]
     p_rows = p_row[:, None, :]
-    top = tl.maximum(
-        tl.load(p_row + 9 * CHANNELS) * total, tl.load(p_row + 10 * CHANNELS) * total
-    )
+    top = tl.maximum(tl.load(p_row + 9 * CHANNELS) * total, tl.load(p_row + 10 * CHANNELS) * total)
     total, shift = total[:, None, :], top[:, None, :]
     a = tl.exp2(tl.load(p_rows + taps * CHANNELS) * total - shift)
     b = tl.where(last, tl.exp2(tl.load(p_rows + 8 * CHANNELS) * total - shift), 0.0)
@@ -134,6 +134,69 @@ def gate_of(
 
 
 @triton.jit
+def gated(
+    p_x, p_blocks, p_rows, p_0, p_1, o_b, o_h, o_w, m_p, start, C, H, W, HO, WO, x_sb, x_sc, x_sh,
+    x_sw, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr, PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, VARIANT: tl.constexpr,
+    UPCAST: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """The panel of eight channels in the dtype of ``x``: (P, 64), and (P, 16) of tap 8 alone."""
+    group = start // CHANNELS
+    p_block = p_blocks + group * (SIDE * SIDE)
+    h, w = o_h * SH - PT, o_w * SW - PL
+    u = load_taps(p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE)
+    v = load_taps(p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE)
+    f, e = tl.zeros((BLOCK_P, 64), tl.float32), tl.zeros((BLOCK_P, 16), tl.float32)
+    f = product(u, load_block(p_block, 0, 64, 0, 64), f, None, UPCAST)
+    f = product(v, load_block(p_block, 64, 16, 0, 64), f, None, UPCAST)
+    e = product(u, load_block(p_block, 0, 64, 64, 16), e, None, UPCAST)
+    e = product(v, load_block(p_block, 64, 16, 64, 16), e, None, UPCAST)
+    f = tl.reshape(f, (BLOCK_P, 8, CHANNELS))
+    e = tl.reshape(e, (BLOCK_P, 2, CHANNELS))
+    # feature 8 is the first half of e, the sum of the patch the second
+    last = tl.arange(0, 2)[None, :, None] == 0
+    total = tl.sum(tl.where(last, 0.0, e), axis=1)
+    f = tl.maximum(f, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    e = tl.where(last, tl.maximum(e, 0.0, propagate_nan=tl.PropagateNan.ALL), 0.0)
+    if VARIANT == RFA:
+        p_row = p_rows + group * (16 * CHANNELS) + tl.arange(0, CHANNELS)[None, :]
+        a, b = softmax_of(total, p_row, last)
+        f *= a
+        e *= b
+    elif VARIANT != NONE:
+        f *= gate_of(VARIANT, p_0, p_1, 0, 8, o_b, o_h, o_w, m_p, start, C, HO, WO)
+        e *= gate_of(VARIANT, p_0, p_1, 8, 2, o_b, o_h, o_w, m_p, start, C, HO, WO)
+    dtype = p_x.dtype.element_ty
+    return (tl.reshape(f, (BLOCK_P, 64)).to(dtype), tl.reshape(e, (BLOCK_P, 16)).to(dtype))
+
+
+@triton.jit
+def panel_blocks(
+    p_x, p_blocks, p_rows, p_0, p_1, p_panel, pixels,
+    C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
+    PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, VARIANT: tl.constexpr,
+    UPCAST: tl.constexpr, BLOCK_P: tl.constexpr,
+):  # fmt: skip
+    """The panel of some images, (pixels, 9, C), for a library product; eight channels a program."""
+    o_p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    m_p = o_p < pixels
+    o_b = widen(o_p // (HO * WO), WIDE)
+    start = tl.program_id(1) * CHANNELS
+    f, e = gated(
+        p_x, p_blocks, p_rows, p_0, p_1, o_b, (o_p // WO) % HO, o_p % WO, m_p, start, C, H, W, HO,
+        WO, x_sb, x_sc, x_sh, x_sw, SH, SW, PT, PL, DH, DW, WIDE, VARIANT, UPCAST, BLOCK_P,
+    )  # fmt: skip
+    p_row = p_panel + widen(o_p, WIDE) * (9 * C) + start
+    n = tl.arange(0, 64)[None, :]
+    m = m_p & (start + n % CHANNELS < C)
+    tl.store(p_row + (n // CHANNELS) * C + n % CHANNELS, f, mask=m)
+    n = tl.arange(0, 16)[None, :]
+    tl.store(p_row + 8 * C + n, e, mask=m_p & (n < CHANNELS) & (start + n < C))
+
+
+@triton.jit
 def project_blocks(
     p_x, p_blocks, p_rows, p_0, p_1, p_k, p_bias, p_y, pixels, O,
     C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw, y_sb, y_so, y_sh, y_sw, k_so, k_sj, k_sc,
@@ -149,41 +212,14 @@ def project_blocks(
     o_b = o_p // (HO * WO)
     o_h = ((o_p // WO) % HO).to(tl.int32)
     o_w = (o_p % WO).to(tl.int32)
-    h, w = o_h * SH - PT, o_w * SW - PL
     o_o = tl.program_id(1) * BLOCK_O + tl.arange(0, BLOCK_O)[None, :]  # (1, O)
     m_o = o_o < O
-    last = tl.arange(0, 2)[None, :, None] == 0
     acc = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
     for start in range(0, C, CHANNELS):
-        group = start // CHANNELS
-        p_block = p_blocks + group * (SIDE * SIDE)
-        u = load_taps(
-            p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE
-        )
-        v = load_taps(
-            p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE
-        )
-        zero, little = tl.zeros((BLOCK_P, 64), tl.float32), tl.zeros((BLOCK_P, 16), tl.float32)
-        f = product(u, load_block(p_block, 0, 64, 0, 64), zero, None, UPCAST)
-        f = product(v, load_block(p_block, 64, 16, 0, 64), f, None, UPCAST)
-        e = product(u, load_block(p_block, 0, 64, 64, 16), little, None, UPCAST)
-        e = product(v, load_block(p_block, 64, 16, 64, 16), e, None, UPCAST)
-        # feature 8 is the first half of e, the sum of the patch the second
-        f = tl.reshape(f, (BLOCK_P, 8, CHANNELS))
-        e = tl.reshape(e, (BLOCK_P, 2, CHANNELS))
-        total = tl.sum(tl.where(last, 0.0, e), axis=1)
-        f = tl.maximum(f, 0.0, propagate_nan=tl.PropagateNan.ALL)
-        e = tl.where(last, tl.maximum(e, 0.0, propagate_nan=tl.PropagateNan.ALL), 0.0)
-        if VARIANT == RFA:
-            p_row = p_rows + group * (16 * CHANNELS) + tl.arange(0, CHANNELS)[None, :]
-            a, b = softmax_of(total, p_row, last)
-            f *= a
-            e *= b
-        elif VARIANT != NONE:
-            f *= gate_of(VARIANT, p_0, p_1, 0, 8, o_b, o_h, o_w, m_p, start, C, HO, WO)
-            e *= gate_of(VARIANT, p_0, p_1, 8, 2, o_b, o_h, o_w, m_p, start, C, HO, WO)
-        f = tl.reshape(f, (BLOCK_P, 64)).to(p_k.dtype.element_ty)
-        e = tl.reshape(e, (BLOCK_P, 16)).to(p_k.dtype.element_ty)
+        f, e = gated(
+            p_x, p_blocks, p_rows, p_0, p_1, o_b, o_h, o_w, m_p, start, C, H, W, HO, WO, x_sb,
+            x_sc, x_sh, x_sw, SH, SW, PT, PL, DH, DW, WIDE, VARIANT, UPCAST, BLOCK_P,
+        )  # fmt: skip
         k = load_kernel(p_k, o_o, m_o, start, C, k_so, k_sj, k_sc, 0, 64)
         acc = product(f, k, acc, None, UPCAST)
         k = load_kernel(p_k, o_o, m_o, start, C, k_so, k_sj, k_sc, 8, 16)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 __all__ = [
     "JOINT_TAPS",
+    "PANEL",
     "ProjectConfig",
     "TileConfig",
     "WalkConfig",
+    "blocks",
     "gather",
     "moments",
     "project",
@@ -86,7 +88,15 @@ def _power(value: int, low: int, high: int) -> int:
     return min(high, max(low, 1 << max(0, value - 1).bit_length()))
 
 
-def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> ProjectConfig:
+def project(
+    dtype: str,
+    taps: int,
+    outputs: int,
+    *,
+    tensor_cores: bool,
+    variant: str = "",
+    hopper: bool = True,
+) -> ProjectConfig:
     """The configuration of the forward projection.
 
     Args:
@@ -95,16 +105,31 @@ def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> Proje
         outputs: O.
         tensor_cores: Whether products of this dtype may use tensor cores (float32 only with TF32
             allowed).
+        variant: The gate.
+        hopper: Whether the device has compute capability 9.0 or above.
 
     Example:
         >>> project("bfloat16", 9, 64, tensor_cores=True).way
         'blocks'
     """
-    return project_candidates(dtype, taps, outputs, tensor_cores=tensor_cores)[0]
+    return project_candidates(
+        dtype, taps, outputs, tensor_cores=tensor_cores, variant=variant, hopper=hopper
+    )[0]
+
+
+def blocks(dtype: str, taps: int) -> bool:
+    """Whether the features of a projection are a product as well: 3 x 3 kernels, 16 bits."""
+    return taps == 9 and dtype != "float32"
 
 
 def project_candidates(
-    dtype: str, taps: int, outputs: int, *, tensor_cores: bool
+    dtype: str,
+    taps: int,
+    outputs: int,
+    *,
+    tensor_cores: bool,
+    variant: str = "",
+    hopper: bool = True,
 ) -> tuple[ProjectConfig, ...]:
     """Configurations worth timing for a class of shapes, the default first."""
     panel = ProjectConfig("panel", 0, 0, 0, 0, 0, 0)
@@ -113,14 +138,17 @@ def project_candidates(
     block_o = _power(outputs, 16, 256)
     if taps > 9:
         return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
-    if taps == 9 and dtype != "float32":
-        # the features are cheap enough to be computed again for another 256 outputs
-        warps = 4 if block_o <= 64 else 8
-        return (
-            ProjectConfig("blocks", 128, 8, block_o, 8, warps, 2),
-            ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2),
-            panel,
+    if blocks(dtype, taps):
+        # mma.sync keeps its operands in registers, which leaves fewer for the outputs
+        block_o = min(block_o, 256 if hopper else 128)
+        small = ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2)
+        # the gate of every pixel on its way through shared memory leaves no room for more pixels
+        ways = (
+            (small,)
+            if variant == "rfcbam"
+            else (ProjectConfig("blocks", 128, 8, block_o, 8, 8, 2), small)
         )
+        return (panel, *ways) if outputs > 256 else (*ways, panel)
     if dtype == "float32":
         fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, 4, 2)
     elif block_o <= 128:
@@ -137,6 +165,10 @@ def tile(taps: int, channels: int) -> TileConfig:
     """Tiles of the kernels that hold one patch per pixel and channel."""
     block_c = _power(channels, 16, 32)
     return TileConfig((512 if taps <= 9 else 256) // block_c, block_c, 2 if taps <= 9 else 1, 4)
+
+
+PANEL = TileConfig(128, 8, 8, 8)
+"""Tiles of the panel where its features are a product."""
 
 
 def gather(channels: int) -> TileConfig:

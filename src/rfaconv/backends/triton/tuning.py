@@ -78,8 +78,9 @@ def choose(
         run: Runs the projection with a configuration; called only where tuning is on.
     """
     dtype = str(x.dtype).removeprefix("torch.")
+    hopper = not x.is_cuda or torch.cuda.get_device_capability(x.device) >= (9, 0)
     candidates = configs.project_candidates(
-        dtype, geometry.taps, outputs, tensor_cores=tensor_cores
+        dtype, geometry.taps, outputs, tensor_cores=tensor_cores, variant=variant, hopper=hopper
     )
     if len(candidates) == 1 or not x.is_cuda:
         return candidates[0]
