@@ -1,5 +1,6 @@
 # mypy: ignore-errors
 # (device code: the kernel language has no types that a checker knows)
+# ruff: noqa: E741  (O is the number of outputs, as everywhere)
 """The projection with its features on tensor cores as well.
 
 The features of eight channels are one product: the patches of a tile of pixels, (pixels, 80), with

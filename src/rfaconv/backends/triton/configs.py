@@ -95,6 +95,7 @@ def project(
     *,
     tensor_cores: bool,
     variant: str = "",
+    last: bool = True,
     hopper: bool = True,
 ) -> ProjectConfig:
     """The configuration of the forward projection.
@@ -106,6 +107,7 @@ def project(
         tensor_cores: Whether products of this dtype may use tensor cores (float32 only with TF32
             allowed).
         variant: The gate.
+        last: Whether the channels of the map lie next to each other, in eights.
         hopper: Whether the device has compute capability 9.0 or above.
 
     Example:
@@ -113,13 +115,13 @@ def project(
         'blocks'
     """
     return project_candidates(
-        dtype, taps, outputs, tensor_cores=tensor_cores, variant=variant, hopper=hopper
+        dtype, taps, outputs, tensor_cores=tensor_cores, variant=variant, last=last, hopper=hopper
     )[0]
 
 
-def blocks(dtype: str, taps: int) -> bool:
-    """Whether the features of a projection are a product as well: 3 x 3 kernels, 16 bits."""
-    return taps == 9 and dtype != "float32"
+def blocks(dtype: str, taps: int, *, last: bool) -> bool:
+    """Whether features are a product too: of 3 x 3 kernels and 16-bit maps with channels last."""
+    return taps == 9 and dtype != "float32" and last
 
 
 def project_candidates(
@@ -129,6 +131,7 @@ def project_candidates(
     *,
     tensor_cores: bool,
     variant: str = "",
+    last: bool = True,
     hopper: bool = True,
 ) -> tuple[ProjectConfig, ...]:
     """Configurations worth timing for a class of shapes, the default first."""
@@ -138,21 +141,16 @@ def project_candidates(
     block_o = _power(outputs, 16, 256)
     if taps > 9:
         return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
-    if blocks(dtype, taps):
-        # mma.sync keeps its operands in registers, which leaves fewer for the outputs
-        block_o = min(block_o, 256 if hopper else 128)
-        small = ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2)
-        # the gate of every pixel on its way through shared memory leaves no room for more pixels
-        ways = (
-            (small,)
-            if variant == "rfcbam"
-            else (ProjectConfig("blocks", 128, 8, block_o, 8, 8, 2), small)
-        )
-        return (panel, *ways) if outputs > 256 else (*ways, panel)
-    if dtype == "float32":
+    if blocks(dtype, taps, last=last) and (hopper or variant != "rfca"):
+        # before Hopper the operands of a product lie in registers, beside its results
+        most = (128 if variant in ("rfcbam", "rfca") else 256) if hopper else 64
+        ways = [ProjectConfig("blocks", 128, 8, min(block_o, most), 8, 8, 2)]
+        if hopper:
+            ways.append(ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2))
+        return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
+    if dtype == "float32" or block_o <= 128 or not last:
+        # maps without channels last need a pointer for every input, which leaves fewer registers
         fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, 4, 2)
-    elif block_o <= 128:
-        fused = ProjectConfig("fused", 64, 16, block_o, 2, 4, 2)
     else:
         # two groups of warps side by side compute the same features, which is less than computing
         # them again for another block of outputs
@@ -167,7 +165,7 @@ def tile(taps: int, channels: int) -> TileConfig:
     return TileConfig((512 if taps <= 9 else 256) // block_c, block_c, 2 if taps <= 9 else 1, 4)
 
 
-PANEL = TileConfig(128, 8, 8, 8)
+PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
 
 

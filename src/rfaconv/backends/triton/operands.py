@@ -14,7 +14,15 @@ from torch import Tensor
 from rfaconv.geometry import Window
 from rfaconv.ops.schema import memory_format_of
 
-__all__ = ["Geometry", "gate_operands", "kernel_matrix", "new_map", "strides", "table"]
+__all__ = [
+    "Geometry",
+    "channels_last",
+    "gate_operands",
+    "kernel_matrix",
+    "new_map",
+    "strides",
+    "table",
+]
 
 GROUP = 16
 """Channels that lie together in the table; the kernels' constant of the same name."""
@@ -79,6 +87,16 @@ def strides(name: str, value: Tensor, letters: str) -> dict[str, int]:
     return {
         f"{name}_s{letter}": stride for letter, stride in zip(letters, value.stride(), strict=True)
     }
+
+
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of a map lie next to each other, in eights that one load can take.
+
+    Example:
+        >>> channels_last(torch.zeros(2, 16, 4, 4).to(memory_format=torch.channels_last))
+        True
+    """
+    return x.stride(1) == 1 and x.size(1) % 8 == 0
 
 
 def table(

@@ -19,6 +19,7 @@ from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.operands import (
     Geometry,
+    channels_last,
     gate_operands,
     kernel_matrix,
     new_map,
@@ -78,7 +79,8 @@ def run_project(
     """Fills ``y`` with one configuration."""
     k = kernel_matrix(weight)
     blocks = None
-    if configs.blocks(str(x.dtype).removeprefix("torch."), geometry.taps):
+    dtype, last = str(x.dtype).removeprefix("torch."), channels_last(x)
+    if config.way != "fused" and configs.blocks(dtype, geometry.taps, last=last):
         blocks, rows = fill(x, feature_weight, feature_bias, gate, variant)
     else:
         rows = table(feature_weight, feature_bias, variant, gate)

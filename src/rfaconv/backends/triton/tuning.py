@@ -23,7 +23,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton import configs
 from rfaconv.backends.triton.configs import ProjectConfig
-from rfaconv.backends.triton.operands import Geometry
+from rfaconv.backends.triton.operands import Geometry, channels_last
 
 __all__ = ["VERSION", "cache_path", "choose", "shape_class"]
 
@@ -79,13 +79,21 @@ def choose(
     """
     dtype = str(x.dtype).removeprefix("torch.")
     hopper = not x.is_cuda or torch.cuda.get_device_capability(x.device) >= (9, 0)
+    last = channels_last(x)
     candidates = configs.project_candidates(
-        dtype, geometry.taps, outputs, tensor_cores=tensor_cores, variant=variant, hopper=hopper
+        dtype,
+        geometry.taps,
+        outputs,
+        tensor_cores=tensor_cores,
+        variant=variant,
+        last=last,
+        hopper=hopper,
     )
     if len(candidates) == 1 or not x.is_cuda:
         return candidates[0]
     device = torch.cuda.get_device_name(x.device)
     key = shape_class(device, dtype, variant, geometry, outputs, tensor_cores)
+    key += " last" if last else ""
     path = cache_path(device)
     if path not in _loaded:
         _loaded.add(path)
