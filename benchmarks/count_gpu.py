@@ -111,10 +111,10 @@ def count(variant: str) -> dict[str, float]:
         found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        blocks, rows = project.fill(x, fw, fb, gates(variant), variant)
+        matrices, rows = project.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), rows)
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
-        project.fill_panel(x, blocks, rows, operand, panel, variant, geometry)
+        project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
         dy = new_map(x, (2, 64, 14, 14)).zero_()
         needs = [True] * 5
         backward.project_backward(dy, x, fw, fb, gates(variant), weight, variant, 1, WINDOW, needs)
