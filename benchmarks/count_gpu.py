@@ -133,7 +133,7 @@ def count(variant: str) -> dict[str, float]:
         "reduce_line": ([4, 3], 4 * each),
     }
     for kernel in recorder.found.values():
-        if kernel.kernel == "fill_blocks":  # as small as the parameters
+        if kernel.kernel not in rules:  # as small as the parameters
             continue
         trips, share = rules[kernel.kernel]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
@@ -142,6 +142,8 @@ def count(variant: str) -> dict[str, float]:
             s = stats.feature_stats(x, fw, fb, variant, WINDOW)
             backward.feature_stats_backward(*s, x, fw, fb, *s, variant, WINDOW)
         for kernel in recorder.found.values():
+            if kernel.kernel not in rules:
+                continue
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
