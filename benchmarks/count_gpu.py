@@ -14,13 +14,27 @@ import os
 import re
 import subprocess
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from testing.triton_compiler import Compiled, Recorder, tool
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from rfaconv.backends.triton import backward, configs, moments, project, stats
-from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map, table
+from rfaconv.backends.triton import (
+    backward,
+    configs,
+    launch,
+    moments,
+    project,
+    registration,
+    stats,
+)
+from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
+from rfaconv.bench.cases import BenchCase
+from rfaconv.bench.sides import build
 from rfaconv.geometry import Window
 
 CHANNELS, TAPS = 64, 9
@@ -84,23 +98,23 @@ def count(variant: str) -> dict[str, float]:
     blocks = CHANNELS // tile.block_c
     for outputs in (64, 128, 256):
         x, fw, fb, weight = operands(variant, outputs)
-        config = configs.project("bfloat16", TAPS, outputs, tensor_cores=True)
+        config = configs.project("bfloat16", TAPS, outputs, tensor_cores=True, variant=variant)
         geometry = Geometry.of(x, WINDOW)
         with Recorder(90) as recorder:
             y = new_map(x, (2, outputs, 14, 14))
             project.run_project(
                 x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
             )
-        (kernel,) = recorder.found.values()
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_blocks")
         trips = CHANNELS // config.block_c
         per_thread = trips * config.block_p * config.block_c / (32 * config.warps)
-        found[f"project_forward O{outputs}"] = issued(kernel, [trips, TAPS]) / per_thread
+        found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
     x, fw, fb, weight = operands(variant, 64)
-    rows = table(fw, fb, variant, gates(variant))
     with Recorder(90) as recorder:
+        matrices, rows = project.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), rows)
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
-        project.fill_panel(x, rows, operand, panel, variant, geometry)
+        project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
         dy = new_map(x, (2, 64, 14, 14)).zero_()
         needs = [True] * 5
         backward.project_backward(dy, x, fw, fb, gates(variant), weight, variant, 1, WINDOW, needs)
@@ -109,7 +123,7 @@ def count(variant: str) -> dict[str, float]:
             moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
     gather = configs.gather(CHANNELS)
     rules = {
-        "panel_forward": ([TAPS], each),
+        "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
         "patch_backward": ([TAPS], each),
         "parameter_backward": ([walk.length // walk.block_p], walk.length),
         "gather_patches": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
@@ -119,6 +133,8 @@ def count(variant: str) -> dict[str, float]:
         "reduce_line": ([4, 3], 4 * each),
     }
     for kernel in recorder.found.values():
+        if kernel.kernel not in rules:  # as small as the parameters
+            continue
         trips, share = rules[kernel.kernel]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
     if variant in ("rfcbam", "rfca"):
@@ -126,10 +142,68 @@ def count(variant: str) -> dict[str, float]:
             s = stats.feature_stats(x, fw, fb, variant, WINDOW)
             backward.feature_stats_backward(*s, x, fw, fb, *s, variant, WINDOW)
         for kernel in recorder.found.values():
+            if kernel.kernel not in rules:
+                continue
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
     return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def storage(value: Any) -> int | None:
+    """Where a tensor's memory lies."""
+    return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else None
+
+
+class Launches(TorchDispatchMode):
+    """Counts the kernels that a step of a layer would launch, running the host code alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        space, name = function._schema.name.split("::")
+        if space == "rfaconv" and name in registration.KERNELS:
+            with self:
+                module = import_module(f"rfaconv.backends.triton.{registration.KERNELS[name]}")
+                return getattr(module, name)(*args, **(kwargs or {}))
+        result = function(*args, **(kwargs or {}))
+        given = {storage(value) for value in tree_leaves((args, kwargs))} - {None}
+        view = storage(result) in given and not function._schema.is_mutable
+        if not view and not name.startswith(("empty", "new_empty", "split", "unbind", "lift")):
+            self.count += 1
+        return result
+
+    def kernel(self, *_: Any) -> None:
+        """Takes the place of ``launch.execute``."""
+        self.count += 1
+
+
+def launches(variant: str, training: bool) -> int:
+    """Kernels of one step of a layer alone, without those of the BatchNorm and ReLU after it."""
+    case = BenchCase("layer", CHANNELS, CHANNELS, 14)
+    layer = build(case, "fused", variant, training)[0].to(memory_format=torch.channels_last)
+    x = torch.zeros(2, CHANNELS, 14, 14).to(torch.bfloat16, memory_format=torch.channels_last)
+    before, mode = launch.execute, Launches()
+    try:
+        launch.execute = mode.kernel
+        if not training:
+            layer.to(torch.bfloat16)
+            with torch.no_grad(), mode:
+                layer(x)
+            return mode.count
+        x.requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16), mode:
+            y = layer(x)
+        dy = torch.zeros_like(y)
+        with mode:
+            y.backward(dy)
+    finally:
+        launch.execute = before
+    return mode.count
 
 
 def main() -> None:
@@ -137,6 +211,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/gpu_instructions.json"))
     out = parser.parse_args().out
     counted = {variant: count(variant) for variant in ("none", "rfa", "rfcbam", "rfca")}
+    for variant in ("rfa", "rfcbam", "rfca"):
+        for training in (False, True):
+            mode = "training" if training else "inference"
+            counted[variant][f"launches {mode}"] = launches(variant, training)
     part = out.with_suffix(".part")
     part.write_text(json.dumps(counted, indent=1) + "\n")
     os.replace(part, out)

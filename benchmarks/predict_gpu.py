@@ -16,10 +16,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from rfaconv.backends.triton import configs
 from rfaconv.bench.cases import SUITES, BenchCase
 
 HERE = Path(__file__).resolve().parent
 INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
+MULTIPROCESSORS = 132
 MARKS = ("<!-- prediction -->", "<!-- /prediction -->")
 
 
@@ -40,7 +42,7 @@ class Machine:
 
     bandwidth: float = 4.8e12
     product: float = 989e12
-    issue: float = 132 * 128 * 1.755e9
+    issue: float = MULTIPROCESSORS * 128 * 1.755e9
     memory_share: float = 0.85
     product_share: float = 0.6
     issue_share: float = 0.65
@@ -90,7 +92,7 @@ def kernel(
     )
 
 
-def small(machine: Machine, launches: int) -> float:
+def small(machine: Machine, launches: float) -> float:
     """Seconds of kernels on tensors too small to matter: their launches."""
     return launches * (machine.gap + 1.5e-6)
 
@@ -115,6 +117,35 @@ def norm(machine: Machine, y: float) -> float:
     )
 
 
+def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> list[float]:
+    """The forward projection, as the table of configurations runs it."""
+    x, panel, y = sizes(case, batch)
+    issued, taps = INSTRUCTIONS[operator], case.kernel**2
+    config = configs.project(
+        "bfloat16", taps, case.out_channels, tensor_cores=True, variant=operator
+    )
+    # eight channels at a time: 80 rows and columns for the features, 80 rows of K
+    features = 2.0 * 80 * 80 / 8 * panel
+    if config.way == "panel":
+        wide = 2.0 * taps * panel
+        flops = 2.0 * taps * case.out_channels * panel
+        instructions = issued["panel_blocks"] * panel
+        return [
+            kernel(machine, bytes=2 * x + wide, flops=features, instructions=instructions),
+            kernel(machine, bytes=wide + 2 * y, flops=flops),
+        ]
+    columns = math.ceil(case.out_channels / config.block_o)
+    programs = columns * math.ceil(panel / case.in_channels / config.block_p)
+    # the last wave of programs leaves multiprocessors idle
+    busy = programs / (MULTIPROCESSORS * math.ceil(programs / MULTIPROCESSORS))
+    block = next(o for o in (64, 128, 256) if case.out_channels <= o)
+    flops = columns * features + 2.0 * 80 / 8 * case.out_channels * panel
+    instructions = columns * issued[f"project_blocks O{block}"] * panel
+    return [
+        kernel(machine, bytes=2 * (x + y), flops=flops / busy, instructions=instructions / busy)
+    ]
+
+
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
     """The kernels of this library, as the table of configurations runs them."""
     x, panel, y = sizes(case, batch)
@@ -122,41 +153,40 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     taps, wide = case.kernel**2, 2.0 * case.kernel**2 * panel  # bytes of the panel
     flops = 2.0 * taps * case.out_channels * panel
 
-    def spent(name: str, bytes: float = 0.0) -> float:
-        return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
+    def spent(name: str, bytes: float = 0.0, share: float = 1.0) -> float:
+        return kernel(machine, bytes=bytes, instructions=share * issued[name] * panel)
 
-    product = kernel(machine, bytes=wide + 2 * y, flops=flops)
-    total = small(machine, 5)  # the table of parameters, K with channels last
-    if case.out_channels <= 256:
-        block = next(o for o in (64, 128, 256) if case.out_channels <= o)
-        issue = kernel(machine, instructions=issued[f"project_forward O{block}"] * panel)
-        total += max(issue, kernel(machine, bytes=2 * (x + y), flops=flops))
-    else:
-        total += spent("panel_forward", 2 * x + wide) + product
+    kernels = projection(machine, case, operator, batch)
     statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats reduce_line"}.get(operator)
     if statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
-        share = 0.5 if operator == "rfcbam" else 1.0
-        total += kernel(machine, bytes=2 * x, instructions=share * issued[statistics] * panel)
-        total += small(machine, 12)
-    if not training:
-        return total
-    moments = INSTRUCTIONS["rfa"]
-    total += kernel(machine, bytes=2 * x, instructions=moments["moments_forward"] * panel)
-    total += kernel(machine, bytes=4 * x, instructions=moments["moments_backward"] * panel)
-    total += small(machine, 60)  # folding in float64 and its gradient
-    total += product + spent("patch_backward", 3 * wide + 2 * x)
-    total += spent("parameter_backward", wide + 2 * x) + product
-    total += kernel(machine, bytes=wide + 2 * x, instructions=issued["gather_patches"] * panel)
-    if statistics:
-        gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
-        total += spent(gate, wide + 2 * x)
-        for name in ("stats patch_backward", "stats parameter_backward", "stats gather_patches"):
-            total += spent(name, wide + 2 * x)
-        if operator == "rfcbam":
-            total += spent("stats reduce_channels", 2 * x) / 2
-        total += kernel(machine, bytes=6 * x)  # three gradients of x are added
-    return total + norm(machine, y)
+        kernels.append(spent(statistics, 2 * x, 0.5 if operator == "rfcbam" else 1.0))
+    if training:
+        product = kernel(machine, bytes=wide + 2 * y, flops=flops)
+        moments = INSTRUCTIONS["rfa"]
+        kernels += [
+            kernel(machine, bytes=2 * x, instructions=moments["moments_forward"] * panel),
+            kernel(machine, bytes=4 * x, instructions=moments["moments_backward"] * panel),
+            product,
+            spent("patch_backward", 3 * wide + 2 * x),
+            spent("parameter_backward", wide + 2 * x),
+            product,
+            spent("gather_patches", wide + 2 * x),
+            # the mean of x, and its gradients added
+            kernel(machine, bytes=2 * x),
+            kernel(machine, bytes=(6 if operator == "rfa" else 12) * x),
+        ]
+        if statistics:
+            gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
+            kernels.append(spent(gate, wide + 2 * x))
+            for name in ("stats patch_backward", "stats parameter_backward"):
+                kernels.append(spent(name, wide + 2 * x))
+            kernels.append(spent("stats gather_patches", wide + 2 * x))
+            if operator == "rfcbam":
+                kernels.append(spent("stats reduce_channels", 2 * x, 0.5))
+    counted = issued["launches training" if training else "launches inference"]
+    total = sum(kernels) + small(machine, counted - len(kernels))
+    return total + norm(machine, y) if training else total
 
 
 def published(

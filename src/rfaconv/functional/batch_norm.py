@@ -156,4 +156,4 @@ def _update_running(norm: BatchNormState, mean: Tensor, var: Tensor, count: Tens
     with torch.no_grad():
         for running, value in ((norm.running_mean, mean), (norm.running_var, var * correction)):
             new = value.flatten()
-            running.copy_(running.to(new.dtype) * (1.0 - momentum) + new * momentum)
+            running.copy_(torch.lerp(running.to(new.dtype), new, momentum))

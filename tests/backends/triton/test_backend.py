@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,14 +68,23 @@ def test_import_leaves_triton_alone() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_table(dtype: str, outputs: int, taps: int) -> None:
     """Blocks are powers of two that a tensor core takes; the default is the first candidate."""
-    for tensor_cores in (False, True):
-        found = configs.project_candidates(dtype, taps, outputs, tensor_cores=tensor_cores)
-        assert found[0] == configs.project(dtype, taps, outputs, tensor_cores=tensor_cores)
+    yes = (False, True)
+    for tensor_cores, variant, last, hopper in product(yes, ("rfa", "rfcbam", "rfca"), yes, yes):
+        rest: dict[str, Any] = {
+            "tensor_cores": tensor_cores,
+            "variant": variant,
+            "last": last,
+            "hopper": hopper,
+        }
+        found = configs.project_candidates(dtype, taps, outputs, **rest)
+        assert found[0] == configs.project(dtype, taps, outputs, **rest)
         assert len(found) == len(set(found)) or not tensor_cores or outputs <= 128
         for config in found:
-            assert tensor_cores or not config.fused
-            if config.fused:
-                for block in (config.block_p, config.block_c, config.block_o):
+            assert tensor_cores or config.way == "panel"
+            if config.way != "panel":
+                # eight channels of two taps at least are what a product takes
+                channels = config.block_c * (2 if config.way == "blocks" else 1)
+                for block in (config.block_p, channels, config.block_o):
                     assert block >= 16
                     assert block & (block - 1) == 0
 

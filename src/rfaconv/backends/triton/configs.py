@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 __all__ = [
     "JOINT_TAPS",
+    "PANEL",
     "ProjectConfig",
     "TileConfig",
     "WalkConfig",
+    "blocks",
     "gather",
     "moments",
     "project",
@@ -30,17 +32,18 @@ class ProjectConfig:
     """Tiles of the forward projection.
 
     Attributes:
-        fused: Product in the same kernel, or the panel of a chunk and a library product; then the
-            rest says nothing, the panel takes the tiles of :func:`tile`.
+        way: ``blocks``, features and product on tensor cores; ``fused``, the product alone on
+            them; or ``panel``, the panel of a chunk and a library product: then the rest says
+            nothing, the panel takes the tiles of :func:`tile`.
         block_p: Pixels of a tile.
-        block_c: Channels of a tile.
-        block_o: Outputs of a tile, where fused.
-        vector: Neighbouring channels that one thread takes.
+        block_c: Channels of a tile; eight where ``blocks``.
+        block_o: Outputs of a tile.
+        vector: Neighbouring channels that one thread takes; says nothing where ``blocks``.
         warps: Warps of a block.
         stages: Depth of the software pipeline.
     """
 
-    fused: bool
+    way: str
     block_p: int
     block_c: int
     block_o: int
@@ -85,7 +88,16 @@ def _power(value: int, low: int, high: int) -> int:
     return min(high, max(low, 1 << max(0, value - 1).bit_length()))
 
 
-def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> ProjectConfig:
+def project(
+    dtype: str,
+    taps: int,
+    outputs: int,
+    *,
+    tensor_cores: bool,
+    variant: str = "",
+    last: bool = True,
+    hopper: bool = True,
+) -> ProjectConfig:
     """The configuration of the forward projection.
 
     Args:
@@ -94,47 +106,67 @@ def project(dtype: str, taps: int, outputs: int, *, tensor_cores: bool) -> Proje
         outputs: O.
         tensor_cores: Whether products of this dtype may use tensor cores (float32 only with TF32
             allowed).
+        variant: The gate.
+        last: Whether the channels of the map lie next to each other, in eights.
+        hopper: Whether the device has compute capability 9.0 or above.
 
     Example:
-        >>> project("bfloat16", 9, 64, tensor_cores=True).fused
-        True
+        >>> project("bfloat16", 9, 64, tensor_cores=True).way
+        'blocks'
     """
-    return project_candidates(dtype, taps, outputs, tensor_cores=tensor_cores)[0]
+    return project_candidates(
+        dtype, taps, outputs, tensor_cores=tensor_cores, variant=variant, last=last, hopper=hopper
+    )[0]
+
+
+def blocks(dtype: str, taps: int, *, last: bool) -> bool:
+    """Whether features are a product too: of 3 x 3 kernels and 16-bit maps with channels last."""
+    return taps == 9 and dtype != "float32" and last
 
 
 def project_candidates(
-    dtype: str, taps: int, outputs: int, *, tensor_cores: bool
+    dtype: str,
+    taps: int,
+    outputs: int,
+    *,
+    tensor_cores: bool,
+    variant: str = "",
+    last: bool = True,
+    hopper: bool = True,
 ) -> tuple[ProjectConfig, ...]:
     """Configurations worth timing for a class of shapes, the default first."""
-    panel = ProjectConfig(False, 0, 0, 0, 0, 0, 0)
+    panel = ProjectConfig("panel", 0, 0, 0, 0, 0, 0)
     if not tensor_cores:
         return (panel,)
     block_o = _power(outputs, 16, 256)
     if taps > 9:
-        return (panel, ProjectConfig(True, 32, 16, min(block_o, 128), 2, 8, 2))
-    fused: tuple[ProjectConfig, ...]
-    if dtype == "float32":
-        fused = (ProjectConfig(True, 64, 16, min(block_o, 128), 2, 4, 2),)
-    elif block_o <= 128:
-        fused = (
-            ProjectConfig(True, 64, 16, block_o, 2, 4, 2),
-            ProjectConfig(True, 128, 16, block_o, 2, 8, 2),
-        )
+        return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
+    if blocks(dtype, taps, last=last) and (hopper or variant != "rfca"):
+        # before Hopper the operands of a product lie in registers, beside its results
+        most = (128 if variant in ("rfcbam", "rfca") else 256) if hopper else 64
+        ways = [ProjectConfig("blocks", 128, 8, min(block_o, most), 8, 8, 2)]
+        if hopper:
+            ways.append(ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2))
+        return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
+    if dtype == "float32" or block_o <= 128 or not last:
+        # maps without channels last need a pointer for every input, which leaves fewer registers
+        fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, 4, 2)
     else:
         # two groups of warps side by side compute the same features, which is less than computing
         # them again for another block of outputs
-        fused = (
-            ProjectConfig(True, 64, 16, block_o, 2, 8, 2),
-            ProjectConfig(True, 128, 16, 128, 2, 8, 2),
-        )
+        fused = ProjectConfig("fused", 64, 16, block_o, 2, 8, 2)
     # with more than one block of outputs the panel is cheaper to write than to compute again
-    return (panel, *fused) if outputs > 256 else (*fused, panel)
+    return (panel, fused) if outputs > 256 else (fused, panel)
 
 
 def tile(taps: int, channels: int) -> TileConfig:
     """Tiles of the kernels that hold one patch per pixel and channel."""
     block_c = _power(channels, 16, 32)
     return TileConfig((512 if taps <= 9 else 256) // block_c, block_c, 2 if taps <= 9 else 1, 4)
+
+
+PANEL = TileConfig(128, 8, 8, 4)
+"""Tiles of the panel where its features are a product."""
 
 
 def gather(channels: int) -> TileConfig:

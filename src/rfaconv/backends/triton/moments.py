@@ -10,7 +10,14 @@ from torch import Tensor
 from rfaconv.backends.triton import configs
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.moments_kernels import moments_backward, moments_forward
-from rfaconv.backends.triton.operands import Geometry, new_map, strides, table
+from rfaconv.backends.triton.operands import (
+    Geometry,
+    empty_table,
+    new_map,
+    power_of_two,
+    strides,
+)
+from rfaconv.backends.triton.parameter_kernels import finish_moments, moments_operands
 
 __all__ = ["patch_moments", "patch_moments_backward"]
 
@@ -39,12 +46,20 @@ def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
         },
         num_warps=config.warps,
     )  # fmt: skip
-    total = (sums.sum(0, dtype=torch.float64) / pixels).t()  # (C, rows)
-    centre, second = total[:, :taps], total[:, taps:].unflatten(1, (taps, taps))
-    if config.rows == taps:  # the kernel left out what lies below the diagonal
-        second = second.triu() + second.triu(1).mT
-    cov = second - centre.unsqueeze(-1) * centre.unsqueeze(-2)
-    return centre + shift.unsqueeze(-1), cov.contiguous()
+    mean = torch.empty((channels, taps), dtype=torch.float64, device=x.device)
+    cov = torch.empty((channels, taps, taps), dtype=torch.float64, device=x.device)
+    launch(
+        finish_moments,
+        (channels,),
+        x,
+        {
+            "p_total": sums.sum(0, dtype=torch.float64), "p_shift": shift, "p_mean": mean,
+            "p_cov": cov, "pixels": pixels, "C": channels, "T": taps, "TAPS": power_of_two(taps),
+            "UPPER": config.rows == taps,
+        },
+        num_warps=1,
+    )  # fmt: skip
+    return mean, cov
 
 
 def patch_moments_backward(
@@ -56,11 +71,19 @@ def patch_moments_backward(
     pixels = geometry.batch * geometry.positions
     if dx.numel() == 0:
         return dx
-    shift = mean.mean(1).float()
-    matrix = (dcov + dcov.mT) / max(1, pixels)
-    constant = dmean / max(1, pixels) - torch.einsum(
-        "cij,cj->ci", matrix, mean - shift.unsqueeze(-1)
-    )
+    rows = empty_table(x, geometry.channels, geometry.taps)
+    shift = torch.empty((geometry.channels,), dtype=torch.float32, device=x.device)
+    launch(
+        moments_operands,
+        (geometry.channels,),
+        x,
+        {
+            "p_dmean": dmean.contiguous(), "p_dcov": dcov.contiguous(),
+            "p_mean": mean.contiguous(), "p_t": rows, "p_shift": shift, "pixels": max(1, pixels),
+            "C": geometry.channels, "T": geometry.taps, "TAPS": power_of_two(geometry.taps),
+        },
+        num_warps=1,
+    )  # fmt: skip
     config = configs.tile(geometry.taps, geometry.channels)
     pixels = x.size(0) * x.size(2) * x.size(3)
     launch(
@@ -68,7 +91,7 @@ def patch_moments_backward(
         (cdiv(pixels, config.block_p), cdiv(geometry.channels, config.block_c)),
         x,
         {
-            "p_x": x, "p_t": table(matrix.float(), constant.float()), "p_shift": shift, "p_dx": dx,
+            "p_x": x, "p_t": rows, "p_shift": shift, "p_dx": dx,
             "pixels": pixels,
             **geometry.arguments(x), **strides("d", dx, "bchw"),
             "UNROLL": geometry.taps <= configs.JOINT_TAPS,

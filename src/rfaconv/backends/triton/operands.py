@@ -11,10 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.launch import cdiv, launch
+from rfaconv.backends.triton.parameter_kernels import fill_table
 from rfaconv.geometry import Window
 from rfaconv.ops.schema import memory_format_of
 
-__all__ = ["Geometry", "gate_operands", "kernel_matrix", "new_map", "strides", "table"]
+__all__ = [
+    "Geometry",
+    "channels_last",
+    "gate_operands",
+    "kernel_matrix",
+    "new_map",
+    "strides",
+    "table",
+]
 
 GROUP = 16
 """Channels that lie together in the table; the kernels' constant of the same name."""
@@ -81,20 +91,57 @@ def strides(name: str, value: Tensor, letters: str) -> dict[str, int]:
     }
 
 
+def channels_last(x: Tensor) -> bool:
+    """Whether the channels of a map lie next to each other, in eights that one load can take.
+
+    Example:
+        >>> channels_last(torch.zeros(2, 16, 4, 4).to(memory_format=torch.channels_last))
+        True
+    """
+    return x.stride(1) == 1 and x.size(1) % 8 == 0
+
+
+def empty_table(like: Tensor, channels: int, taps: int) -> Tensor:
+    """Room for the table, to the widest tile of channels, so that kernels read without a mask."""
+    groups = cdiv(channels, WIDEST) * (WIDEST // GROUP)
+    size = (groups, taps * taps + 2 * taps + 2, GROUP)
+    return torch.empty(size, dtype=torch.float32, device=like.device)
+
+
 def table(
     feature_weight: Tensor, feature_bias: Tensor, variant: str = "", gate: Sequence[Tensor] = ()
 ) -> Tensor:
     """The parameters of every channel, (groups, T * T + 2 T + 2, GROUP).
 
     Rows: G', b', and for rfa w with its largest and smallest entry (else zeros). Padded with zeros
-    to the widest tile of channels, so that kernels read it without a mask.
+    to the widest tile of channels.
     """
-    weight = gate[0] if variant == "rfa" else torch.zeros_like(feature_bias)
-    low, high = weight.aminmax(dim=1, keepdim=True)
-    rows = torch.cat([feature_weight.flatten(1), feature_bias, weight, high, low], 1)  # (C, rows)
-    rows = torch.nn.functional.pad(rows, (0, 0, 0, -rows.size(0) % WIDEST))
-    result: Tensor = rows.unflatten(0, (-1, GROUP)).transpose(1, 2).contiguous()
+    channels, taps = feature_bias.shape
+    result = empty_table(feature_weight, channels, taps)
+    gated = variant == "rfa"
+    launch(
+        fill_table,
+        (result.size(0),),
+        feature_weight,
+        {
+            "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
+            "p_w": gate[0].contiguous() if gated else feature_bias, "p_t": result,
+            "C": channels, "T": taps, "ROWS": power_of_two(result.size(1)),
+            "TAPS": power_of_two(taps), "GATED": gated,
+        },
+        num_warps=4,
+    )  # fmt: skip
     return result
+
+
+def power_of_two(size: int) -> int:
+    """The smallest power of two that is not below ``size``.
+
+    Example:
+        >>> power_of_two(9)
+        16
+    """
+    return 1 << max(0, size - 1).bit_length()
 
 
 def gate_operands(variant: str, gate: Sequence[Tensor], fallback: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton import configs, tuning
+from rfaconv.backends.triton.blocks_kernels import (
+    CHANNELS,
+    SIDE,
+    fill_blocks,
+    panel_blocks,
+    project_blocks,
+)
 from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.operands import (
     Geometry,
+    channels_last,
     gate_operands,
     kernel_matrix,
     new_map,
@@ -20,7 +28,7 @@ from rfaconv.backends.triton.operands import (
 )
 from rfaconv.backends.triton.project_kernels import panel_forward, project_forward
 
-__all__ = ["fill_panel", "project", "run_project", "tensor_cores"]
+__all__ = ["fill", "fill_panel", "project", "run_project", "tensor_cores"]
 
 
 def tensor_cores(dtype: torch.dtype) -> bool:
@@ -69,13 +77,20 @@ def run_project(
     config: configs.ProjectConfig,
 ) -> None:
     """Fills ``y`` with one configuration."""
-    rows = table(feature_weight, feature_bias, variant, gate)
-    gates = gate_operands(variant, gate, rows)
     k = kernel_matrix(weight)
-    if config.fused:
-        _fused(x, rows, gates, k, bias, y, variant, geometry, config)
+    blocks = None
+    dtype, last = str(x.dtype).removeprefix("torch."), channels_last(x)
+    if config.way != "fused" and configs.blocks(dtype, geometry.taps, last=last):
+        blocks, rows = fill(x, feature_weight, feature_bias, gate, variant)
     else:
-        _two_steps(x, rows, gates, k, bias, y, variant, geometry)
+        rows = table(feature_weight, feature_bias, variant, gate)
+    gates = gate_operands(variant, gate, rows)
+    if config.way == "panel":
+        _two_steps(x, blocks, rows, gates, k, bias, y, variant, geometry)
+    elif blocks is not None:
+        _blocks(x, blocks, rows, gates, k, bias, y, variant, geometry, config)
+    else:
+        _fused(x, rows, gates, k, bias, y, variant, geometry, config)
 
 
 def _fused(
@@ -107,8 +122,59 @@ def _fused(
     )  # fmt: skip
 
 
+def fill(
+    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, gate: Sequence[Tensor], variant: str
+) -> tuple[Tensor, Tensor]:
+    """The matrices of the features, and the weights of the gate of rfa; see ``fill_blocks``."""
+    groups, side = cdiv(x.size(1), CHANNELS.value), SIDE.value
+    blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
+    rows = feature_bias.new_empty((groups, 16, CHANNELS.value))
+    launch(
+        fill_blocks,
+        (groups, side // CHANNELS.value),
+        x,
+        {
+            "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
+            "p_w": gate[0].contiguous() if variant == "rfa" else rows, "p_blocks": blocks,
+            "p_rows": rows, "C": x.size(1), "VARIANT": CODES[variant],
+        },
+        num_warps=4,
+    )  # fmt: skip
+    return blocks, rows
+
+
+def _blocks(
+    x: Tensor,
+    blocks: Tensor,
+    rows: Tensor,
+    gates: tuple[Tensor, Tensor],
+    k: Tensor,
+    bias: Tensor | None,
+    y: Tensor,
+    variant: str,
+    geometry: Geometry,
+    config: configs.ProjectConfig,
+) -> None:
+    pixels, outputs = geometry.batch * geometry.positions, y.size(1)
+    launch(
+        project_blocks,
+        (cdiv(pixels, config.block_p), cdiv(outputs, config.block_o)),
+        x,
+        {
+            "p_x": x, "p_blocks": blocks, "p_rows": rows, "p_0": gates[0], "p_1": gates[1],
+            "p_k": k, "p_bias": k if bias is None else bias, "p_y": y, "pixels": pixels,
+            "O": outputs,
+            **geometry.arguments(x), **strides("y", y, "bohw"), **strides("k", k, "ojc"),
+            "VARIANT": CODES[variant], "HAS_BIAS": bias is not None, "UPCAST": interpreting(),
+            "BLOCK_P": config.block_p, "BLOCK_O": config.block_o,
+        },
+        num_warps=config.warps, num_stages=config.stages,
+    )  # fmt: skip
+
+
 def fill_panel(
     x: Tensor,
+    blocks: Tensor | None,
     rows: Tensor,
     gates: tuple[Tensor, Tensor],
     panel: Tensor,
@@ -116,24 +182,26 @@ def fill_panel(
     geometry: Geometry,
 ) -> None:
     """Writes the panel (pixels, T, C) of the images ``x``."""
-    config = configs.tile(geometry.taps, geometry.channels)
     pixels = x.size(0) * geometry.positions
-    launch(
-        panel_forward,
-        (cdiv(pixels, config.block_p), cdiv(geometry.channels, config.block_c)),
-        x,
-        {
-            "p_x": x, "p_t": rows, "p_0": gates[0], "p_1": gates[1], "p_panel": panel,
-            "pixels": pixels,
-            **geometry.arguments(x), "VARIANT": CODES[variant],
-            "VECTOR": config.vector, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
-        },
-        num_warps=config.warps,
-    )  # fmt: skip
+    shared = {
+        "p_x": x, "p_0": gates[0], "p_1": gates[1], "p_panel": panel, "pixels": pixels,
+        **geometry.arguments(x), "VARIANT": CODES[variant],
+    }  # fmt: skip
+    if blocks is not None:
+        config = configs.PANEL
+        own = {"p_blocks": blocks, "p_rows": rows, "UPCAST": interpreting()}
+        kernel, columns = panel_blocks, blocks.size(0)
+    else:
+        config = configs.tile(geometry.taps, geometry.channels)
+        own = {"p_t": rows, "VECTOR": config.vector, "BLOCK_C": config.block_c}
+        kernel, columns = panel_forward, cdiv(geometry.channels, config.block_c)
+    arguments = {**shared, **own, "BLOCK_P": config.block_p}
+    launch(kernel, (cdiv(pixels, config.block_p), columns), x, arguments, num_warps=config.warps)
 
 
 def _two_steps(
     x: Tensor,
+    blocks: Tensor | None,
     rows: Tensor,
     gates: tuple[Tensor, Tensor],
     k: Tensor,
@@ -156,6 +224,7 @@ def _two_steps(
         chunk = panel[: (last - first) * pixels]
         fill_panel(
             x[first:last],
+            blocks,
             rows,
             part_of_gates(gates, variant, first, last),
             chunk,

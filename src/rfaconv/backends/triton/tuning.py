@@ -23,11 +23,11 @@ from torch import Tensor
 
 from rfaconv.backends.triton import configs
 from rfaconv.backends.triton.configs import ProjectConfig
-from rfaconv.backends.triton.operands import Geometry
+from rfaconv.backends.triton.operands import Geometry, channels_last
 
 __all__ = ["VERSION", "cache_path", "choose", "shape_class"]
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a kernel changes so that old timings say nothing."""
 
 _known: dict[str, ProjectConfig] = {}
@@ -50,7 +50,7 @@ def shape_class(
         >>> from rfaconv.geometry import Window
         >>> g = Geometry(Window.create(3), 64, 60, (56, 56), (56, 56), False)
         >>> shape_class("H200", "bfloat16", "rfa", g, 64, True)
-        'v1 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
+        'v2 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
     """
     (kh, kw), (sh, sw) = geometry.window.kernel, geometry.window.stride
     sizes = (geometry.channels, outputs, geometry.batch * geometry.positions)
@@ -78,13 +78,22 @@ def choose(
         run: Runs the projection with a configuration; called only where tuning is on.
     """
     dtype = str(x.dtype).removeprefix("torch.")
+    hopper = not x.is_cuda or torch.cuda.get_device_capability(x.device) >= (9, 0)
+    last = channels_last(x)
     candidates = configs.project_candidates(
-        dtype, geometry.taps, outputs, tensor_cores=tensor_cores
+        dtype,
+        geometry.taps,
+        outputs,
+        tensor_cores=tensor_cores,
+        variant=variant,
+        last=last,
+        hopper=hopper,
     )
     if len(candidates) == 1 or not x.is_cuda:
         return candidates[0]
     device = torch.cuda.get_device_name(x.device)
     key = shape_class(device, dtype, variant, geometry, outputs, tensor_cores)
+    key += " last" if last else ""
     path = cache_path(device)
     if path not in _loaded:
         _loaded.add(path)

@@ -64,14 +64,20 @@ class Call:
             "weight": torch.zeros(self.outputs, c, self.kernel, self.kernel, dtype=self.dtype),
         }
 
-    def forward(self, wide: bool = False) -> None:
+    def forward(self, wide: bool = False, hopper: bool = True) -> None:
         """Every candidate of the table, as tuning would try them."""
         given = self.operands()
         geometry = Geometry.of(given["x"], self.window)
         geometry = replace(geometry, wide=True) if wide else geometry
         y = new_map(given["x"], (2, self.outputs, *geometry.out))
         for config in configs.project_candidates(
-            str(self.dtype).removeprefix("torch."), self.kernel**2, self.outputs, tensor_cores=True
+            str(self.dtype).removeprefix("torch."),
+            self.kernel**2,
+            self.outputs,
+            tensor_cores=True,
+            variant=self.variant,
+            last=operands.channels_last(given["x"]),
+            hopper=hopper,
         ):
             bias = torch.zeros(self.outputs, dtype=self.dtype)
             project.run_project(
@@ -120,13 +126,18 @@ FORWARD = [
     Call(outputs=256, kernel=1),
     Call(outputs=128, kernel=5),
     *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (128, 256)),
+    Call(variant="none", outputs=256),
     Call(dtype=F16, stride=2, last=False, channels=3),
+    Call(last=False, outputs=256),
 ]
 
 
 @pytest.mark.parametrize("call", FORWARD, ids=str)
-def test_projection(call: Call, compile_all: Callable[..., None]) -> None:
-    compile_all(call.forward)
+def test_projection(
+    call: Call, compile_all: Callable[..., None], request: pytest.FixtureRequest
+) -> None:
+    hopper = "sm_90" in request.node.name
+    compile_all(lambda: call.forward(hopper=hopper))
 
 
 BACKWARD = [

@@ -89,7 +89,8 @@ def test_chunks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
 def test_every_candidate(dtype: torch.dtype) -> None:
     """Whatever tuning may choose computes the same."""
-    case = replace(BASE, channels=19, dtype=dtype, channels_last=True, size=(3, 4))
+    channels = 19 if dtype == torch.float32 else 24
+    case = replace(BASE, channels=channels, dtype=dtype, channels_last=True, size=(3, 4))
     inputs = draw(case)
     x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
     rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
@@ -102,11 +103,38 @@ def test_every_candidate(dtype: torch.dtype) -> None:
     geometry = Geometry.of(x, case.window.to_ints())
     name = str(dtype).removeprefix("torch.")
     candidates = configs.project_candidates(name, 9, 7, tensor_cores=True)
-    assert {config.fused for config in candidates} == {True, False}
+    other = "fused" if dtype == torch.float32 else "blocks"
+    assert {config.way for config in candidates} == {other, "panel"}
     for config in candidates:
         y = torch.full_like(oracle, torch.nan, dtype=dtype)
         projection.run_project(x, *rest, gate, weight, bias, y, case.variant, geometry, config)
         require([compare(str(config), y, plain, oracle)])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
+@pytest.mark.parametrize("variant", GATES)
+def test_features_as_a_product(
+    variant: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight channels at a time, in the same kernel as the projection and for the panel."""
+    monkeypatch.setattr(configs, "PANEL", replace(configs.PANEL, block_p=16))
+    window = Window.create(3) if dtype == torch.float16 else WINDOWS[0]
+    case = replace(BASE, variant=variant, channels=16, dtype=dtype, window=window)
+    inputs = draw(case)
+    x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
+    rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
+    gate = [inputs[n].float() for n in sorted(inputs) if n.startswith("gate")]
+    tail = [inputs[n].to(dtype) for n in ("weight", "bias")]
+    oracle = evaluate(case, inputs, "oracle", gradients=False)["y"]
+    plain = evaluate(case, inputs, "plain", gradients=False)["y"]
+    geometry = Geometry.of(x, window.to_ints())
+    name = str(dtype).removeprefix("torch.")
+    first, *_, panel = configs.project_candidates(name, 9, 7, tensor_cores=True, variant=variant)
+    assert (first.way, panel.way) == ("blocks", "panel")
+    for config in (replace(first, block_p=16), panel):
+        y = torch.full_like(oracle, torch.nan, dtype=dtype)
+        projection.run_project(x, *rest, gate, *tail, y, variant, geometry, config)
+        require([compare(config.way, y, plain, oracle)])
 
 
 @pytest.mark.usefixtures("large_tiles")

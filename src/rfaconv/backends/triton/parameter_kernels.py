@@ -1,0 +1,82 @@
+# mypy: ignore-errors
+# (device code: the kernel language has no types that a checker knows)
+"""Kernels over parameters and moments: little to compute, and one launch instead of a dozen."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rfaconv.backends.triton.tiles import GROUP
+
+
+@triton.jit
+def fill_table(
+    p_g, p_b, p_w, p_t, C, T: tl.constexpr, ROWS: tl.constexpr, TAPS: tl.constexpr,
+    GATED: tl.constexpr,
+):  # fmt: skip
+    """The table of one group of channels (see ``operands.table``); ROWS and TAPS are powers of two
+    that hold its rows and T.
+    """
+    o_c = tl.program_id(0) * GROUP + tl.arange(0, GROUP)[None, :]
+    m_c = o_c < C
+    r = tl.arange(0, ROWS)[:, None]
+    value = tl.load(p_g + o_c * (T * T) + r, mask=m_c & (r < T * T), other=0.0)
+    j = r - T * T
+    value += tl.load(p_b + o_c * T + j, mask=m_c & (j >= 0) & (j < T), other=0.0)
+    if GATED:
+        value += tl.load(p_w + o_c * T + (j - T), mask=m_c & (j >= T) & (j < 2 * T), other=0.0)
+        t = tl.arange(0, TAPS)[:, None]
+        w = tl.load(p_w + o_c * T + t, mask=m_c & (t < T), other=0.0)
+        high = tl.max(tl.where(t < T, w, float("-inf")), axis=0, keep_dims=True)
+        low = tl.min(tl.where(t < T, w, float("inf")), axis=0, keep_dims=True)
+        value = tl.where(j == 2 * T, high, tl.where(j == 2 * T + 1, low, value))
+    size: tl.constexpr = T * T + 2 * T + 2
+    o = (tl.program_id(0) * size + r) * GROUP + tl.arange(0, GROUP)[None, :]
+    tl.store(p_t + o, value, mask=r < size)
+
+
+@triton.jit
+def finish_moments(
+    p_total, p_shift, p_mean, p_cov, pixels, C, T: tl.constexpr, TAPS: tl.constexpr,
+    UPPER: tl.constexpr,
+):  # fmt: skip
+    """Mean and covariance of one channel from the sums (T + T * T, C) of centred pixels.
+
+    UPPER: what lies below the diagonal of the products was left out.
+    """
+    c = tl.program_id(0)
+    i, j = tl.arange(0, TAPS)[:, None], tl.arange(0, TAPS)[None, :]
+    m_i, m = i < T, (i < T) & (j < T)
+    count = tl.zeros((1, 1), tl.float64) + pixels  # which is a constant where it is 1
+    left = tl.load(p_total + i * C + c, mask=m_i, other=0.0) / count
+    right = tl.load(p_total + j * C + c, mask=j < T, other=0.0) / count
+    row = tl.minimum(i, j) if UPPER else i + j * 0
+    column = tl.maximum(i, j) if UPPER else j + i * 0
+    second = tl.load(p_total + (T + row * T + column) * C + c, mask=m, other=0.0) / count
+    shift = tl.load(p_shift + c).to(tl.float64)
+    tl.store(p_mean + c * T + i, left + shift, mask=m_i)
+    tl.store(p_cov + (c * T + i) * T + j, second - left * right, mask=m)
+
+
+@triton.jit
+def moments_operands(
+    p_dmean, p_dcov, p_mean, p_t, p_shift, pixels, C, T: tl.constexpr, TAPS: tl.constexpr
+):
+    """M, k and shift of one channel for ``moments_backward``: ``du = M (u - shift) + k``."""
+    c = tl.program_id(0)
+    i, j = tl.arange(0, TAPS)[:, None], tl.arange(0, TAPS)[None, :]
+    m_i, m = i < T, (i < T) & (j < T)
+    count = tl.zeros((1, 1), tl.float64) + pixels  # which is a constant where it is 1
+    p_d = p_dcov + c * (T * T)
+    matrix = tl.load(p_d + i * T + j, mask=m, other=0.0)
+    matrix = (matrix + tl.load(p_d + j * T + i, mask=m, other=0.0)) / count
+    mean = tl.load(p_mean + c * T + j, mask=j < T, other=0.0)
+    shift = (tl.sum(mean, axis=1, keep_dims=True) / T).to(tl.float32)
+    rest = tl.where(j < T, mean - shift.to(tl.float64), 0.0)
+    constant = tl.load(p_dmean + c * T + i, mask=m_i, other=0.0) / count
+    constant -= tl.sum(matrix * rest, axis=1, keep_dims=True)
+    p_row = p_t + (c // GROUP) * ((T * T + 2 * T + 2) * GROUP) + c % GROUP
+    tl.store(p_row + (i * T + j) * GROUP, matrix.to(tl.float32), mask=m)
+    tl.store(p_row + (T * T + i) * GROUP, constant.to(tl.float32), mask=m_i)
+    tl.store(p_shift + c + i, shift, mask=i == 0)
