@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py --root DATA --out benchmarks/results/accuracy
 
-A finished run is a file, written whole or not at all; an interrupted grid goes on with the first missing one.
+A finished run is a file, written whole or not at all; an interrupted grid goes on with the first
+missing one.
 """
 
 from __future__ import annotations
