@@ -57,6 +57,7 @@ def run(
     if first:
         result, measured = value["result"], value["measured"]
         print(f"top-1 {result['top1']:.2%} of {result['images']} images, "
-              f"{measured['seconds']:.0f} s, waiting for data {measured['data_wait']:.1%}, "
+              f"{measured['seconds']:.0f} s, {measured['images_per_second']:.0f} images/s, "
+              f"waiting for data {measured['data_wait']:.1%}, "
               f"in {out}")  # fmt: skip
         sys.stdout.flush()

@@ -129,6 +129,7 @@ class DataWait(Callback):
 
     def __init__(self) -> None:
         self.wait = self.work = 0.0
+        self.batches = 0
         self.last = self.start = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -145,6 +146,7 @@ class DataWait(Callback):
         """The step is done."""
         self.last = time.perf_counter()
         self.work += self.last - self.start
+        self.batches += 1
 
     @property
     def share(self) -> float:

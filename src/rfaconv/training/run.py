@@ -157,6 +157,9 @@ def train_recipe(
         "measured": {
             "seconds": time.perf_counter() - start,
             "data_wait": wait.share,
+            # of the training steps alone, on all processes together
+            "images_per_second": wait.batches * recipe.batch_size / recipe.accumulate
+            / max(wait.wait + wait.work, 1e-9),
             "processes": world,
         },
         "data": {"name": data.name, "digest": data.digest, "train_images": len(data.train)},
