@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-import random
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import torch
 from safetensors.torch import load_file
 
 from rfaconv.cli.main import main
+from rfaconv.data import decoding
+from rfaconv.data.decoding import DamagedImage
 from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.errors import InvalidArgument
-from rfaconv.recipes import read_recipe, recipe_names, recipe_text
-from rfaconv.training import saves
+from rfaconv.recipes import Recipe, read_recipe, recipe_names, recipe_text
+from rfaconv.training.build import recipe_data
 from rfaconv.training.evaluate import evaluate_run
-from rfaconv.training.module import TrainingDiverged
-from rfaconv.training.run import train_recipe
+from rfaconv.training.module import EpochRecord, TrainingDiverged
+from rfaconv.training.preemption import Preempted, Preemption
+from rfaconv.training.run import WorkerLost, train_recipe
 from rfaconv.training.saves import STATE, WEIGHTS, SavingFailed, last_good
 
 SHORT = ["data.limit=128", "epochs=4", "batch_size=32", "model.operator=rfa"]
@@ -76,24 +80,6 @@ def test_global_batches_are_the_same_for_any_number_of_processes() -> None:
         GlobalBatches(50, 12, 3, 0, 5)
 
 
-def test_killed_at_random_moments_ends_with_the_same_bits(whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
-               "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
-    chance = random.Random(0)
-    for epoch in (1, 2, 3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 60
-        while not (out / "checkpoints" / f"epoch-{epoch:04d}").exists():
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.002)
-        time.sleep(chance.random() * 0.1)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    train_recipe(short(), out)
-    assert_same(whole, out)
-
-
 def test_truncated_checkpoint_is_left_aside(whole: Path, tmp_path: Path) -> None:
     out, said = tmp_path / "run", []
     train_recipe(short(), out)
@@ -107,22 +93,23 @@ def test_truncated_checkpoint_is_left_aside(whole: Path, tmp_path: Path) -> None
     assert_same(whole, out)
 
 
-def test_full_disk_leaves_the_last_checkpoint(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out, write = tmp_path / "run", saves.write_atomic
+def test_full_disk_leaves_the_last_checkpoint(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(path: Path, content: bytes | str) -> None:
-        if (out / "checkpoints" / "epoch-0002").exists():
-            raise OSError(28, "No space left on device")
-        write(path, content)
+    def fill(record: EpochRecord) -> None:
+        if record.epoch == 1:  # no file may grow beyond this, which the kernel enforces
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
-    with monkeypatch.context() as patch:
-        patch.setattr(saves, "write_atomic", full)
-        with pytest.raises(SavingFailed, match=r"epoch 3 could not be written.*No space left"):
-            train_recipe(short(), out)
+    try:
+        with pytest.raises(SavingFailed, match="epoch 3 could not be written"):
+            train_recipe(short(), out, on_epoch=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     path, damaged = last_good(out)
-    assert path is not None and path.name == "epoch-0002" and not damaged
+    assert path is not None
+    assert path.name == "epoch-0002"
+    assert not damaged
     train_recipe(short(), out)
     assert_same(whole, out)
 
@@ -161,7 +148,9 @@ def test_a_folder_with_another_run_is_refused(whole: Path, capsys) -> None:
     assert "run of the same recipe" in capsys.readouterr().err
 
 
-def test_random_crops_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A recipe that decodes small files anew for every batch."""
     from PIL import Image
 
     from rfaconv.data import folder
@@ -173,12 +162,65 @@ def test_random_crops_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             for index in range(count):
                 Image.new("RGB", (40, 30), (index * 9, ord(label), 7)).save(place / f"{index}.png")
     monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
-    options = [f"data.name=folder:{tmp_path / 'images'}", "data.image_size=24", "data.workers=0",
+    options = [f"data.name=folder:{tmp_path / 'images'}", "data.image_size=24", "data.workers=1",
                "data.evaluation={a: 24, b: 28}", "model.name=small", "epochs=1",
                "batch_size=8"]  # fmt: skip
-    value = train_recipe(read_recipe("imagenet-resnet18", options), tmp_path / "run")
-    assert value["result"]["images"] == 4
-    assert evaluate_run(tmp_path / "run")["images"] == 4
+    return read_recipe("imagenet-resnet18", options)
+
+
+def test_random_crops_are_the_same_for_any_number_of_workers(crops: Recipe, tmp_path: Path) -> None:
+    results = []
+    for workers in (0, 2):
+        part = crops.data.model_copy(update={"workers": workers})
+        value = train_recipe(crops.model_copy(update={"data": part}), tmp_path / str(workers))
+        results.append(value["result"])
+    assert results[0] == results[1]
+    assert results[0]["images"] == 4
+    detail = evaluate_run(tmp_path / "0")
+    assert detail["images"] == 4
+    assert set(detail["evaluations"]) == {"a", "b"}
+    assert detail["evaluations"]["a"]["top1"] == detail["top1"]
+
+
+def test_image_that_is_damaged_while_training_is_named(crops: Recipe, tmp_path: Path) -> None:
+    data = recipe_data(crops)
+    (tmp_path / "images" / "train" / "b" / "3.png").write_bytes(b"no image")
+    with pytest.raises(DamagedImage, match=r"^\S*b/3.png can no longer be read: [^\n]*$"):
+        train_recipe(crops, tmp_path / "run", data=data)
+
+
+def test_worker_that_dies_is_named(
+    crops: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = recipe_data(crops)
+    monkeypatch.setattr(decoding, "decode", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(WorkerLost, match=r"decodes images ended.*the same command goes on"):
+        train_recipe(crops, tmp_path / "run", data=data)
+
+
+@pytest.mark.parametrize("more", [(), ("ema=0.9", "accumulate=2", "batch_size=16")])
+def test_termination_within_an_epoch_saves_and_goes_on_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    recipe, kept = short("epochs=2", *more), tmp_path / "kept"
+    train_recipe(recipe, kept)
+    after, handler = Preemption.on_train_batch_end, signal.getsignal(signal.SIGTERM)
+
+    def told(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if (trainer.current_epoch, batch_idx) in ((0, 2), (1, 0)):
+            os.kill(os.getpid(), signal.SIGTERM)
+        after(self, trainer, module, outputs, batch, batch_idx)
+
+    monkeypatch.setattr(Preemption, "on_train_batch_end", told)
+    saved = []
+    for _ in range(2):
+        with pytest.raises(Preempted, match="saved in epoch"):
+            train_recipe(recipe, tmp_path / "run")
+        saved.append(last_good(tmp_path / "run")[0].name[:16])
+    assert saved == ["epoch-0000-batch", "epoch-0001-batch"]
+    train_recipe(recipe, tmp_path / "run")
+    assert_same(kept, tmp_path / "run")
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> None:
@@ -193,6 +235,7 @@ def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> N
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 143
+    assert "saved in epoch" in error or "saved after epoch" in error
     assert "terminated; the same command goes on" in error
     train_recipe(short(), out)
     assert_same(whole, out)

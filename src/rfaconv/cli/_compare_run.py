@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from rfaconv.cli._options import parse_names, parse_seeds
 from rfaconv.errors import InvalidArgument
@@ -126,7 +127,7 @@ def default_out(data: str) -> Path:
     return Path("rfaconv-compare-" + re.sub(r"[^A-Za-z0-9._]+", "-", name or "folder"))
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Leaves in an orderly way, so that training processes are stopped too."""
     print("error: terminated; the same command goes on where it stopped", file=sys.stderr)
     raise SystemExit(128 + number)

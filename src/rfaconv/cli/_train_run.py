@@ -28,6 +28,7 @@ def run(
 
     from rfaconv.training.device import resolve_device
     from rfaconv.training.module import EpochRecord
+    from rfaconv.training.preemption import Preempted
     from rfaconv.training.run import Machines, train_recipe
 
     console = Console(stderr=True)
@@ -48,10 +49,15 @@ def run(
         accelerator = {"cuda": "gpu"}.get(kind := resolve_device("auto").type, kind)
     machines = Machines(accelerator, devices, nodes, strategy, console.is_terminal and first)
     signal.signal(signal.SIGTERM, _terminate)
-    value = train_recipe(recipe, out, machines, resume=resume, on_epoch=epoch, say=say)
+    try:
+        value = train_recipe(recipe, out, machines, resume=resume, on_epoch=epoch, say=say)
+    except Preempted as error:
+        say(str(error))
+        _terminate(signal.SIGTERM, None)
     if first:
         result, measured = value["result"], value["measured"]
         print(f"top-1 {result['top1']:.2%} of {result['images']} images, "
-              f"{measured['seconds']:.0f} s, waiting for data {measured['data_wait']:.1%}, "
+              f"{measured['seconds']:.0f} s, {measured['images_per_second']:.0f} images/s, "
+              f"waiting for data {measured['data_wait']:.1%}, "
               f"in {out}")  # fmt: skip
         sys.stdout.flush()

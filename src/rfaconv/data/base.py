@@ -21,7 +21,10 @@ class ImageSet(Protocol):
     ``DataLoader`` fetches a whole batch in one call: images uint8 (B, C, H, W), labels (B,).
     """
 
-    labels: Tensor
+    @property
+    def labels(self) -> Tensor:
+        """Class indices, int64 (N,)."""
+        ...
 
     def __len__(self) -> int: ...
 

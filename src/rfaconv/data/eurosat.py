@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from rfaconv.data.base import SkippedImage, TensorImages
-from rfaconv.data.folder import DAMAGE
+from rfaconv.data.decoding import DAMAGE
 from rfaconv.errors import InvalidArgument
 
 NATIVE_SIZE = 64

@@ -6,98 +6,28 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from rfaconv.data.base import (
-    Batch,
     ImageSet,
     SkippedImage,
     TensorImages,
     limit_per_class,
     stratified_split,
 )
+from rfaconv.data.decoding import DAMAGE, FileImages, FileList, decode, square
 from rfaconv.errors import InvalidArgument
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 VAL_FRACTION = 0.2
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images above which they are decoded anew in every epoch
 
-# What Pillow raises on a damaged file, by format: plain I/O errors for most, SyntaxError for broken
-# PNG chunks, ValueError and EOFError for headers that lie, DecompressionBombError for absurd sizes.
-DAMAGE = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-)
-
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class FileList:
-    """Image files of one part with their labels, in a fixed order."""
-
-    paths: tuple[Path, ...]
-    labels: Tensor
-
-    def subset(self, indices: Tensor) -> FileList:
-        """The files at ``indices``, in that order."""
-        return FileList(tuple(self.paths[i] for i in indices.tolist()), self.labels[indices])
-
-
-class FileImages(Dataset[Batch]):
-    """Images decoded from their files whenever they are asked for.
-
-    Args:
-        files: the files; each must be readable.
-        transform: turns a PIL image into a uint8 tensor (3, H, W).
-    """
-
-    def __init__(self, files: FileList, transform: v2.Transform) -> None:
-        self.files = files
-        self.labels = files.labels
-        self.transform = transform
-
-    def __len__(self) -> int:
-        return len(self.files.paths)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        images = [decode(self.files.paths[index], self.transform) for index in indices]
-        return torch.stack(images), self.labels[torch.as_tensor(indices)]
-
-
-def square(image_size: int) -> v2.Transform:
-    """Shorter side to ``image_size``, centre cut out, uint8 (3, S, S)."""
-    return v2.Compose(
-        [
-            v2.RGB(),
-            v2.Resize(image_size, antialias=True),
-            v2.CenterCrop(image_size),
-            v2.PILToTensor(),
-        ]
-    )
-
-
-def decode(path: Path, transform: v2.Transform) -> Tensor:
-    """One file as a uint8 tensor (3, H, W).
-
-    Raises:
-        OSError: (or another of ``DAMAGE``) the file cannot be read as an image.
-    """
-    with Image.open(path) as image:
-        image.load()
-        tensor: Tensor = transform(image)
-    return tensor
 
 
 def read_folder(

@@ -47,13 +47,20 @@ class GlobalBatches(Sampler[list[int]]):
         self.sampler = EpochShuffle(size, seed)
         self.share, self.parts, self.steps = step // parts, parts, size // step
         self.offset, self.accumulate = rank * accumulate, accumulate
+        self.done = (0, 0)
+
+    def go_on(self, epoch: int, batches: int) -> None:
+        """In that epoch, leave the first ``batches`` of this process out: they are done."""
+        self.sampler.set_epoch(epoch)
+        self.done = (epoch, batches)
 
     def __len__(self) -> int:
         return self.steps * self.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
         order = list(self.sampler)
-        for step in range(self.steps):
-            for part in range(self.accumulate):
-                start = (step * self.parts + self.offset + part) * self.share
-                yield order[start : start + self.share]
+        epoch, done = self.done
+        for batch in range(done if self.sampler.epoch == epoch else 0, len(self)):
+            step, part = divmod(batch, self.accumulate)
+            start = (step * self.parts + self.offset + part) * self.share
+            yield order[start : start + self.share]

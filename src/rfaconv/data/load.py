@@ -11,22 +11,27 @@ from torchvision.transforms import v2
 
 from rfaconv.data.base import (
     ImageData,
+    ImageSet,
     SkippedImage,
     TensorImages,
     channel_statistics,
     limit_per_class,
 )
+from rfaconv.data.decoding import square
 from rfaconv.data.digits import NATIVE_SIZE, read_digits
 from rfaconv.data.eurosat import NATIVE_SIZE as EUROSAT_SIZE
 from rfaconv.data.eurosat import PARTS, read_eurosat
 from rfaconv.data.folder import Progress, read_folder
+from rfaconv.data.shards import read_shards
 from rfaconv.data.vision import NATIVE_SIZES, read_vision
 from rfaconv.errors import InvalidArgument, unknown_name
 
-FOLDER_PREFIX = "folder:"
+FOLDER_PREFIX, SHARDS_PREFIX = "folder:", "webdataset:"
 FOLDER_SIZE = 64
+STATISTICS = 1024
+"""Images of shards from which mean and standard deviation are taken."""
 SMALLEST, LARGEST = 4, 1024
-DATA_NAMES = ("digits", *NATIVE_SIZES, "eurosat", "folder:PATH")
+DATA_NAMES = ("digits", *NATIVE_SIZES, "eurosat", "folder:PATH", "webdataset:PLACE")
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,8 @@ class DataSpec:
     """Which images, in which form; everything that decides what ``load_data`` returns.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
-            ``folder:PATH``.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
+            ``folder:PATH`` or ``webdataset:PLACE`` (a folder or URL with shards and their index).
         image_size: height and width in pixels; None takes the set's own (64 for a folder).
         root: where torchvision's sets lie.
         download: whether torchvision may fetch a set that is not there.
@@ -55,10 +60,13 @@ class DataSpec:
     part: str = "val"
 
     def __post_init__(self) -> None:
-        if not self.name.startswith(FOLDER_PREFIX) and self.name not in DATA_NAMES[:-1]:
+        prefixes = (FOLDER_PREFIX, SHARDS_PREFIX)
+        if not self.name.startswith(prefixes) and self.name not in DATA_NAMES[:-2]:
             raise unknown_name("data", self.name, DATA_NAMES)
-        if self.name == FOLDER_PREFIX:
-            raise InvalidArgument("data", "folder:PATH with PATH a folder of images", self.name)
+        if self.name in prefixes:
+            raise InvalidArgument("data", f"a place after {self.name}", self.name)
+        if self.name.startswith(SHARDS_PREFIX) and self.limit is not None:
+            raise InvalidArgument("limit", "none with shards", self.limit)
         if self.image_size is not None and not SMALLEST <= self.image_size <= LARGEST:
             raise InvalidArgument(
                 "image_size", f"pixels from {SMALLEST} to {LARGEST}", self.image_size
@@ -103,7 +111,13 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
     """
     skipped: tuple[SkippedImage, ...] = ()
     size = native_size(spec)
-    if spec.name.startswith(FOLDER_PREFIX):
+    train: ImageSet
+    val: ImageSet
+    if spec.name.startswith(SHARDS_PREFIX):
+        place = spec.name.removeprefix(SHARDS_PREFIX)
+        stream, val, classes, digest = read_shards(place, square(size), spec.strict)
+        train, statistics = stream, channel_statistics(stream.first(STATISTICS))
+    elif spec.name.startswith(FOLDER_PREFIX):
         path = Path(spec.name.removeprefix(FOLDER_PREFIX)).expanduser()
         train, val, classes, skipped, digest = read_folder(
             path,
@@ -113,18 +127,14 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
             limit=spec.limit,
             progress=progress,
         )
+        statistics = channel_statistics(train)
     else:
-        if spec.name == "digits":
-            train, val, classes = read_digits()
-        elif spec.name == "eurosat":
-            root = spec.root.expanduser()
-            train, val, classes, skipped = read_eurosat(root, spec.part, spec.strict)
-        else:
-            train, val, classes = read_vision(spec.name, spec.root.expanduser(), spec.download)
-        train = train.subset(limit_per_class(train.labels, spec.limit))
-        train, val = _resized(train, size), _resized(val, size)
-        digest = f"{train.digest()}-{val.digest()}"
-    mean, std = channel_statistics(train)
+        held, tested, classes, skipped = _named(spec)
+        held = held.subset(limit_per_class(held.labels, spec.limit))
+        train, val = held, tested = _resized(held, size), _resized(tested, size)
+        digest = f"{held.digest()}-{tested.digest()}"
+        statistics = channel_statistics(train)
+    mean, std = statistics
     return ImageData(
         name=spec.name,
         classes=classes,
@@ -139,6 +149,16 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
         digest=digest,
         skipped=skipped,
     )
+
+
+def _named(
+    spec: DataSpec,
+) -> tuple[TensorImages, TensorImages, tuple[str, ...], tuple[SkippedImage, ...]]:
+    root = spec.root.expanduser()
+    if spec.name == "eurosat":
+        return read_eurosat(root, spec.part, spec.strict)
+    read = read_digits() if spec.name == "digits" else read_vision(spec.name, root, spec.download)
+    return (*read, ())
 
 
 def _resized(images: TensorImages, size: int) -> TensorImages:

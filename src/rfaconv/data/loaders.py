@@ -9,6 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from rfaconv.data.base import ImageSet
+from rfaconv.data.shards import ShardImages
+from rfaconv.data.streams import ShardBatches
 
 
 class EpochShuffle(Sampler[int]):
@@ -67,6 +69,8 @@ def train_loader(images: ImageSet, batch_size: int, seed: int, workers: int = 0)
 
 def val_loader(images: ImageSet, batch_size: int, workers: int = 0) -> DataLoader[Any]:
     """Every image once, in order."""
+    if isinstance(images, ShardImages):
+        return DataLoader(ShardBatches(images, batch_size), batch_size=None, num_workers=workers)
     return DataLoader(
         images,  # type: ignore[arg-type]
         batch_size=batch_size,

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from rfaconv.data import DataSpec, ImageData, Normalize, load_data
-from rfaconv.data.folder import FileImages, Progress
+from rfaconv.data import DataSpec, ImageData, ImageSet, Normalize, load_data
+from rfaconv.data.decoding import FileImages
+from rfaconv.data.folder import Progress
+from rfaconv.data.shards import ShardImages
 from rfaconv.errors import InvalidArgument
 from rfaconv.recipes import Recipe, read_recipe
 from rfaconv.training.module import Schedule
@@ -33,29 +35,42 @@ def recipe_data(recipe: Recipe, progress: Progress | None = None) -> ImageData:
         part.split_seed, part.part,
     )  # fmt: skip
     data = load_data(spec, progress)
-    return (
-        data
-        if part.augment != "resized-crop"
-        else crops(data, next(iter(part.evaluation.values())))
-    )
+    if part.augment != "resized-crop":
+        return data
+    return crops(data, next(iter(part.evaluation.values())), derive(recipe.seed, "crops"))
 
 
-def crops(data: ImageData, resize: int) -> ImageData:
+def crops(data: ImageData, resize: int, seed: int = 0) -> ImageData:
     """Random crops to train on, decoded anew in every epoch; the resized centre to validate."""
-    if not (isinstance(data.train, FileImages) and isinstance(data.val, FileImages)):
-        expected = "a folder too large for memory (2 GiB decoded) with resized-crop"
-        raise InvalidArgument("data.name", expected, data.name)
     size = data.image_size
     train = v2.Compose(
         [v2.RGB(), v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip(),
          v2.PILToTensor()]
     )  # fmt: skip
-    val = v2.Compose(
+    val = resized_centre(data.val, size, resize)
+    if isinstance(data.train, ShardImages):
+        return dataclasses.replace(
+            data, train=dataclasses.replace(data.train, transform=train), val=val
+        )
+    assert isinstance(data.train, FileImages)
+    return dataclasses.replace(data, train=FileImages(data.train.files, train, seed), val=val)
+
+
+def resized_centre(images: ImageSet, size: int, resize: int) -> ImageSet:
+    """The same images with the shorter side at ``resize`` and the centre of ``size`` cut out.
+
+    Raises:
+        InvalidArgument: the images lie in memory, in one size.
+    """
+    cut = v2.Compose(
         [v2.RGB(), v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()]
     )
-    return dataclasses.replace(
-        data, train=FileImages(data.train.files, train), val=FileImages(data.val.files, val)
-    )
+    if isinstance(images, ShardImages):
+        return dataclasses.replace(images, transform=cut)
+    if isinstance(images, FileImages):
+        return FileImages(images.files, cut)
+    expected = "shards, or a folder too large for memory (2 GiB decoded), with resized-crop"
+    raise InvalidArgument("data.name", expected, "images in memory")
 
 
 def recipe_schedule(recipe: Recipe) -> Schedule:
@@ -148,8 +163,12 @@ def _convert(network: nn.Module, operator: str, data: ImageData) -> None:
     from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
 
     count = min(CALIBRATION, len(data.train))
-    index = torch.linspace(0, len(data.train) - 1, count).long().tolist()
-    images = Normalize(data.mean, data.std)(data.train.__getitems__(index)[0])
+    if isinstance(data.train, ShardImages):
+        chosen = data.train.first(count).images
+    else:
+        index = torch.linspace(0, len(data.train) - 1, count).long().tolist()
+        chosen = data.train.__getitems__(index)[0]
+    images = Normalize(data.mean, data.std)(chosen)
     network.eval()
     convert_(network, operator, where=basic_block_conv1 | bottleneck_3x3, init="preserve",
              calibration=[images])  # fmt: skip

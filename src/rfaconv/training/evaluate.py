@@ -6,14 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
     MulticlassConfusionMatrix,
 )
 
-from rfaconv.data import Normalize, val_loader
-from rfaconv.training.build import load_weights, read_run, recipe_data, recipe_network
+from rfaconv.data import ImageData, ImageSet, Normalize, val_loader
+from rfaconv.training.build import (
+    load_weights,
+    read_run,
+    recipe_data,
+    recipe_network,
+    resized_centre,
+)
 from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.saves import WEIGHTS, best_good, last_good
 
@@ -27,6 +34,7 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
 
     Returns:
         Fractions in [0, 1]; ``confusion[i][j]``: images of class i that were taken for class j.
+        With several ``data.evaluation`` these are of the first; ``evaluations`` has all by name.
 
     Raises:
         InvalidArgument: not a run, or no whole checkpoint.
@@ -39,7 +47,21 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
     network = recipe_network(recipe, data, warm=False)
     load_weights(network, path / WEIGHTS)
     network.eval()
-    count = len(data.classes)
+    named = {
+        name: resized_centre(data.val, data.image_size, resize)
+        for name, resize in recipe.data.evaluation.items()
+    }
+    values = {name: _measure(network, data, images) for name, images in named.items()}
+    value = dict(next(iter(values.values()))) if values else _measure(network, data, data.val)
+    short = ("top1", "top5", "ece")
+    value["evaluations"] = {k: {m: v[m] for m in short} for k, v in values.items()}
+    value |= {"classes": list(data.classes), "checkpoint": path.name}
+    write_atomic(run / "eval.json", strict_json(value))
+    return value
+
+
+def _measure(network: nn.Module, data: ImageData, images: ImageSet) -> dict[str, Any]:
+    count, seen = len(data.classes), 0
     metrics = {
         "top1": MulticlassAccuracy(count, average="micro"),
         "top5": MulticlassAccuracy(count, average="micro", top_k=min(5, count)),
@@ -49,14 +71,13 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
     }
     normalize = Normalize(data.mean, data.std)
     with torch.inference_mode():
-        for images, labels in val_loader(data.val, 256):
-            scores = network(normalize(images)).softmax(1)
+        for batch, labels in val_loader(images, 256):
+            scores = network(normalize(batch)).softmax(1)
+            seen += len(labels)
             for metric in metrics.values():
                 metric.update(scores, labels)
     value = {name: metric.compute().tolist() for name, metric in metrics.items()}
-    value |= {"classes": list(data.classes), "images": len(data.val), "checkpoint": path.name}
-    write_atomic(run / "eval.json", strict_json(value))
-    return value
+    return {**value, "images": seen}
 
 
 def confusion_picture(value: dict[str, Any], path: Path) -> None:

@@ -172,6 +172,10 @@ def _ignore_notices() -> None:
         (r".*GPU available but not used.*", Warning),
         (r".*Consider installing `?litmodels.*", Warning),
         (r".*LeafSpec.*", Warning),
+        # the workers of shards read shards of their own
+        (r".*IterableDataset. has `__len__`.*", Warning),
+        # GlobalBatches starts where the epoch was left
+        (r".*your dataloader is not resumable.*", Warning),
     )
     for message, category in notices:
         warnings.filterwarnings("ignore", message=message, category=category)

@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from rfaconv.data import ImageData
-from rfaconv.data.global_batches import GlobalBatches
-from rfaconv.data.loaders import _as_is
 from rfaconv.recipes import Recipe
 from rfaconv.training.build import recipe_schedule
 from rfaconv.training.files import write_atomic
 from rfaconv.training.module import Classifier
-from rfaconv.training.seeds import derive
-
-VAL_BATCH = 256
+from rfaconv.training.preemption import of_all_processes, random_state, set_random_state
+from rfaconv.training.seeds import derive, seed_all
 
 
 class RecipeModule(Classifier):
@@ -44,6 +40,9 @@ class RecipeModule(Classifier):
         self.accumulate, self.channels_last = recipe.accumulate, recipe.channels_last
         # DDP copies the first process's buffers to all others before every step: not the sums
         self._ddp_params_and_buffers_to_ignore = ["train_loss_sum", "val_loss_sum"]
+        self.within = 0
+        """Batches of the current epoch that a checkpoint in its middle has; 0 at its end."""
+        self.rest: dict[str, Any] | None = None
         self.average: AveragedModel | None = None
         if recipe.ema is not None:
             self.average = AveragedModel(
@@ -63,10 +62,49 @@ class RecipeModule(Classifier):
         logits: Tensor = (self.model if self.training else self.evaluated)(x)
         return logits
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Moves the average after every optimizer step."""
-        if self.average is not None and (batch_idx + 1) % self.accumulate == 0:
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch; the first one after a save within the epoch finds all as it was."""
+        if self.rest is not None:
+            if self.rest["random"] is not None:
+                set_random_state(self.rest["random"])
+            else:
+                seed_all(
+                    derive(self.seed, "batch", self.current_epoch, batch_idx, self.global_rank)
+                )
+            self.train_loss_sum.fill_(self.rest["loss"])
+            self.train_images = self.rest["images"]
+            self.rest, self.within = None, 0
+        return super().training_step(batch, batch_idx)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, after which the average moves."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
             self.average.update_parameters(self.model)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what the rest of an epoch depends on, of every process."""
+        super().on_save_checkpoint(checkpoint)
+        if self.within:
+            checkpoint["within"] = self.within
+            checkpoint["processes"] = of_all_processes(
+                {"loss": self.train_loss_sum.item(), "images": self.train_images,
+                 "random": random_state()}
+            )  # fmt: skip
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it out again; on another number of processes the random numbers are others."""
+        super().on_load_checkpoint(checkpoint)
+        self.within = checkpoint.get("within", 0)
+        if not self.within:
+            return
+        parts = checkpoint["processes"]
+        if len(parts) == self.trainer.world_size:
+            self.rest = parts[self.global_rank]
+        else:
+            first = self.global_rank == 0
+            total = {k: sum(part[k] for part in parts) if first else 0 for k in ("loss", "images")}
+            self.rest = {**total, "random": None}
 
     def on_validation_epoch_end(self) -> None:
         """Adds up the sums of all processes and closes the epoch's record."""
@@ -86,52 +124,12 @@ class RecipeModule(Classifier):
                           rank_zero_only=True)  # fmt: skip
 
 
-class RunData(LightningDataModule):
-    """The loaders of a run; made inside the process that reads them, which knows its number."""
-
-    def __init__(self, data: ImageData, recipe: Recipe) -> None:
-        super().__init__()
-        self.data, self.recipe = data, recipe
-
-    def train_dataloader(self) -> DataLoader[Any]:
-        """This process's share of every step."""
-        assert self.trainer is not None
-        recipe = self.recipe
-        batches = GlobalBatches(
-            len(self.data.train), recipe.batch_size, derive(recipe.seed, "order"),
-            self.trainer.global_rank, self.trainer.world_size, recipe.accumulate,
-        )  # fmt: skip
-        # loader processes fetch ahead, before Lightning tells the sampler its epoch
-        batches.sampler.set_epoch(self.trainer.current_epoch)
-        return DataLoader(
-            self.data.train,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=_as_is,
-            num_workers=recipe.data.workers,
-            # of the seeds of loader processes: a function of the epoch alone, for resuming
-            generator=torch.Generator().manual_seed(
-                derive(recipe.seed, "workers", self.trainer.current_epoch)
-            ),
-        )
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        """This process's share of the validation images, each once."""
-        assert self.trainer is not None
-        mine = range(self.trainer.global_rank, len(self.data.val), self.trainer.world_size)
-        return DataLoader(
-            self.data.val,  # type: ignore[arg-type]
-            sampler=list(mine),
-            batch_size=VAL_BATCH,
-            collate_fn=_as_is,
-            num_workers=self.recipe.data.workers,
-        )
-
-
 class DataWait(Callback):
     """Measures how much of a training step is waiting for images."""
 
     def __init__(self) -> None:
         self.wait = self.work = 0.0
+        self.batches = 0
         self.last = self.start = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -148,6 +146,7 @@ class DataWait(Callback):
         """The step is done."""
         self.last = time.perf_counter()
         self.work += self.last - self.start
+        self.batches += 1
 
     @property
     def share(self) -> float:

@@ -13,17 +13,24 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rfaconv.data import ImageData
+from rfaconv.data.decoding import DamagedImage
 from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
 from rfaconv.recipes import Recipe, recipe_text
 from rfaconv.training.build import RECIPE_FILE, read_run, recipe_data, recipe_network
 from rfaconv.training.environment import environment, limited_threads
 from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.fit import OnEpoch, _quiet, _Report
-from rfaconv.training.recipe_module import Curve, DataWait, RecipeModule, RunData
+from rfaconv.training.preemption import Preemption
+from rfaconv.training.recipe_module import Curve, DataWait, RecipeModule
+from rfaconv.training.run_data import RunData, StreamEpoch
 from rfaconv.training.saves import STATE, Saves, last_good
 from rfaconv.training.synced import synchronise_
 
 RESUME = ("auto", "never")
+
+
+class WorkerLost(RFAConvError):
+    """A process that decodes images for the training ended, by lack of memory for example."""
 
 
 class ProcessLost(RFAConvError):
@@ -79,7 +86,10 @@ def train_recipe(
         InvalidArgument: the folder holds another run, or an argument does not fit.
         TrainingDiverged: the loss is no longer a number.
         SavingFailed: a checkpoint could not be written.
+        WorkerLost: a process that decodes images ended.
+        DamagedImage: an image cannot be decoded any more, or with ``data.strict`` one of a shard.
         ProcessLost: another process of the job ended.
+        Preempted: a termination signal came; the run is saved and goes on when started again.
     """
     machines = machines or Machines()
     if resume not in RESUME:
@@ -103,11 +113,15 @@ def train_recipe(
     if recipe.compile:
         network.compile()
     wait = DataWait()
-    callbacks: list[Callback] = [Curve(out), Saves(out, recipe.checkpoints.keep), wait]
+    saves = Saves(out, recipe.checkpoints.keep)
+    callbacks: list[Callback] = [Curve(out), saves, wait, StreamEpoch()]
     if on_epoch is not None:
         callbacks.append(_Report(on_epoch))
+    preemption = Preemption(saves, recipe.accumulate)
+    callbacks.append(preemption)
     start = time.perf_counter()
-    with _quiet(), limited_threads(recipe.threads or torch.get_num_threads()):
+    threads = limited_threads(recipe.threads or torch.get_num_threads())
+    with _quiet(), threads, preemption.listening():
         trainer = _trainer(recipe, out, machines, callbacks)
         # the file is checked against its manifest, and is this user's own
         path = None if checkpoint is None else checkpoint / STATE
@@ -117,7 +131,15 @@ def train_recipe(
             if trainer.interrupted and error.code == 1:
                 raise KeyboardInterrupt from error
             raise
+        except DamagedImage as error:
+            # from a loader's process it comes with that process's traceback around it
+            raise DamagedImage(str(error).strip().rpartition("DamagedImage: ")[2]) from error
         except RuntimeError as error:
+            if "DataLoader worker" in str(error):
+                raise WorkerLost(
+                    f"a process that decodes images ended ({str(error).splitlines()[0]}); "
+                    "checkpoints are intact, the same command goes on from the last one"
+                ) from error
             if world == 1 or isinstance(error, RFAConvError):
                 raise
             raise ProcessLost(
@@ -128,12 +150,16 @@ def train_recipe(
     value = {
         "result": {
             "top1": module.history[-1].val_top1,
-            "images": len(data.val),
+            # of shards, those that could be read
+            "images": module.val_images,
             "curve": [asdict(record) for record in module.history],
         },
         "measured": {
             "seconds": time.perf_counter() - start,
             "data_wait": wait.share,
+            # of the training steps alone, on all processes together
+            "images_per_second": wait.batches * recipe.batch_size / recipe.accumulate
+            / max(wait.wait + wait.work, 1e-9),
             "processes": world,
         },
         "data": {"name": data.name, "digest": data.digest, "train_images": len(data.train)},

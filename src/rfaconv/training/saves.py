@@ -3,6 +3,7 @@
 checkpoints/epoch-0003/weights.safetensors   the network (its moving average if there is one)
 checkpoints/epoch-0003/trainer.ckpt          everything else that going on needs
 checkpoints/epoch-0003/manifest.json         sizes and SHA-256 of both, accuracy
+checkpoints/epoch-0003-batch-000120/         the same, 120 batches into the fourth epoch
 """
 
 from __future__ import annotations
@@ -45,7 +46,17 @@ class Saves(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves; all processes take part, the first one writes."""
-        epoch = trainer.current_epoch + 1
+        done = trainer.current_epoch + 1
+        self._save(trainer, pl_module, f"epoch-{done:04d}", f"epoch {done}")
+
+    def save_within(self, trainer: Trainer, pl_module: Any, batches: int) -> None:
+        """Saves after ``batches`` of an epoch, with all that its rest depends on."""
+        done = trainer.current_epoch
+        pl_module.within = batches
+        name = f"epoch-{done:04d}-batch-{batches:06d}"
+        self._save(trainer, pl_module, name, f"epoch {done + 1}, batch {batches}")
+
+    def _save(self, trainer: Trainer, module: LightningModule, name: str, what: str) -> None:
         temporary = self.folder / ".writing"
         try:
             if trainer.is_global_zero:
@@ -54,31 +65,32 @@ class Saves(Callback):
             trainer.strategy.barrier()
             trainer.save_checkpoint(temporary / STATE, weights_only=False)
             if trainer.is_global_zero:
-                self._finish(temporary, epoch, pl_module)
+                self._finish(temporary, name, module)
         except (OSError, RuntimeError) as error:
             # torch reports a full disk from its writer as a RuntimeError
             if trainer.is_global_zero:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise SavingFailed(
-                f"checkpoint of epoch {epoch} could not be written to {self.folder} "
+                f"checkpoint of {what} could not be written to {self.folder} "
                 f"({getattr(error, 'strerror', None) or str(error).splitlines()[0]}); "
                 "earlier checkpoints are intact, the same command goes on from the last one"
             ) from error
 
-    def _finish(self, temporary: Path, epoch: int, module: Any) -> None:
+    def _finish(self, temporary: Path, name: str, module: Any) -> None:
         from safetensors.torch import save
 
         network = module.evaluated
         tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
         write_atomic(temporary / WEIGHTS, save(tensors))
         manifest = {
-            "epoch": epoch,
-            "val_top1": module.history[-1].val_top1,
+            "epoch": len(module.history),
+            # of a network in the middle of an epoch there is none
+            "val_top1": None if module.within else module.history[-1].val_top1,
             "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
         }
         write_atomic(temporary / MANIFEST, strict_json(manifest))
         _sync(temporary / STATE)
-        final = self.folder / f"epoch-{epoch:04d}"
+        final = self.folder / name
         shutil.rmtree(final, ignore_errors=True)
         temporary.replace(final)
         _sync(self.folder)
@@ -143,10 +155,12 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _best(entries: list[Path]) -> Path | None:
-    def accuracy(path: Path) -> float:
-        return float(json.loads((path / MANIFEST).read_text())["val_top1"])
+    def accuracy(path: Path) -> float | None:
+        value = json.loads((path / MANIFEST).read_text())["val_top1"]
+        return None if value is None else float(value)
 
-    return max(sorted(entries), key=accuracy, default=None)
+    judged = [(value, path) for path in sorted(entries) if (value := accuracy(path)) is not None]
+    return max(judged, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def _describe(path: Path) -> dict[str, Any]:
