@@ -24,6 +24,13 @@ from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 pytestmark = pytest.mark.usefixtures("operators")
 
 
+def quiet_session(path: Path, threads: int) -> Any:
+    """Its idle threads do not spin: they would take the processors from the other tests."""
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return session(path, threads=threads, options=options)
+
+
 class Layers(nn.Module):
     """Every geometry of one operator on one input."""
 
@@ -58,8 +65,10 @@ def test_layers_at_every_size(
     assert kinds["", "BatchNormalization"] == 0
     sizes = [(1, 12, 11), (2, 12, 11), (3, 7, 9), (1, 5, 6), (5, 24, 17), (1, 33, 40)]
     # without the library the definitions in the file run
-    composite = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for opened in (composite, *(session(path, threads=n) for n in (1, 2, 7))):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    composite = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    for opened in (composite, *(quiet_session(path, n) for n in (1, 2, 7))):
         for batch, height, width in sizes:
             x = torch.randn(batch, 5, height, width)
             with torch.inference_mode():

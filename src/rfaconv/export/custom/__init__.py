@@ -1,8 +1,8 @@
 """ONNX Runtime with the operators as single nodes that run our C++ kernels.
 
 ``export_onnx_custom`` writes a file whose operators are nodes of the domain ``rfaconv``;
-:func:`session` opens it with the library that has them. The file also defines them by standard operators, which
-run where the library is missing.
+:func:`session` opens it with the library that has them. The file also defines them by standard
+operators, which run where the library is missing.
 
 May import: surgery and everything below it. Needs onnx, onnxscript and onnxruntime (extra
 ``export``).
