@@ -217,9 +217,7 @@ def main(argv: list[str]) -> int:
     result |= {"rows": rows, "geometric_means": means(rows)}
     if options.steps:
         size, batch = (32, 4) if options.smoke else (64, 64)
-        result["training"] = convergence(
-            options.steps, device, DTYPES[options.dtype], size, batch
-        )
+        result["training"] = convergence(options.steps, device, DTYPES[options.dtype], size, batch)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     part = options.out.with_suffix(".part")
     part.write_text(json.dumps(result, indent=1, allow_nan=False))
