@@ -34,6 +34,8 @@ class Classifier:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # plans are per batch size, and each takes a block of memory of its own for good
+        options.enable_mem_pattern = False
         # waiting threads that spin take the processor from decoding
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
