@@ -170,7 +170,9 @@ def equal_accuracy(runs: Runs) -> str:
     base = cost("conv", "eurosat", None)[2]
     for name in ORDER:
         cells = [reached(runs["operators", data], name) for data in NAMES]
-        lines.append(f"| {name} | {' | '.join(cells)} | {cost(name, 'eurosat', None)[2] / base:.2f} |")
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {cost(name, 'eurosat', None)[2] / base:.2f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

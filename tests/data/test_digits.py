@@ -45,7 +45,7 @@ def test_resized_and_limited() -> None:
     ("spec", "message"),
     [
         ({"name": "cifar11"}, r"data: expected one of .*did you mean cifar10"),
-        ({"name": "folder:"}, "data: expected folder:PATH"),
+        ({"name": "folder:"}, "data: expected a place after folder:, got folder:"),
         ({"image_size": 2}, "image_size: expected pixels from 4 to 1024, got 2"),
         ({"limit": 0}, "limit: expected one image or more, got 0"),
     ],

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from rfaconv.data.base import Batch
+from rfaconv.data.pictures import open_picture
 from rfaconv.errors import RFAConvError
 
 # What Pillow raises on a damaged file, by format: plain I/O errors for most, SyntaxError for broken
@@ -115,7 +116,7 @@ def decode(path: Path, transform: v2.Transform) -> Tensor:
     Raises:
         OSError: (or another of ``DAMAGE``) the file cannot be read as an image.
     """
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         image.load()
         tensor: Tensor = transform(image)
     return tensor

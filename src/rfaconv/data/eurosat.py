@@ -7,12 +7,12 @@ import zipfile
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from rfaconv.data.base import SkippedImage, TensorImages
 from rfaconv.data.decoding import DAMAGE
+from rfaconv.data.pictures import open_picture
 from rfaconv.errors import InvalidArgument
 
 NATIVE_SIZE = 64
@@ -65,7 +65,7 @@ def _read_part(
     to_tensor = v2.PILToTensor()
     for name in names:
         try:
-            with Image.open(io.BytesIO(archive.read(name))) as image:
+            with open_picture(io.BytesIO(archive.read(name))) as image:
                 tensor: Tensor = to_tensor(image.convert("RGB"))
             if tensor.shape != (3, NATIVE_SIZE, NATIVE_SIZE):
                 raise ValueError(f"{tuple(tensor.shape)}, not 3 x {NATIVE_SIZE} x {NATIVE_SIZE}")

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
 from rfaconv.data.base import Batch, TensorImages
 from rfaconv.data.decoding import DAMAGE, DamagedImage
 from rfaconv.data.folder import EXTENSIONS, list_folder
+from rfaconv.data.pictures import open_picture
 from rfaconv.errors import InvalidArgument
 
 INDEX = "shards.json"
@@ -97,7 +97,7 @@ class ShardImages:
             if key is None or "cls" not in sample:
                 raise ValueError("no image, or no .cls")
             label = int(sample["cls"])
-            with Image.open(io.BytesIO(sample[key])) as image:
+            with open_picture(io.BytesIO(sample[key])) as image:
                 image.load()
                 return self.transform(image), label
         except DAMAGE as error:

@@ -98,10 +98,12 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
 def load_image(path: Path) -> Tensor:
     """A picture as float32 (3, H, W) in [0, 1], turned as its EXIF says."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
     from torchvision.transforms.functional import pil_to_tensor
 
-    with Image.open(path) as image:
+    from rfaconv.data.pictures import open_picture
+
+    with open_picture(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
     result: Tensor = pil_to_tensor(upright).float() / 255
     return result
@@ -113,9 +115,11 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         OSError: it is missing, empty or damaged.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    with Image.open(path) as image:
+    from rfaconv.data.pictures import open_picture
+
+    with open_picture(path) as image:
         image.load()
         return ImageOps.exif_transpose(image).size
 

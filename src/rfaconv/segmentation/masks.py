@@ -43,10 +43,10 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        from PIL import Image
+        from rfaconv.data.pictures import open_picture
 
         picture, mask = self.pairs[index]
-        with Image.open(picture) as image:
+        with open_picture(picture) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB")))
         labels = torch.from_numpy(_values(mask)).long()
         labels[labels >= len(self.classes)] = IGNORED
@@ -106,14 +106,14 @@ def read_voc_masks(
 
 
 def _pair(candidates: Sequence[tuple[Path, Path]], classes: Sequence[str], strict: bool) -> MaskSet:
-    from PIL import Image
+    from rfaconv.data.pictures import open_picture
 
     kept: list[tuple[Path, Path]] = []
     problems: list[str] = []
     unknown: Counter[int] = Counter()
     for picture, mask in candidates:
         try:
-            with Image.open(picture) as image:
+            with open_picture(picture) as image:
                 image.load()
                 size = image.size
             values = _values(mask)
@@ -139,9 +139,9 @@ def _pair(candidates: Sequence[tuple[Path, Path]], classes: Sequence[str], stric
 
 
 def _values(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    from PIL import Image
+    from rfaconv.data.pictures import open_picture
 
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         # a palette's indices are the classes; colours are not
         grey = image if image.mode in ("L", "P") else image.convert("L")
         return np.array(grey, dtype=np.uint8)
