@@ -53,3 +53,10 @@ def test_ten_kills_at_random_moments(tmp_path: Path) -> None:
             assert equal(value, bits[key]), key
     assert killed >= KILLS // 2
     assert between >= 1
+
+
+def test_killed_before_the_result_was_written(tmp_path: Path) -> None:
+    recipe = read_recipe("digits", ["data.limit=64", "epochs=1", "batch_size=16"])
+    expected = train_recipe(recipe, tmp_path / "run")["result"]
+    (tmp_path / "run" / "result.json").unlink()
+    assert train_recipe(recipe, tmp_path / "run")["result"] == expected

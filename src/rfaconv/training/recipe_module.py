@@ -85,6 +85,7 @@ class RecipeModule(Classifier):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what the rest of an epoch depends on, of every process."""
         super().on_save_checkpoint(checkpoint)
+        checkpoint["val_images"] = self.val_images
         if self.within:
             checkpoint["within"] = self.within
             checkpoint["processes"] = of_all_processes(
@@ -95,6 +96,8 @@ class RecipeModule(Classifier):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes it out again; on another number of processes the random numbers are others."""
         super().on_load_checkpoint(checkpoint)
+        # a run that was stopped behind its last epoch validates no more
+        self.val_images = checkpoint["val_images"]
         self.within = checkpoint.get("within", 0)
         if not self.within:
             return
