@@ -148,6 +148,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):
             warnings.simplefilter("ignore", kind)
+        # the legacy exporter leaves a strided slice of a constant as it is
+        warnings.filterwarnings("ignore", message="Constant folding")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
