@@ -3,8 +3,10 @@
 May import: everything below the command line.
 """
 
+from rfaconv.export.check import check
 from rfaconv.export.exporting import Exported, export
 from rfaconv.export.prepare import prepare
+from rfaconv.export.quantize import calibration_pictures
 from rfaconv.export.runtimes import load_exported
 from rfaconv.export.source import Source, load_source
 from rfaconv.export.writing import ExportFailed
@@ -13,6 +15,8 @@ __all__ = [
     "ExportFailed",
     "Exported",
     "Source",
+    "calibration_pictures",
+    "check",
     "export",
     "load_exported",
     "load_source",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
 from rfaconv.export.prepare import prepare
@@ -55,6 +56,7 @@ def export(
     opset: int = OPSET,
     exporter: str = "dynamo",
     external_data: bool | None = None,
+    calibration: Sequence[Tensor] = (),
 ) -> Exported:
     """Writes a network for a runtime: norms folded, plain operations, any size of pictures.
 
@@ -63,7 +65,8 @@ def export(
         path: the file.
         to: ``onnx``, ``openvino``, ``torch-export``, ``aoti`` or ``torchscript``.
         dtype: of weights and computation; the file takes and gives float32 always. OpenVINO
-            stores float16 weights and computes as its ``INFERENCE_PRECISION_HINT`` says.
+            stores float16 weights and computes as its ``INFERENCE_PRECISION_HINT`` says. ``int8``
+            (ONNX and OpenVINO) keeps the gates in float32.
         dynamic: whether batch, height and width stay free; else they are those of the source.
         batch: images of the sample that is traced, and the batch where it is not free.
         force: whether a file that exists is replaced.
@@ -71,6 +74,7 @@ def export(
         opset: of ONNX, 18 to 23.
         exporter: of ONNX, ``dynamo`` or ``legacy``.
         external_data: whether ONNX weights go to a file beside; None: from 1.9 GB.
+        calibration: normalised pictures (1, C, H, W) for ``int8``.
 
     Returns:
         What was written.
@@ -92,7 +96,7 @@ def export(
         raise unknown_name("to", to, TARGETS)
     target = TARGETS[to]
     if dtype not in target.dtypes:
-        got = f"{dtype!r}: its CPU runtime has no such convolution"
+        got = f"{dtype!r}: its CPU runtime has no such convolution, or is not exported for it"
         raise InvalidArgument("dtype", f"{' or '.join(target.dtypes)} for {to}", got)
     if opset not in OPSETS:
         raise InvalidArgument("opset", f"{OPSETS.start} to {OPSETS.stop - 1}", opset)
@@ -100,11 +104,14 @@ def export(
         raise unknown_name("exporter", exporter, EXPORTERS)
     if batch < 1:
         raise InvalidArgument("batch", "1 or more", batch)
+    if (dtype == "int8") != bool(len(calibration)):
+        raise InvalidArgument("calibration", "pictures for int8, and for nothing else", dtype)
     check_free(path, force)
     for package in target.needs:
         importlib.import_module(package)
     half = to == "openvino" and dtype == "float16"
-    prepared = prepare(source.network, "float32" if half else dtype, shaped=shaped)
+    computed = "float32" if half or dtype == "int8" else dtype
+    prepared = prepare(source.network, computed, shaped=shaped)
     # a batch of one would be taken for a constant
     count = max(batch, 2) if dynamic else batch
     sample = torch.zeros(count, source.channels, *source.input_size)
@@ -112,7 +119,9 @@ def export(
     metadata = source.metadata() | {"rfaconv.dtype": dtype}
     if to == "onnx":
         metadata["rfaconv.opset"] = str(opset)
-    job = Job(prepared, sample, dynamic, metadata, opset, exporter, external_data, half)
+    job = Job(
+        prepared, sample, dynamic, metadata, opset, exporter, external_data, half, calibration
+    )  # fmt: skip
     try:
         files = write_files(path, lambda file: target.write(job, file))
     except (RFAConvError, OSError):

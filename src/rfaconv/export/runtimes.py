@@ -44,9 +44,7 @@ def _onnx(path: Path, threads: int | None, precise: bool) -> Run:
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    session: Any = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
+    session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
 

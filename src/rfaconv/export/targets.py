@@ -6,13 +6,14 @@ import contextlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
 
 OPSET = 18
 """Of ONNX: every runtime of the last years reads it, and the graphs need nothing newer."""
@@ -34,6 +35,7 @@ class Job:
         exporter: of ONNX: ``dynamo`` or ``legacy``.
         external_data: weights in a file beside the ONNX file; None where they are large.
         half: OpenVINO only: weights stored in float16.
+        calibration: pictures (1, C, H, W) that the ranges of int8 are taken from; empty for none.
     """
 
     network: nn.Module
@@ -44,6 +46,7 @@ class Job:
     exporter: str = "dynamo"
     external_data: bool | None = None
     half: bool = False
+    calibration: Sequence[Tensor] = ()
 
 
 def write_onnx(job: Job, path: Path) -> None:
@@ -56,7 +59,15 @@ def write_onnx(job: Job, path: Path) -> None:
     model.producer_name, model.producer_version = "rfaconv", job.metadata["rfaconv.version"]
     size = sum(t.numel() * t.element_size() for t in job.network.state_dict().values())
     outside = size > DATA_LIMIT if job.external_data is None else job.external_data
-    onnx_ir.save(model, path, external_data=f"{path.name}.data" if outside else None)
+    if not job.calibration:
+        onnx_ir.save(model, path, external_data=f"{path.name}.data" if outside else None)
+        return
+    from rfaconv.export.quantize import quantize_onnx
+
+    whole = path.with_name(f"float32-{path.name}")
+    onnx_ir.save(model, whole)
+    quantize_onnx(whole, path, job.calibration)
+    whole.unlink()
 
 
 def _dynamo(job: Job) -> Any:
@@ -74,7 +85,7 @@ def _legacy(job: Job) -> Any:
     import onnx_ir
     import onnxscript.optimizer
 
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()
     axes = {0: "batch", 2: "height", 3: "width"}
     torch.onnx.export(
         job.network, (job.sample,), buffer, dynamo=False, opset_version=job.opset,
@@ -96,6 +107,10 @@ def write_openvino(job: Job, path: Path) -> None:
     with _quiet():
         model = openvino.convert_model(exported_program(job))
     model.inputs[0].get_node().set_friendly_name("images")
+    if job.calibration:
+        from rfaconv.export.quantize import quantize_openvino
+
+        model = quantize_openvino(model, job.calibration)
     for key, value in job.metadata.items():
         model.set_rt_info(value, key.split("."))
     openvino.save_model(model, path, compress_to_fp16=job.half)
@@ -146,7 +161,7 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
-        for kind in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):
+        for kind in (DeprecationWarning, FutureWarning, TracerWarning):
             warnings.simplefilter("ignore", kind)
         # the legacy exporter leaves a strided slice of a constant as it is
         warnings.filterwarnings("ignore", message="Constant folding")
@@ -178,8 +193,8 @@ class Target:
 
 _ALL = ("float32", "float16", "bfloat16")
 TARGETS = {
-    "onnx": Target(".onnx", write_onnx, ("float32", "float16"), ("onnx", "onnxscript")),
-    "openvino": Target(".xml", write_openvino, ("float32", "float16"), ("openvino",)),
+    "onnx": Target(".onnx", write_onnx, ("float32", "float16", "int8"), ("onnx", "onnxscript")),
+    "openvino": Target(".xml", write_openvino, ("float32", "float16", "int8"), ("openvino",)),
     "torch-export": Target(".pt2", write_torch_export, _ALL),
     "aoti": Target(".aoti.pt2", write_aoti, _ALL),
     "torchscript": Target(".torchscript", write_torchscript, _ALL),

@@ -5,6 +5,8 @@ May import: nn and everything below it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from rfaconv.export.forms.rfa import RFAForm
@@ -14,7 +16,11 @@ from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 
 __all__ = ["FORMS", "shape_for_export_"]
 
-FORMS = {RFAConv2d: RFAForm, RFCBAMConv2d: RFCBAMForm, RFCAConv2d: RFCAForm}
+FORMS: dict[type[nn.Module], Any] = {
+    RFAConv2d: RFAForm,
+    RFCBAMConv2d: RFCBAMForm,
+    RFCAConv2d: RFCAForm,
+}
 """The layers that have a form; the others already are what runtimes like."""
 
 
@@ -27,7 +33,7 @@ def shape_for_export_(network: nn.Module) -> nn.Module:
     Returns:
         The network; the form itself where the network is one layer.
     """
-    kind = FORMS.get(type(network))  # type: ignore[call-overload]
+    kind = FORMS.get(type(network))
     if kind is not None:
         form: nn.Module = kind(network)
         return form.train(network.training)

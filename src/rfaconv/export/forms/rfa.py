@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class RFAForm(TapForm):
             self.register_buffer(f"weight_{tap}", weight[:, tap].reshape(shape).clone())
         self.register_buffer("low", weight.amin(1).view(shape))
         self.register_buffer("high", weight.amax(1).view(shape))
-        window = layer.window
+        window: Any = layer.window  # torch wants pairs by type
         self.mean: nn.Module
         if all(d == 1 for d in window.dilation):
             self.mean = nn.AvgPool2d(window.kernel, window.stride, self.sliding["padding"])

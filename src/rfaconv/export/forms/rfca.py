@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class RFCAForm(TapForm):
 
     def __init__(self, layer: RFCAConv2d) -> None:
         super().__init__(layer)
-        gate = layer.attention
+        gate: Any = layer.attention
         hidden = nn.utils.fuse_conv_bn_eval(gate.conv1.eval(), gate.bn1.eval())
         self.hidden = hidden.requires_grad_(False)
         self.row, self.column = gate.conv_h, gate.conv_w
@@ -39,11 +40,7 @@ class RFCAForm(TapForm):
         rows = self.row(self._hidden(torch.cat(lines, 3))).sigmoid().split(1, 3)
         columns = self.column(self._hidden(torch.cat(posts, 2))).sigmoid().split(1, 2)
         return self.project(
-            [
-                f * rows[i] * columns[j]
-                for i, line in enumerate(table)
-                for j, f in enumerate(line)
-            ]
+            [f * rows[i] * columns[j] for i, line in enumerate(table) for j, f in enumerate(line)]
         )
 
     def _hidden(self, means: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ class RFCBAMForm(TapForm):
     def __init__(self, layer: RFCBAMConv2d) -> None:
         super().__init__(layer)
         kernel = enlarged_kernel(layer.spatial_weight.detach(), layer.inner_window)
-        size = tuple(kernel.shape[2:])
+        high, wide = kernel.shape[2:]
         self.spatial = nn.Conv2d(
-            2 * self.taps, self.taps, size, padding=(size[0] // 2, size[1] // 2), bias=False
+            2 * self.taps, self.taps, (high, wide), padding=(high // 2, wide // 2), bias=False
         )
         self.spatial.weight = nn.Parameter(kernel.contiguous(), requires_grad=False)
         self.squeeze, self.excite = (
