@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rfaconv.export.runtimes import load_exported
+from rfaconv.export.runtimes import load_exported, loader
 from rfaconv.training.files import strict_json, write_atomic
 
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.5}
@@ -53,29 +53,31 @@ def check(
     Raises:
         InvalidArgument: no such file.
     """
-    run = load_exported(path, threads=threads)
+    loader(path)  # says at once what is no such file
     plain = copy.deepcopy(network).cpu().float().eval()
-    exact = copy.deepcopy(plain).double()
-    cases: list[dict[str, Any]] = []
     todo = [(batch, size) for size in sizes for batch in batches]
-    for done, (batch, (height, width)) in enumerate(todo):
+    # PyTorch first: the threads of two runtimes that wait for work take it from each other
+    sides = []
+    for done, (batch, size) in enumerate(todo):
         if progress is not None:
-            progress(done, len(todo))
-        x = torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
-        case: dict[str, Any] = {"batch": batch, "size": [height, width]}
+            progress(done, 2 * len(todo))
+        x = torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            expected = exact(x.double())
-            torch_error = _error(plain(x), expected)
-            try:
-                error = _error(run(x), expected)
-            except Exception as refusal:  # a runtime refuses in its own words
-                cases.append({**case, "refused": str(refusal).strip()[:300], "passed": False})
-                continue
-            # what came is judged by the rule of the kernels: at most twice the error of PyTorch
-            passed = error <= max(TOLERANCE[dtype], 2 * torch_error)
-            case |= {"error": error, "torch_error": torch_error, "passed": passed}
-            case |= {"ms": _time(run, x, seconds), "torch_ms": _time(plain, x, seconds)}
-        cases.append(case)
+            sides.append((x, *_exactly(plain, x), _time(plain, x, seconds)))
+    run = load_exported(path, threads=threads)
+    cases: list[dict[str, Any]] = []
+    for done, (x, expected, torch_error, torch_ms) in enumerate(sides):
+        if progress is not None:
+            progress(len(todo) + done, 2 * len(todo))
+        case: dict[str, Any] = {"batch": len(x), "size": list(x.shape[2:])}
+        try:
+            error = _error(run(x), expected)
+        except Exception as refusal:  # a runtime refuses in its own words
+            cases.append({**case, "refused": str(refusal).strip()[:300], "passed": False})
+            continue
+        passed = error <= max(TOLERANCE[dtype], 2 * torch_error)
+        case |= {"error": error, "torch_error": torch_error, "passed": passed}
+        cases.append(case | {"ms": _time(run, x, seconds), "torch_ms": torch_ms})
     path = Path(path)
     report = {
         "file": path.name,
@@ -88,6 +90,12 @@ def check(
     }
     write_atomic(path.with_name(f"{path.name}.check.json"), strict_json(report))
     return report
+
+
+def _exactly(network: nn.Module, x: Tensor) -> tuple[Tensor, float]:
+    """The output in float64, and the error of PyTorch in float32."""
+    exact: Tensor = copy.deepcopy(network).double()(x.double())
+    return exact, _error(network(x), exact)
 
 
 def _error(found: Tensor, expected: Tensor) -> float:

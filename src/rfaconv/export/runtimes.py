@@ -28,12 +28,17 @@ def load_exported(path: Path | str, *, threads: int | None = None, precise: bool
     Raises:
         InvalidArgument: no such file or none of these.
     """
+    return loader(path)(Path(path), threads, precise)
+
+
+def loader(path: Path | str) -> Callable[[Path, int | None, bool], Run]:
+    """What loads a file, by its name's ending; raises InvalidArgument where nothing does."""
     path = Path(path)
     if not path.is_file():
         raise InvalidArgument("path", "an exported file", f"no file {path}")
     for suffix, load in _LOADERS.items():
         if path.name.endswith(suffix):
-            return load(path, threads, precise)
+            return load
     raise InvalidArgument("path", f"a name that ends in {' '.join(_LOADERS)}", path.name)
 
 
