@@ -11,7 +11,7 @@ from rfaconv.functional._checks import check_weight
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import prepare_input
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve
+from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size
 
 
 def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Ten
         acc = accumulation_dtype(x.dtype)
         spatial = tuple(range(2, x.dim()))
         pooled = torch.stack([x.amax(spatial).to(acc), x.mean(spatial, dtype=acc)])
-        hidden = (pooled @ reduce_weight.to(acc).flatten(1).mT).relu()
-        return (hidden @ expand_weight.to(acc).flatten(1).mT).sum(0).sigmoid()
+        hidden = (pooled @ reduce_weight.to(acc).flatten(1).t()).relu()
+        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(0).sigmoid()
 
 
 def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
@@ -50,7 +50,8 @@ def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         maps = torch.cat([x.amax(1, keepdim=True).to(acc), x.mean(1, keepdim=True, dtype=acc)], 1)
-        window = Window.create(tuple(spatial_weight.shape[2:]), dims=x.dim() - 2)
+        kernel = [fixed_size(size) for size in spatial_weight.shape[2:]]
+        window = Window.create(kernel, dims=x.dim() - 2)
         return convolve(maps, spatial_weight.to(acc), None, window, 1).sigmoid()
 
 

@@ -24,5 +24,5 @@ def squeeze_excite(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> T
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         mean = x.mean(tuple(range(2, x.dim())), dtype=acc)
-        hidden = (mean @ reduce_weight.to(acc).mT).relu()
-        return (hidden @ expand_weight.to(acc).mT).sigmoid()
+        hidden = (mean @ reduce_weight.to(acc).t()).relu()
+        return (hidden @ expand_weight.to(acc).t()).sigmoid()

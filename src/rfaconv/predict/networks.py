@@ -92,13 +92,26 @@ def load_predictor(path: Path | str, *, threshold: float = 0.25) -> Predictor:
         InvalidArgument: the file is missing or none of these.
     """
     path = Path(path)
+    if not 0 <= threshold <= 1:
+        raise InvalidArgument("threshold", "a number in [0, 1]", threshold)
+    if path.suffix == ".pt" and path.is_file():
+        return _yolo(path, threshold)
+    network, about = read_network(path)
+    names = tuple(about["names"])
+    make = {"classify": _classifier, "detect": _detector, "segment": _segmenter}[about["task"]]
+    return Predictor(about["task"], names, make(network, names, about["settings"], threshold))
+
+
+def read_network(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a file of :func:`save_predictor`, in evaluation mode, and its description.
+
+    Raises:
+        InvalidArgument: the file is missing or another one.
+    """
+    path = Path(path)
     expected = "a .safetensors file of rfaconv or a .pt file of ultralytics"
     if not path.is_file():
         raise InvalidArgument("weights", expected, f"no file {path}")
-    if not 0 <= threshold <= 1:
-        raise InvalidArgument("threshold", "a number in [0, 1]", threshold)
-    if path.suffix == ".pt":
-        return _yolo(path, threshold)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -112,10 +125,7 @@ def load_predictor(path: Path | str, *, threshold: float = 0.25) -> Predictor:
     about: dict[str, Any] = json.loads(text)
     network = _build(about)
     network.load_state_dict(state)
-    network.eval()
-    names = tuple(about["names"])
-    make = {"classify": _classifier, "detect": _detector, "segment": _segmenter}[about["task"]]
-    return Predictor(about["task"], names, make(network, names, about["settings"], threshold))
+    return network.eval(), about
 
 
 def _build(about: dict[str, Any]) -> nn.Module:

@@ -64,13 +64,13 @@ def tap_slice(index: tuple[int, ...], window: Window, out: tuple[int, ...]) -> t
 
 def patch_mean(x: Tensor, window: Window) -> Tensor:
     """Mean of each patch of x (B, C, *size), padding zeros counted: (B, C, *out)."""
-    channels = _fixed(x.shape[1])
+    channels = fixed_size(x.shape[1])
     x = x.to(accumulation_dtype(x.dtype))
     weight = x.new_full((channels, 1, *window.kernel), 1.0 / window.taps)
     return convolve(x, weight, None, window, channels)
 
 
-def _fixed(size: int) -> int:
+def fixed_size(size: int) -> int:
     """A size as a number also while torch.jit traces: exporters need the shape of a kernel."""
     if torch._C._get_tracing_state() is None:
         return size

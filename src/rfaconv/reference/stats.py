@@ -102,6 +102,18 @@ def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
     The kernel of that convolution holds zeros, so an infinity makes NaN of the taps that it must
     not reach; see :func:`convolve_enlarged_map`.
     """
+    kernel = enlarged_kernel(weight, window)
+    same = Window.create(tuple(kernel.shape[2:]), dims=window.dims)
+    return convolve(in_fast_layout(maps.flatten(1, 2)), kernel, None, same, 1).contiguous()
+
+
+def enlarged_kernel(weight: Tensor, window: Window) -> Tensor:
+    """The kernel (T, M T, *reach) that :func:`convolve_enlarged` convolves the taps' maps with.
+
+    Args:
+        weight: (1, M, *kernel), odd sizes.
+        window: the sliding window whose taps are laid side by side.
+    """
     n = window.dims
     spread, reach = weight[0], []
     for size, k in zip(weight.shape[2:], window.kernel, strict=True):
@@ -114,9 +126,7 @@ def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
     spread = spread.reshape(-1, *sizes)
     to, source, step = ([1 + 3 * i + part for i in range(n)] for part in range(3))
     spread = spread.permute(*to, 0, *source, *step)
-    kernel = spread.reshape(window.taps, -1, *(2 * far + 1 for far in reach))
-    same = Window.create(tuple(kernel.shape[2:]), dims=n)
-    return convolve(in_fast_layout(maps.flatten(1, 2)), kernel, None, same, 1).contiguous()
+    return spread.reshape(window.taps, -1, *(2 * far + 1 for far in reach))
 
 
 def convolve_enlarged_map(maps: Tensor, weight: Tensor, window: Window) -> Tensor:

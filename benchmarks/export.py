@@ -1,0 +1,111 @@
+"""Times exported ResNet-18s against the plain one in ONNX Runtime and OpenVINO.
+
+python benchmarks/export.py make FOLDER
+python benchmarks/export.py time FOLDER onnx 8 --out benchmarks/results/export-onnx-8.json
+python benchmarks/export.py page benchmarks/results/export-*.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import timm
+import torch
+
+import rfaconv.models  # noqa: F401  # registers the networks
+from rfaconv.bench.environment import describe
+from rfaconv.bench.published import PUBLISHED
+from rfaconv.bench.timing import alternate
+from rfaconv.export import Source, export, load_exported
+from rfaconv.training.files import strict_json, write_atomic
+
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+OPERATORS = ("rfa", "rfcbam", "rfca")
+
+
+def networks():
+    """Name to network: the plain one, and ours and the published formulation per operator."""
+    torch.manual_seed(0)
+    yield "resnet18", timm.create_model("resnet18")
+    for operator in OPERATORS:
+        yield f"{operator}_resnet18", timm.create_model(f"{operator}_resnet18")
+        network = timm.create_model("resnet18")
+        for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+            for block in stage:
+                old = block.conv1
+                block.conv1 = PUBLISHED[operator](
+                    old.in_channels, old.out_channels, old.kernel_size[0], old.stride[0]
+                )
+        yield f"{operator}_published", network
+    for name in ("cam", "cbam", "ca"):
+        yield f"{name}_resnet18", timm.create_model(f"{name}_resnet18")
+
+
+def make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in networks():
+        for target, suffix in SUFFIX.items():
+            path = folder / f"{name}{suffix}"
+            if not path.exists():
+                print(path, flush=True)
+                export(Source(network, name), path, target)
+
+
+def measure(folder: Path, target: str, batch: int, threads: int, seconds: float) -> dict:
+    x = torch.randn(batch, 3, 224, 224)
+    paths = sorted(folder.glob(f"*{SUFFIX[target]}"))
+    sides = {}
+    for path in paths:
+        run = load_exported(path, threads=threads)
+        sides[path.stem] = lambda run=run: run(x)
+    # several calls in a row, so that no network starts with the weights of another in the cache
+    timings = alternate(sides, "resnet18", seconds=seconds, sample_ms=300)
+    found = {
+        name: {
+            "ms": round(t.milliseconds.median, 2),
+            "ratio": round(t.ratio.median, 3),
+            "quartiles": [round(t.ratio.q1, 3), round(t.ratio.q3, 3)],
+            "rounds": t.rounds,
+        }
+        for name, t in timings.items()
+    }
+    about = {"target": target, "batch": batch, "threads": threads, "size": 224}
+    return {**about, "networks": found, "environment": describe()}
+
+
+def page(files: list[Path]) -> None:
+    results = [json.loads(file.read_text()) for file in files]
+    print("| network |", " | ".join(f"{r['target']}, batch {r['batch']}" for r in results), "|")
+    print("|---" * (len(results) + 1) + "|")
+    for name in results[0]["networks"]:
+        cells = [r["networks"][name] for r in results]
+        print(f"| {name} |", " | ".join(f"{c['ratio']:.2f} ({c['ms']:.0f} ms)" for c in cells), "|")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("make").add_argument("folder", type=Path)
+    timing = commands.add_parser("time")
+    timing.add_argument("folder", type=Path)
+    timing.add_argument("target", choices=SUFFIX)
+    timing.add_argument("batch", type=int)
+    timing.add_argument("--threads", type=int, default=2)
+    timing.add_argument("--seconds", type=float, default=45)
+    timing.add_argument("--out", type=Path)
+    commands.add_parser("page").add_argument("files", type=Path, nargs="+")
+    given = parser.parse_args()
+    if given.command == "make":
+        make(given.folder)
+    elif given.command == "page":
+        page(given.files)
+    else:
+        args = (given.folder, given.target, given.batch, given.threads, given.seconds)
+        text = strict_json(measure(*args))
+        print(text) if given.out is None else write_atomic(given.out, text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The layers as runtimes run them fastest: plain modules, equal in value, swapped in for export.
+
+May import: nn and everything below it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from rfaconv.export.forms.rfa import RFAForm
+from rfaconv.export.forms.rfca import RFCAForm
+from rfaconv.export.forms.rfcbam import RFCBAMForm
+from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
+
+__all__ = ["FORMS", "shape_for_export_"]
+
+FORMS: dict[type[nn.Module], Any] = {
+    RFAConv2d: RFAForm,
+    RFCBAMConv2d: RFCBAMForm,
+    RFCAConv2d: RFCAForm,
+}
+"""The layers that have a form; the others already are what runtimes like."""
+
+
+def shape_for_export_(network: nn.Module) -> nn.Module:
+    """Replaces every fused layer of :data:`FORMS` by its form, in place.
+
+    Args:
+        network: in evaluation mode, its operators fused (:func:`rfaconv.fuse`).
+
+    Returns:
+        The network; the form itself where the network is one layer.
+    """
+    kind = FORMS.get(type(network))
+    if kind is not None:
+        form: nn.Module = kind(network)
+        return form.train(network.training)
+    for name, child in network.named_children():
+        setattr(network, name, shape_for_export_(child))
+    return network

@@ -1,0 +1,47 @@
+"""RFCBAM for runtimes: maxima and means per tap, no enlarged map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rfaconv.export.forms.taps import TapForm
+from rfaconv.nn.rfcbam import RFCBAMConv2d
+from rfaconv.reference.stats import enlarged_kernel
+
+
+class RFCBAMForm(TapForm):
+    """``y = K (channel * pixel_j * f_j)``.
+
+    The 3x3 convolution over the enlarged map is one from the 2 T maps of the taps to T.
+    """
+
+    def __init__(self, layer: RFCBAMConv2d) -> None:
+        super().__init__(layer)
+        kernel = enlarged_kernel(layer.spatial_weight.detach(), layer.inner_window)
+        high, wide = kernel.shape[2:]
+        self.spatial = nn.Conv2d(
+            2 * self.taps, self.taps, (high, wide), padding=(high // 2, wide // 2), bias=False
+        )
+        self.spatial.weight = nn.Parameter(kernel.contiguous(), requires_grad=False)
+        self.squeeze, self.excite = (
+            _pointwise(layer.se.fc1.weight.detach()),
+            _pointwise(layer.se.fc2.weight.detach()),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, O, *out) of (B, C, *size)."""
+        hidden = self.squeeze(x.mean((2, 3), keepdim=True)).relu()
+        channel = self.excite(hidden).sigmoid()
+        x = self.padded(x)
+        features = [conv(x).relu() for conv in self.features]
+        maps = [f.amax(1, keepdim=True) for f in features]
+        maps += [f.mean(1, keepdim=True) for f in features]
+        pixel = self.spatial(torch.cat(maps, 1)).sigmoid().split(1, 1)
+        return self.project([f * (channel * p) for f, p in zip(features, pixel, strict=True)])
+
+
+def _pointwise(weight: Tensor) -> nn.Conv2d:
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
+    conv.weight = nn.Parameter(weight[..., None, None].clone(), requires_grad=False)
+    return conv

@@ -1,0 +1,83 @@
+"""Tap by tap: what the export forms of the receptive-field operators share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rfaconv.nn._receptive_field import ReceptiveFieldConv
+
+
+class TapForm(nn.Module):
+    """A receptive-field layer with one depthwise convolution per tap.
+
+    Runtimes have fast kernels for a depthwise convolution C -> C but none for C -> T C, and maps
+    of one tap stay in the cache.
+
+    Args:
+        layer: a fused layer; its tensors are copied.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), as of the layer.
+    """
+
+    def __init__(self, layer: ReceptiveFieldConv) -> None:
+        super().__init__()
+        assert layer.feature_bias is not None  # fused
+        window = layer.window
+        self.taps, self.channels = window.taps, layer.in_channels
+        self.kernel = window.kernel
+        self.mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        inside = self.mode == "constant" and all(lo == hi for lo, hi in window.padding)
+        amounts = [side for pair in reversed(window.padding) for side in pair]
+        self.outer = [] if inside or not any(amounts) else amounts
+        self.sliding: dict[str, Any] = {
+            "kernel_size": window.kernel,
+            "stride": window.stride,
+            "padding": tuple(lo for lo, _ in window.padding) if inside else 0,
+            "dilation": window.dilation,
+        }
+        weight = layer.feature_weight.detach().unflatten(0, (self.channels, self.taps))
+        bias = layer.feature_bias.detach().unflatten(0, (self.channels, self.taps))
+        self.features = nn.ModuleList(
+            self.depthwise(weight[:, tap], bias[:, tap]) for tap in range(self.taps)
+        )
+        self.groups = layer.groups
+        self.projection = self._projection(layer)
+
+    def depthwise(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+        """A convolution with the layer's window and ``weight`` (C, 1, *kernel)."""
+        channels = self.channels
+        conv = nn.Conv2d(channels, channels, **self.sliding, groups=channels, bias=bias is not None)
+        return _filled(conv, weight, bias)
+
+    def _projection(self, layer: ReceptiveFieldConv) -> nn.Conv2d:
+        """``K`` with its columns in the order group, tap, channel."""
+        columns = layer.weight.detach().flatten(2).transpose(1, 2).flatten(1)[..., None, None]
+        bias = None if layer.bias is None else layer.bias.detach()
+        conv = nn.Conv2d(
+            self.channels * self.taps, len(columns), 1, groups=self.groups, bias=bias is not None
+        )
+        return _filled(conv, columns, bias)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The padding that a convolution cannot do itself."""
+        return F.pad(x, self.outer, mode=self.mode) if self.outer else x
+
+    def project(self, panel: Sequence[Tensor]) -> Tensor:
+        """``K`` times the gated features, one (B, C, *out) per tap."""
+        if self.groups > 1:
+            parts = [tap.chunk(self.groups, 1) for tap in panel]
+            panel = [part[group] for group in range(self.groups) for part in parts]
+        result: Tensor = self.projection(torch.cat(list(panel), 1))
+        return result
+
+
+def _filled(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    conv.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.clone(memory_format=torch.contiguous_format))
+    return conv.requires_grad_(False)

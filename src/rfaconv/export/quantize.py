@@ -1,0 +1,138 @@
+"""int8 after training, by the runtimes' own tools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.export.source import Source
+
+IMAGES = 128
+"""Pictures that ranges are taken from, unless told otherwise."""
+
+
+def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> list[Tensor]:
+    """Pictures of a folder and its subfolders, normalised as the network wants them.
+
+    Args:
+        folder: with picture files, at any depth.
+        source: its size, mean and standard deviation.
+        count: at most so many, spread evenly over the folder.
+
+    Returns:
+        Tensors (1, channels, H, W).
+
+    Raises:
+        InvalidArgument: no pictures, one that cannot be decoded, or no normalisation is known.
+    """
+    from rfaconv.data.folder import DAMAGE, EXTENSIONS, decode
+
+    if not folder.is_dir():
+        raise InvalidArgument("calibration", "a folder of pictures", str(folder))
+    if not source.mean:
+        raise InvalidArgument("model", "one with mean and std, for the calibration", source.name)
+    if source.channels not in (1, 3):
+        raise InvalidArgument("model", "one of 1 or 3 channels, for pictures", source.channels)
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    if not files:
+        raise InvalidArgument("calibration", "a folder of pictures", f"none in {folder}")
+    picked = torch.linspace(0, len(files) - 1, min(count, len(files))).round().long().tolist()
+    transform = _transform(source)
+    result = []
+    for index in picked:
+        try:
+            result.append(transform(decode(files[index], torch.nn.Identity())))
+        except DAMAGE as error:
+            got = f"{files[index]}: {error}"
+            raise InvalidArgument("calibration", "pictures that can be decoded", got) from error
+    return result
+
+
+def _transform(source: Source) -> Any:
+    from torchvision.transforms import v2
+
+    high, wide = source.input_size
+    return v2.Compose(
+        [
+            v2.RGB() if source.channels == 3 else v2.Grayscale(),
+            v2.Resize((high, wide), antialias=True),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(source.mean, source.std),
+            v2.ToPureTensor(),
+            v2.Lambda(lambda x: x[None]),
+        ]
+    )
+
+
+def quantize_onnx(path: Path, out: Path, pictures: Sequence[Tensor]) -> None:
+    """By ONNX Runtime: QDQ nodes around convolutions and products, weights per channel.
+
+    What lies between them, the softmax and the gates among it, stays float32.
+    """
+    import onnx
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    graph = onnx.load(path)
+    name = graph.graph.input[0].name
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the base carries no types
+        def __init__(self) -> None:
+            self.left = iter(pictures)
+
+        def get_next(self) -> dict[str, Any] | None:
+            x = next(self.left, None)
+            return None if x is None else {name: x.numpy()}
+
+    with _quiet():
+        quantize_static(
+            path, out, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+            # one range serves the taps of a depthwise convolution badly, and they are few weights
+            nodes_to_exclude=[n.name for n in graph.graph.node if _depthwise(n, graph)],
+        )  # fmt: skip
+    made = onnx.load(out)
+    onnx.helper.set_model_props(made, {p.key: p.value for p in graph.metadata_props})
+    onnx.save(made, out)
+
+
+def _depthwise(node: Any, graph: Any) -> bool:
+    return node.op_type == "Conv" and any(a.name == "group" and a.i > 1 for a in node.attribute)
+
+
+def quantize_openvino(model: Any, pictures: Sequence[Tensor]) -> Any:
+    """By NNCF: the layers that OpenVINO runs in int8, weights per channel."""
+    with _quiet():
+        import nncf
+
+        data = nncf.Dataset([x.numpy() for x in pictures])
+        return nncf.quantize(model, data, subset_size=len(pictures))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Tools that advise on stdout and in the log what a caller cannot act on."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        for kind in (DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", kind)
+        try:
+            yield
+        finally:
+            logging.disable(level)
