@@ -112,10 +112,16 @@ class Segmenter(LightningModule):
 def scores(network: nn.Module, images: Tensor) -> Tensor:
     """Scores (B, classes, H, W) for pictures of any size: padded for the network, then cut."""
     height, width = images.shape[-2:]
+    result: Tensor = network(standardised(images))
+    return result[..., :height, :width]
+
+
+def standardised(images: Tensor) -> Tensor:
+    """What the network itself sees of pictures in [0, 1]: about unit variance, sides of 32n."""
+    height, width = images.shape[-2:]
     padding = (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)
     padded = F.pad(images, padding, mode="replicate") if any(padding) else images
-    result: Tensor = network(padded * 4 - 2)  # [0, 1] to about unit variance
-    return result[..., :height, :width]
+    return padded * 4 - 2
 
 
 def fit_segmenter(
