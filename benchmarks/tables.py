@@ -60,22 +60,46 @@ def bccd() -> list[str]:
     return lines
 
 
-def camvid() -> list[str]:
-    found = runs("unet-camvid")
-    if not found:
-        return ["No training has been run yet."]
-    first = next(iter(found.values()))[0]
+def warm() -> list[str]:
     lines = [
-        f"{first['epochs']} epochs of Unet on a ResNet-18.",
-        "",
-        "| operator | parameters | seeds | mIoU | against conv |",
-        "|---|---|---|---|---|",
+        "| training | epochs | seeds | mAP50 | mAP | against conv |",
+        "|---|---|---|---|---|---|",
     ]
-    for operator, group in found.items():
-        lines.append(
-            f"| {operator} | {group[0]['parameters']:,} | {len(group)} "
-            f"| {spread(r['miou'] for r in group)} | {against(found, operator, 'miou')} |"
-        )
+    names = {
+        "yolov8n-bccd-8": "{} from scratch",
+        "yolov8n-bccd-preserve": "then {} trained on",
+    }
+    for folder, text in names.items():
+        found = runs(folder)
+        for operator, group in found.items():
+            lines.append(
+                f"| {text.format(operator)} | {group[0]['epochs']} | {len(group)} "
+                f"| {spread(r['map50'] for r in group)} | {spread(r['map'] for r in group)} "
+                f"| {against(found, operator, 'map')} |"
+            )
+    return lines
+
+
+def camvid() -> list[str]:
+    lines = [
+        "| training | pictures | width | epochs | parameters | seeds | mIoU | against conv |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    names = {
+        "unet-camvid-120x90": "{} from scratch",
+        "unet-camvid-120x90-preserve": "conv from scratch, then {} trained on",
+        "unet-camvid": "{} from scratch",
+    }
+    for folder, text in names.items():
+        found = runs(folder)
+        for operator, group in found.items():
+            first = group[0]
+            height = first.get("height", 180)
+            lines.append(
+                f"| {text.format(operator)} | {height * 4 // 3}×{height} | {first.get('width', 1)} "
+                f"| {first['epochs']} | {first['parameters']:,} | {len(group)} "
+                f"| {spread(r['miou'] for r in group)} | {against(found, operator, 'miou')} |"
+            )
     return lines
 
 
@@ -104,7 +128,13 @@ def lifecycle() -> list[str]:
     return lines
 
 
-TABLES = {"bccd": bccd, "camvid": camvid, "inference": inference, "lifecycle": lifecycle}
+TABLES = {
+    "bccd": bccd,
+    "camvid": camvid,
+    "inference": inference,
+    "lifecycle": lifecycle,
+    "warm": warm,
+}
 
 
 def filled(text: str) -> str:

@@ -1,8 +1,10 @@
-"""Trains YOLOv8n with every operator on blood cells (BCCD) from scratch and writes what came out.
+"""Trains YOLOv8n with every operator on blood cells (BCCD) and writes what came out.
 
 One JSON file per training, written at once when it is done; a training whose file is there is not
 run again, so the script goes on where it was stopped. Every training has the same schedule and is
-judged once, after its last epoch, on the validation and test pictures together.
+judged once, after its last epoch, on the validation and test pictures together. With ``--warm`` the
+trained plain network of each seed is trained on, once as it is and once converted with
+``init="preserve"``; for that, run the plain ones with ``--keep`` before.
 
     python benchmarks/yolo_bccd.py bccd-voc.zip --seeds 3 --out benchmarks/results/yolov8n-bccd
 """
@@ -20,10 +22,12 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 
 import torch
+import torch.nn.functional as F
 from yolo_lifecycle import voc_folder
 
 import rfaconv
 from rfaconv.detection import DetectionSet, read_voc
+from rfaconv.integrations.ultralytics import convert
 from rfaconv.integrations.ultralytics.dataset import write_dataset
 from rfaconv.training.files import strict_json, write_atomic
 
@@ -46,26 +50,57 @@ SCHEDULE = {
 }
 
 
-def dataset(source: Path, scratch: Path) -> Path:
+def dataset(source: Path, scratch: Path) -> tuple[DetectionSet, Path]:
     root = voc_folder(source, scratch)
     train = read_voc(root, "train")
     held = [read_voc(root, split, train.classes) for split in ("val", "test")]
     both = DetectionSet([s for part in held for s in part.samples], train.classes)
-    return write_dataset({"train": train, "val": both}, scratch / "yolo")
+    return train, write_dataset({"train": train, "val": both}, scratch / "yolo")
 
 
-def train(name: str, operator: str, seed: int, data: Path, scratch: Path, words) -> dict:
+def calibration(pictures: DetectionSet, size: int) -> torch.Tensor:
+    """Some training pictures as ultralytics makes them: scaled, and grey to a square."""
+    chosen = []
+    for index in range(0, len(pictures), 4):
+        image = pictures[index][0]
+        scale = size / max(image.shape[1:])
+        shape = [round(side * scale) for side in image.shape[1:]]
+        small = F.interpolate(image[None], shape, mode="bilinear", antialias=True)
+        above, left = (size - shape[0]) // 2, (size - shape[1]) // 2
+        edges = (left, size - shape[1] - left, above, size - shape[0] - above)
+        chosen.append(F.pad(small, edges, value=114 / 255))
+    return torch.cat(chosen)
+
+
+def network(operator: str, seed: int, pictures: DetectionSet, words):
+    from ultralytics import YOLO
+
+    if words.warm is None:
+        name = words.network
+        return YOLO(f"{name}.yaml" if operator == "conv" else f"{name}-{operator}.yaml")
+    yolo = YOLO(words.warm / f"conv-{seed}.pt")
+    if operator != "conv":
+        yolo.model.float()
+        report = convert(yolo, operator, "preserve", calibration(pictures, words.imgsz))
+        print(report)
+    return yolo
+
+
+def train(operator: str, seed: int, pictures: DetectionSet, data: Path, scratch: Path, words):
     from ultralytics import YOLO
     from ultralytics.utils.torch_utils import get_flops
 
-    yolo = YOLO(f"{name}.yaml" if operator == "conv" else f"{name}-{operator}.yaml")
+    yolo = network(operator, seed, pictures, words)
+    # trained weights take smaller steps
+    schedule = {**SCHEDULE, "lr0": 0.001} if words.warm else SCHEDULE
     result = {
-        "network": name,
+        "network": words.network,
         "operator": operator,
         "seed": seed,
         "epochs": words.epochs,
         "imgsz": words.imgsz,
-        "schedule": {k: v for k, v in SCHEDULE.items() if isinstance(v, int | float | str)},
+        "start": "preserve" if words.warm else "scratch",
+        "schedule": {k: v for k, v in schedule.items() if isinstance(v, int | float | str)},
         "torch": torch.__version__,
         "gflops_640": get_flops(yolo.model),
     }
@@ -73,7 +108,7 @@ def train(name: str, operator: str, seed: int, data: Path, scratch: Path, words)
     start = time.perf_counter()
     yolo.train(
         data=str(data), epochs=words.epochs, imgsz=words.imgsz, seed=seed, project=str(run),
-        name="train", **SCHEDULE,
+        name="train", **schedule,
     )  # fmt: skip
     result["train_seconds"] = time.perf_counter() - start
     last = YOLO(run / "train" / "weights" / "last.pt")
@@ -98,19 +133,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--imgsz", type=int, default=160)
+    parser.add_argument("--warm", type=Path, default=None, help="the --keep of plain trainings")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--keep", type=Path, default=None, help="folder for the trained weights")
     words = parser.parse_args()
     rfaconv.register("ultralytics")
     words.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
-        data = dataset(words.data, Path(name))
+        pictures, data = dataset(words.data, Path(name))
         for seed in range(words.seeds):
             for operator in words.operators.split(","):
                 target = words.out / f"{operator}-{seed}.json"
                 if target.exists():
                     continue
-                result = train(words.network, operator, seed, data, Path(name), words)
+                result = train(operator, seed, pictures, data, Path(name), words)
                 write_atomic(target, strict_json(result))
                 print(operator, seed, result["map50"], result["map"], result["train_seconds"])
 

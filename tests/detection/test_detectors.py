@@ -42,12 +42,12 @@ def test_detectors_run(kind, backbone):
 
 def test_a_detector_learns_and_goes_on_where_it_stopped(squares, tmp_path):
     torch.manual_seed(0)
-    network = build_detector("fcos", "rfa_resnet18", 1, size=64, channels=64)
+    network = build_detector("fcos", "rfa_resnet18", 1, size=64, channels=64, width=0.25)
     saved = tmp_path / "run.ckpt"
     common = {"batch_size": 4, "lr": 2e-3, "checkpoint": saved}
     first = fit_detector(network, squares, squares, epochs=2, **common)
     assert 0 <= first.map <= first.map50 <= 1
-    again = build_detector("fcos", "rfa_resnet18", 1, size=64, channels=64)
+    again = build_detector("fcos", "rfa_resnet18", 1, size=64, channels=64, width=0.25)
     longer = fit_detector(again, squares, squares, epochs=8, **common)
     assert longer.losses[:2] == first.losses
     assert len(longer.losses) == 8

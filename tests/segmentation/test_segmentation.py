@@ -84,9 +84,9 @@ def test_a_segmenter_learns_and_goes_on_where_it_stopped(halves, tmp_path):
     data = read_masks(halves / "images", halves / "masks", ["dark", "bright"])
     torch.manual_seed(0)
     common = {"batch_size": 4, "lr": 2e-3, "checkpoint": tmp_path / "run.ckpt"}
-    network = build_segmenter("unet", "rfa_resnet18", 2)
+    network = build_segmenter("unet", "rfa_resnet18", 2, width=0.25)
     first = fit_segmenter(network, data, data, epochs=2, **common)
-    again = build_segmenter("unet", "rfa_resnet18", 2)
+    again = build_segmenter("unet", "rfa_resnet18", 2, width=0.25)
     result = fit_segmenter(again, data, data, epochs=8, **common)
     assert result.losses[:2] == first.losses and len(result.losses) == 8
     assert result.miou > 0.8

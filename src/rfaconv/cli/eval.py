@@ -15,7 +15,14 @@ def eval(  # the command's name
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print eval.json.")] = False,
 ) -> None:
-    """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG)."""
+    """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG); mAP; mIoU."""
+    from rfaconv.recipes.tasks import is_task_recipe
+
+    if is_task_recipe(str(run / "recipe.yaml")):
+        from rfaconv.cli import _task_run
+
+        _task_run.evaluate(run, best, as_json)
+        return
     from rfaconv.training.evaluate import confusion_picture, evaluate_run
     from rfaconv.training.files import strict_json
 

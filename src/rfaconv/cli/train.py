@@ -24,11 +24,18 @@ def train(
 ) -> None:
     """Train a recipe; the same command goes on where a run was cut off."""
     from rfaconv.recipes import read_recipe, recipe_names
+    from rfaconv.recipes.tasks import is_task_recipe, task_recipe_names
 
     if names:
-        typer.echo("\n".join(recipe_names()))
+        typer.echo("\n".join([*recipe_names(), *task_recipe_names()]))
         return
     words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
+    if is_task_recipe(recipe):
+        from rfaconv.cli import _task_run
+
+        folder = out or Path("runs") / Path(recipe).stem
+        _task_run.train(recipe, words, folder, accelerator, devices * nodes, resume)
+        return
     chosen = read_recipe(recipe, words)
     from rfaconv.cli._train_run import run
 

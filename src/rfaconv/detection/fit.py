@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.data import EpochShuffle
 from rfaconv.detection.samples import DetectionSet
-from rfaconv.errors import RFAConvError
-from rfaconv.training.running import optimizer_of, run
-from rfaconv.training.seeds import derive, seed_all
+from rfaconv.training.running import run
+from rfaconv.training.seeds import derive
+from rfaconv.training.task_module import TaskModule
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class DetectionResult:
     Attributes:
         map: mean average precision over IoU thresholds 0.5 to 0.95, in [0, 1].
         map50: at IoU 0.5.
-        per_class: ``map`` of every class; NaN is None.
+        per_class: ``map`` of every class; None for a class without a box.
         losses: mean training loss of every epoch.
         seconds: wall-clock time, validation included.
     """
@@ -39,83 +38,60 @@ class DetectionResult:
     seconds: float
 
 
-class Detector(LightningModule):
-    """A detector of torchvision with its optimizer and its metric.
+class Detector(TaskModule):
+    """A detector of torchvision with its optimizer and its metric, mean average precision.
 
     Args:
         network: as of :func:`rfaconv.detection.build_detector`.
         steps: optimizer steps of the whole training.
-        epochs: passes; the metric is computed after the last.
         lr: highest learning rate.
         optimizer: ``sgd`` or ``adamw``.
         weight_decay: of all parameters.
+        seed: of the augmentation.
         mirror: whether pictures are mirrored at random.
+        judged_from: first epoch whose metric is computed.
     """
 
     def __init__(
         self,
         network: nn.Module,
         steps: int,
-        epochs: int,
         lr: float,
         optimizer: str = "adamw",
         weight_decay: float = 1e-4,
+        seed: int = 0,
+        *,
         mirror: bool = True,
+        judged_from: int = 0,
     ) -> None:
-        super().__init__()
-        self.network = network
-        self.steps, self.epochs = steps, epochs
-        self.settings = (optimizer, lr, weight_decay)
-        self.mirror = mirror
+        super().__init__(network, steps, lr, optimizer, weight_decay, seed)
+        self.mirror, self.judged_from = mirror, judged_from
         self.metric = MeanAveragePrecision(class_metrics=True)
-        self.losses: list[float] = []
         self.figures: dict[str, Any] = {}
-        self._sum, self._count = 0.0, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Sum of the detector's losses of one batch."""
+        self.begin(batch_idx)
         images, targets = batch
         if self.mirror:
             pairs = [_mirror(i, t) if torch.rand(()) < 0.5 else (i, t) for i, t in zip(*batch)]  # noqa: B905
             images, targets = [p[0] for p in pairs], [p[1] for p in pairs]
-        losses = self.network(list(images), list(targets))
-        loss: Tensor = torch.stack(list(losses.values())).sum()
-        if not torch.isfinite(loss):
-            raise RFAConvError("the loss is no longer a number: train with a smaller learning rate")
-        self._sum, self._count = self._sum + float(loss.detach()), self._count + 1
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        """Takes the mean training loss down, before the epoch is saved."""
-        self.losses.append(self._sum / max(1, self._count))
-        self._sum, self._count = 0.0, 0
+        return self.counted(list(self.network(list(images), list(targets)).values()))
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Hands what was found to the metric, in the last epoch."""
-        if self.current_epoch < self.epochs - 1:
-            return
-        images, targets = batch
-        found = self.network(list(images))
-        self.metric.update(found, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
+        """Hands what was found to the metric."""
+        if self.current_epoch >= self.judged_from:
+            images, targets = batch
+            found = self.network(list(images))
+            self.metric.update(found, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
 
-    def on_validation_epoch_end(self) -> None:
-        """Computes the metric, in the last epoch."""
-        if self.current_epoch >= self.epochs - 1:
-            self.figures = self.metric.compute()
-            self.metric.reset()
-
-    def configure_optimizers(self) -> Any:
-        """Optimizer and one-cycle schedule."""
-        name, lr, decay = self.settings
-        return optimizer_of(self.network, name, lr, decay, self.steps)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along."""
-        checkpoint["losses"] = list(self.losses)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history comes back."""
-        self.losses = list(checkpoint["losses"])
+    def score(self) -> float | None:
+        """Mean average precision over IoU thresholds 0.5 to 0.95."""
+        if self.current_epoch < self.judged_from:
+            return None
+        self.figures = self.metric.compute()
+        self.metric.reset()
+        return float(self.figures["map"])
 
 
 def fit_detector(
@@ -150,38 +126,42 @@ def fit_detector(
     Raises:
         InvalidArgument: an unknown optimizer.
     """
+    loader, judged = loaders(train, val, batch_size, seed, workers)
+    module = Detector(
+        network, len(loader) * epochs, lr, optimizer, seed=seed, judged_from=epochs - 1
+    )
+    start = time.perf_counter()
+    run(module, loader, judged, epochs, device=device, checkpoint=checkpoint)
+    return DetectionResult(
+        map=float(module.figures["map"]),
+        map50=float(module.figures["map_50"]),
+        per_class=of_classes(module.figures, len(val.classes)),
+        losses=module.losses,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def loaders(
+    train: DetectionSet, val: DetectionSet, batch_size: int, seed: int, workers: int
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Batches to train on, of the pictures with boxes, and to judge on."""
     kept = [sample for sample in train.samples if sample.boxes]
     shuffled = DetectionSet(kept, train.classes)
-    loader: DataLoader[Any] = DataLoader(
+    return DataLoader(
         shuffled,
         batch_size=min(batch_size, len(shuffled)),
         sampler=EpochShuffle(len(shuffled), derive(seed, "order")),
         drop_last=True,
         collate_fn=_columns,
         num_workers=workers,
-    )
-    judged: DataLoader[Any] = DataLoader(
-        val, batch_size=batch_size, collate_fn=_columns, num_workers=workers
-    )
-    module = Detector(network, len(loader) * epochs, epochs, lr, optimizer)
-    seed_all(derive(seed, "augmentation"))
-    start = time.perf_counter()
-    run(module, loader, judged, epochs, device=device, checkpoint=checkpoint)
-    figures = module.figures
-    of_class = dict(
-        zip(
-            figures["classes"].reshape(-1).tolist(),
-            figures["map_per_class"].reshape(-1).tolist(),
-            strict=False,
-        )
-    )
-    return DetectionResult(
-        map=float(figures["map"]),
-        map50=float(figures["map_50"]),
-        per_class=tuple(of_class.get(i + 1) for i in range(len(val.classes))),
-        losses=tuple(module.losses),
-        seconds=time.perf_counter() - start,
-    )
+    ), DataLoader(val, batch_size=batch_size, collate_fn=_columns, num_workers=workers)
+
+
+def of_classes(figures: dict[str, Any], count: int) -> tuple[float | None, ...]:
+    """Average precision of every class from torchmetrics' figures; None where there is no box."""
+    labels, values = (figures[k].reshape(-1).tolist() for k in ("classes", "map_per_class"))
+    found = {label: value for label, value in zip(labels, values, strict=False) if value >= 0}
+    return tuple(found.get(index + 1) for index in range(count))
 
 
 def _columns(batch: Any) -> Any:

@@ -21,16 +21,23 @@ class PyramidBackbone(nn.Module):
         indices: which of its maps, from the largest on.
         channels: of every map of the pyramid.
         extra: makes the levels above the last.
+        width: factor of the backbone's channels; other than 1 only with a ResNet.
 
     Shape: (B, 3, H, W) to a mapping of level names to (B, channels, h, w).
     """
 
-    def __init__(self, name: str, indices: tuple[int, ...], channels: int, extra: Any) -> None:
+    def __init__(
+        self, name: str, indices: tuple[int, ...], channels: int, extra: Any, width: float = 1.0
+    ) -> None:
         import timm
         from torchvision.ops import FeaturePyramidNetwork
 
+        from rfaconv.models.width import narrowed
+
         super().__init__()
-        body: Any = timm.create_model(name, features_only=True, out_indices=indices)
+        body: Any = timm.create_model(
+            name, features_only=True, out_indices=indices, **narrowed(name, width)
+        )
         self.body = body
         self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), channels, extra)
         self.out_channels = channels
@@ -43,7 +50,13 @@ class PyramidBackbone(nn.Module):
 
 
 def build_detector(
-    kind: str, backbone: str, classes: int, *, size: int = 320, channels: int = 128
+    kind: str,
+    backbone: str,
+    classes: int,
+    *,
+    size: int = 320,
+    channels: int = 128,
+    width: float = 1.0,
 ) -> nn.Module:
     """A detector of torchvision (BSD) on a backbone of timm.
 
@@ -57,6 +70,7 @@ def build_detector(
         classes: number of classes, the background not counted.
         size: length in pixels to which the shorter side of a picture is scaled.
         channels: of the feature pyramid, a multiple of 32.
+        width: factor of the backbone's channels; other than 1 only with a ResNet.
 
     Raises:
         InvalidArgument: an unknown name, or a number that does not fit.
@@ -80,10 +94,11 @@ def build_detector(
         raise InvalidArgument("channels", "a multiple of 32, for fcos from 64 on", channels)
     limits = {"min_size": size, "max_size": 2 * size}
     if kind == "fasterrcnn":
-        net = PyramidBackbone(backbone, (1, 2, 3, 4), channels, LastLevelMaxPool())
+        net = PyramidBackbone(backbone, (1, 2, 3, 4), channels, LastLevelMaxPool(), width)
         two_stage: nn.Module = FasterRCNN(net, classes + 1, **limits)
         return two_stage
-    net = PyramidBackbone(backbone, (2, 3, 4), channels, LastLevelP6P7(channels, channels))
+    extra = LastLevelP6P7(channels, channels)
+    net = PyramidBackbone(backbone, (2, 3, 4), channels, extra, width)
     single_stage: nn.Module = (RetinaNet if kind == "retinanet" else FCOS)(
         net, classes + 1, **limits
     )

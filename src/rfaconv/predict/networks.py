@@ -45,7 +45,7 @@ def save_predictor(
     kind: str,
     backbone: str,
     names: Sequence[str],
-    **settings: int | None,
+    **settings: float | None,
 ) -> None:
     """Writes a trained network as safetensors that say how to build it.
 
@@ -58,7 +58,7 @@ def save_predictor(
         backbone: the timm model.
         names: of the classes.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
-            ``output_stride`` of a segmenter; ``size`` of a classifier's pictures.
+            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of a classifier's pictures.
 
     Raises:
         InvalidArgument: an unknown task.

@@ -6,13 +6,15 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.recipes.schema import Recipe
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -46,6 +48,11 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
     """The recipe of ``values`` with overrides applied; see :func:`read_recipe`."""
+    return checked(overridden(values, overrides), Recipe)
+
+
+def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``values`` with ``key=value`` overrides applied."""
     tree = _copy(values)
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -56,31 +63,32 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Reci
         except yaml.YAMLError as error:
             raise InvalidArgument(key, "a value as in YAML", text) from error
         _put(tree, key.split("."), value)
+    return tree
+
+
+def checked(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """The recipe that the values make; InvalidArgument names the first that is wrong."""
     try:
-        return Recipe.model_validate(tree)
+        return schema.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error) from error
+        raise _explain(error, schema) from error
 
 
-def recipe_text(recipe: Recipe) -> str:
+def recipe_text(recipe: BaseModel) -> str:
     """The resolved recipe as YAML, every key written out; reads back as the same recipe."""
     values = recipe.model_dump(mode="json")
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
-def _read(name: str) -> Mapping[str, Any]:
-    if name.endswith((".yaml", ".yml")):
+def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
+    """The values of the YAML ``text``, or of the file ``name`` where that is None."""
+    if text is None:
         path = Path(name).expanduser()
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
-    else:
-        names = recipe_names()
-        if name not in names:
-            raise unknown_name("recipe", name, [*names, "FILE.yaml"])
-        text = (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text()
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -92,6 +100,15 @@ def _read(name: str) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise InvalidArgument("recipe", "a YAML mapping of keys to values", name)
     return values
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    if name.endswith((".yaml", ".yml")):
+        return parsed(name)
+    names = recipe_names()
+    if name not in names:
+        raise unknown_name("recipe", name, [*names, "FILE.yaml"])
+    return parsed(name, (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text())
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,16 +125,16 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _explain(error: ValidationError) -> InvalidArgument:
+def _explain(error: ValidationError, schema: type[BaseModel]) -> InvalidArgument:
     """The first thing that is wrong, in the words of every other error of the library."""
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     key = ".".join(path) or "recipe"
     if first["type"] == "extra_forbidden":
-        known = _keys(path[:-1])
+        known = _keys(path[:-1], schema)
         near = difflib.get_close_matches(path[-1], known, n=2, cutoff=0.6)
         if not near:
-            near = [name for name in _all_keys() if name.rpartition(".")[2] == path[-1]]
+            near = [name for name in _all_keys(schema) if name.rpartition(".")[2] == path[-1]]
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         inside = f" in {'.'.join(path[:-1])}" if path[:-1] else ""
         return InvalidArgument(key, f"a known key{inside}: {', '.join(known)}{hint}", "another key")
@@ -127,8 +144,8 @@ def _explain(error: ValidationError) -> InvalidArgument:
     return InvalidArgument(key, message, got)
 
 
-def _keys(path: Sequence[str]) -> list[str]:
-    part: type[BaseModel] = Recipe
+def _keys(path: Sequence[str], schema: type[BaseModel]) -> list[str]:
+    part = schema
     for name in path:
         field = part.model_fields.get(name)
         kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
@@ -139,7 +156,5 @@ def _keys(path: Sequence[str]) -> list[str]:
     return list(part.model_fields)
 
 
-def _all_keys() -> list[str]:
-    return [
-        f"{part}.{name}" for part in Recipe.model_fields for name in _keys([part]) if _keys([part])
-    ]
+def _all_keys(schema: type[BaseModel]) -> list[str]:
+    return [f"{part}.{name}" for part in schema.model_fields for name in _keys([part], schema)]

@@ -27,6 +27,7 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         classes: names; a pixel's value is an index into them.
         problems: what was left out, one line each.
         unknown: how many pixels of which values are above the classes; they are ignored.
+        size: height and width that pictures and masks are scaled to; None leaves them.
     """
 
     def __init__(
@@ -35,7 +36,9 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         classes: Sequence[str],
         problems: Sequence[str] = (),
         unknown: dict[int, int] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
+        self.size = size
         self.pairs, self.classes = tuple(pairs), tuple(classes)
         self.problems, self.unknown = tuple(problems), dict(unknown or {})
 
@@ -43,12 +46,20 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        from PIL import Image
+
         from rfaconv.data.pictures import open_picture
 
         picture, mask = self.pairs[index]
         with open_picture(picture) as image:
-            pixels = torch.from_numpy(np.array(image.convert("RGB")))
-        labels = torch.from_numpy(_values(mask)).long()
+            colours = image.convert("RGB")
+        values = Image.fromarray(_values(mask))
+        if self.size is not None:
+            shape = self.size[::-1]
+            colours = colours.resize(shape, Image.Resampling.BILINEAR)
+            values = values.resize(shape, Image.Resampling.NEAREST)
+        pixels = torch.from_numpy(np.array(colours))
+        labels = torch.from_numpy(np.array(values)).long()
         labels[labels >= len(self.classes)] = IGNORED
         return pixels.permute(2, 0, 1).float() / 255, labels
 

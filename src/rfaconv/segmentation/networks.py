@@ -10,7 +10,12 @@ SEGMENTERS = ("unet", "deeplabv3plus")
 
 
 def build_segmenter(
-    kind: str, encoder: str, classes: int, *, output_stride: int | None = None
+    kind: str,
+    encoder: str,
+    classes: int,
+    *,
+    output_stride: int | None = None,
+    width: float = 1.0,
 ) -> nn.Module:
     """A network from pictures (B, 3, H, W) to scores (B, classes, H, W); H, W multiples of 32.
 
@@ -19,6 +24,7 @@ def build_segmenter(
         encoder: a timm model, such as ``resnet18`` or ``rfa_resnet18``.
         classes: number of classes.
         output_stride: of the encoder of DeepLabV3Plus: 8 or 16, by dilation; None is 16.
+        width: factor of all channels behind the stem; other than 1 only with a ResNet.
 
     Raises:
         InvalidArgument: an unknown name, or an output stride that the network does not take.
@@ -27,18 +33,25 @@ def build_segmenter(
     import timm
 
     import rfaconv.models  # noqa: F401  # registers the encoders
+    from rfaconv.models.width import narrowed
 
     if kind not in SEGMENTERS:
         raise unknown_name("kind", kind, SEGMENTERS)
     if not timm.is_model(encoder):
         raise InvalidArgument("encoder", "the name of a timm model", repr(encoder))
     settings = {"encoder_name": f"tu-{encoder}", "encoder_weights": None, "classes": classes}
+    settings |= narrowed(encoder, width)
     if kind == "unet":
         if output_stride is not None:
             raise InvalidArgument("output_stride", "None with unet", output_stride)
-        unet: nn.Module = smp.Unet(**settings)
+        decoder = [max(8, int(c * width)) for c in (256, 128, 64, 32, 16)]
+        unet: nn.Module = smp.Unet(**settings, decoder_channels=decoder)
         return unet
     if output_stride not in (None, 8, 16):
         raise InvalidArgument("output_stride", "8 or 16", output_stride)
-    deeplab: nn.Module = smp.DeepLabV3Plus(**settings, encoder_output_stride=output_stride or 16)
+    deeplab: nn.Module = smp.DeepLabV3Plus(
+        **settings,
+        encoder_output_stride=output_stride or 16,
+        decoder_channels=max(32, int(256 * width)),
+    )
     return deeplab
