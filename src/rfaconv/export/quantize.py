@@ -34,7 +34,8 @@ def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> l
     Raises:
         InvalidArgument: no pictures, one that cannot be decoded, or no normalisation is known.
     """
-    from rfaconv.data.folder import DAMAGE, EXTENSIONS, decode
+    from rfaconv.data.decoding import DAMAGE, decode
+    from rfaconv.data.folder import EXTENSIONS
 
     if not folder.is_dir():
         raise InvalidArgument("calibration", "a folder of pictures", str(folder))

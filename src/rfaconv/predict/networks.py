@@ -58,7 +58,7 @@ def save_predictor(
         backbone: the timm model.
         names: of the classes.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
-            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of a classifier's pictures.
+            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify.
 
     Raises:
         InvalidArgument: an unknown task.

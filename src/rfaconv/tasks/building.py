@@ -160,7 +160,9 @@ def _calibration(network: Any, recipe: TaskRecipe, sets: TaskSets) -> Iterable[T
     step = max(1, len(sets.train) // CALIBRATION)
     images = [sets.train[i][0] for i in range(0, len(sets.train), step)]
     if recipe.task == "segmentation":
-        return segmenting.standardised(torch.stack(images)).split(16)
+        return list(torch.split(segmenting.standardised(torch.stack(images)), 16))
     # pictures of several sizes are filled up to the largest of their batch, as in training
-    return [network.transform(images[i : i + 16])[0].tensors for i in range(0, len(images), 16)]
-
+    batches: list[Tensor] = [
+        network.transform(images[i : i + 16])[0].tensors for i in range(0, len(images), 16)
+    ]
+    return batches

@@ -115,11 +115,11 @@ def train_task(
     }
     write_atomic(out / "result.json", strict_json(value))
     model = recipe.model
+    backbone = model.backbone if model.operator == "conv" else f"{model.operator}_{model.backbone}"
     save_predictor(
         out / PREDICTOR, network, task={"detection": "detect"}.get(recipe.task, "segment"),
         kind=model.kind, names=sets.classes,
-        backbone=model.backbone if model.operator == "conv" else f"{model.operator}_{model.backbone}",
-        **settings(recipe),
+        backbone=backbone, **settings(recipe),
     )  # fmt: skip
     return value
 
