@@ -111,7 +111,7 @@ def export(
         importlib.import_module(package)
     half = to == "openvino" and dtype == "float16"
     computed = "float32" if half or dtype == "int8" else dtype
-    prepared = prepare(source.network, computed, shaped=shaped)
+    prepared = prepare(source.network, computed, shaped=shaped, runtime=to)
     # a batch of one would be taken for a constant
     count = max(batch, 2) if dynamic else batch
     sample = torch.zeros(count, source.channels, *source.input_size)

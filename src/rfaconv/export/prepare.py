@@ -31,13 +31,16 @@ class Cast(nn.Module):
         return result
 
 
-def prepare(network: nn.Module, dtype: str = "float32", *, shaped: bool = True) -> nn.Module:
+def prepare(
+    network: nn.Module, dtype: str = "float32", *, shaped: bool = True, runtime: str = "onnx"
+) -> nn.Module:
     """A copy in evaluation mode on the CPU, BatchNorms folded, layers in their export forms.
 
     Args:
         network: any network.
         dtype: ``float32``, ``float16`` or ``bfloat16``: of the weights and of the computation.
         shaped: whether the receptive-field layers take the form that runtimes run fastest.
+        runtime: the target whose form they take.
 
     Returns:
         A network that computes the same to rounding.
@@ -59,7 +62,7 @@ def prepare(network: nn.Module, dtype: str = "float32", *, shaped: bool = True) 
     result = copy.deepcopy(network).cpu().float().eval().requires_grad_(False)
     fold_norms_(fuse(result))
     if shaped:
-        result = shape_for_export_(result)
+        result = shape_for_export_(result, runtime)
     return result if dtype == "float32" else Cast(result, DTYPES[dtype])
 
 

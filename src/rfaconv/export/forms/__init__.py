@@ -24,19 +24,20 @@ FORMS: dict[type[nn.Module], Any] = {
 """The layers that have a form; the others already are what runtimes like."""
 
 
-def shape_for_export_(network: nn.Module) -> nn.Module:
+def shape_for_export_(network: nn.Module, runtime: str = "onnx") -> nn.Module:
     """Replaces every fused layer of :data:`FORMS` by its form, in place.
 
     Args:
         network: in evaluation mode, its operators fused (:func:`rfaconv.fuse`).
+        runtime: the target that the forms are for; all of them run every form.
 
     Returns:
         The network; the form itself where the network is one layer.
     """
     kind = FORMS.get(type(network))
     if kind is not None:
-        form: nn.Module = kind(network)
+        form: nn.Module = kind(network, runtime)
         return form.train(network.training)
     for name, child in network.named_children():
-        setattr(network, name, shape_for_export_(child))
+        setattr(network, name, shape_for_export_(child, runtime))
     return network

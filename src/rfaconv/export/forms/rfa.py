@@ -20,7 +20,7 @@ class RFAForm(TapForm):
     low: Tensor
     high: Tensor
 
-    def __init__(self, layer: RFAConv2d) -> None:
+    def __init__(self, layer: RFAConv2d, runtime: str) -> None:
         super().__init__(layer)
         weight = layer.attention_weight.detach().view(self.channels, self.taps)
         shape = (self.channels, 1, 1)

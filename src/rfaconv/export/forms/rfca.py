@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 from typing import Any
@@ -20,8 +21,10 @@ class RFCAForm(TapForm):
     beside each other, and the shared first layer runs on rows and on columns for itself.
     """
 
-    def __init__(self, layer: RFCAConv2d) -> None:
+    def __init__(self, layer: RFCAConv2d, runtime: str) -> None:
         super().__init__(layer)
+        # ONNX Runtime leaves its blocked layout for every addition, not for a mean
+        self.add_means = runtime == "onnx"
         gate: Any = layer.attention
         hidden = nn.utils.fuse_conv_bn_eval(gate.conv1.eval(), gate.bn1.eval())
         self.hidden = hidden.requires_grad_(False)
@@ -33,15 +36,19 @@ class RFCAForm(TapForm):
         features = [conv(x).relu() for conv in self.features]
         high, wide = self.kernel
         table = [features[i * wide : (i + 1) * wide] for i in range(high)]
-        lines = [reduce(add, line).mean(3, keepdim=True) / wide for line in table]
-        posts = [
-            reduce(add, post).mean(2, keepdim=True) / high for post in zip(*table, strict=True)
-        ]
+        lines = [self._mean(line, 3) for line in table]
+        posts = [self._mean(post, 2) for post in zip(*table, strict=True)]
         rows = self.row(self._hidden(torch.cat(lines, 3))).sigmoid().split(1, 3)
         columns = self.column(self._hidden(torch.cat(posts, 2))).sigmoid().split(1, 2)
         return self.project(
-            [f * rows[i] * columns[j] for i, line in enumerate(table) for j, f in enumerate(line)]
+            [f * (rows[i] * columns[j]) for i, line in enumerate(table) for j, f in enumerate(line)]
         )
+
+    def _mean(self, maps: Sequence[Tensor], dim: int) -> Tensor:
+        """Mean over the maps and one dimension."""
+        if self.add_means:
+            return reduce(add, [m.mean(dim, keepdim=True) for m in maps]) / len(maps)
+        return reduce(add, maps).mean(dim, keepdim=True) / len(maps)
 
     def _hidden(self, means: Tensor) -> Tensor:
         return nn.functional.hardswish(self.hidden(means))

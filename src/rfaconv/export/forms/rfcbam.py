@@ -16,7 +16,7 @@ class RFCBAMForm(TapForm):
     The 3x3 convolution over the enlarged map is one from the 2 T maps of the taps to T.
     """
 
-    def __init__(self, layer: RFCBAMConv2d) -> None:
+    def __init__(self, layer: RFCBAMConv2d, runtime: str) -> None:
         super().__init__(layer)
         kernel = enlarged_kernel(layer.spatial_weight.detach(), layer.inner_window)
         high, wide = kernel.shape[2:]
