@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.nn._convolution import AttentionConv
+from rfaconv.variants import OPERATORS
+
+if TYPE_CHECKING:
+    from rfaconv.recipes.schema import Model
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Source:
         classes: names, or empty.
         mean: per channel, of pictures in [0, 1]; empty where it is not known.
         std: per channel.
+        architecture: by which ``timm.create_model`` makes the network; empty where none does.
+        arguments: of ``timm.create_model``, beside those that it records itself.
     """
 
     network: nn.Module
@@ -34,6 +41,8 @@ class Source:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    architecture: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, str]:
         """What is written into every exported file: strings, lists as JSON."""
@@ -57,8 +66,8 @@ def load_source(
 
     Args:
         model: folder of a run of ``rfaconv train`` (its best checkpoint) or one of its
-            checkpoints; a ``.safetensors`` of :func:`rfaconv.predict.save_predictor` or of
-            :func:`rfaconv.export.save_pretrained`'s folder; or a name for ``timm.create_model``.
+            checkpoints; a ``.safetensors`` of :func:`rfaconv.predict.save_predictor`; a folder of
+            :func:`rfaconv.export.save_pretrained`; or a name for ``timm.create_model``.
         size: height and width, in pixels; None for the network's own.
         pretrained: whether timm may fetch the weights of a named network.
 
@@ -97,8 +106,17 @@ def _timm(name: str, stem: str, pretrained: bool) -> Source:
     _, height, width = config["input_size"]
     return Source(
         network, stem, (height, width), config["input_size"][0],
-        tuple(config.get("label_names") or ()), tuple(config["mean"]), tuple(config["std"]),
+        tuple(config.get("label_names") or ()), *normalisation(config, config["input_size"][0]),
+        config.get("architecture") or "",
     )  # fmt: skip
+
+
+def normalisation(
+    config: Mapping[str, Any], channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of timm's configuration; empty where they are those of other pictures."""
+    mean, std = tuple(config.get("mean") or ()), tuple(config.get("std") or ())
+    return (mean, std) if len(mean) == len(std) == channels else ((), ())
 
 
 def _near(name: str) -> str:
@@ -122,8 +140,21 @@ def _run(path: Path) -> Source:
     load_weights(network, (path if single else best_good(run)) / WEIGHTS)
     return Source(
         network, run.resolve().name, (data.image_size, data.image_size), data.channels,
-        data.classes, data.mean, data.std,
+        data.classes, data.mean, data.std, *_fitted(recipe.model, network, data.image_size),
     )  # fmt: skip
+
+
+def _fitted(part: Model, network: nn.Module, size: int) -> tuple[str, dict[str, Any]]:
+    """By what timm builds a run's network: name and arguments; nothing where it does not."""
+    from rfaconv.models.fitted import LAYOUTS, PLAIN
+
+    known = part.name in LAYOUTS and part.operator in (PLAIN, *OPERATORS)
+    if not known or part.kernel_size is not None:
+        return "", {}
+    layers: list[Any] = [m for m in network.modules() if isinstance(m, AttentionConv)]
+    bias = any(layer.bias is not None for layer in layers)
+    made = {"layout": part.name, "operator": part.operator, "image_size": size, "bias": bias}
+    return "fitted_resnet", made
 
 
 def _predictor(path: Path) -> Source:

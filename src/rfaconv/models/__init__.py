@@ -13,8 +13,9 @@ Example:
 """
 
 from rfaconv.complexity import register_thop
+from rfaconv.models.fitted import FittedResNet
 from rfaconv.models.resnet import MODEL_NAMES, AttentionResNet, initialize_
 
 register_thop()
 
-__all__ = ["MODEL_NAMES", "AttentionResNet", "initialize_"]
+__all__ = ["MODEL_NAMES", "AttentionResNet", "FittedResNet", "initialize_"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from rfaconv.errors import InvalidArgument, unknown_name
@@ -12,7 +10,6 @@ from rfaconv.training.seeds import seed_all
 from rfaconv.variants import OPERATORS
 
 SMALL = "small"
-SMALL_WIDTHS = (16, 24, 32, 48)
 PLAIN = "conv"
 """The name of the standard convolution among the operators."""
 
@@ -58,9 +55,11 @@ def build_network(
     """
     if operator not in TRAINABLE:
         raise unknown_name("operators", operator, TRAINABLE)
+    from rfaconv.models.fitted import fit_stem_
+
     seed_all(seed)
     network = _small(classes, channels) if name == SMALL else _timm(name, classes, channels)
-    _fit_stem(network, channels, image_size)
+    fit_stem_(network, channels, image_size)
     if kernel_size is not None:
         resize_kernels_(network, kernel_size)
     put_operator_(network, operator, backend)
@@ -100,19 +99,11 @@ def check_network(name: str) -> None:
 
 
 def _small(classes: int, channels: int) -> nn.Module:
-    from timm.models.resnet import BasicBlock, ResNet
+    from timm.models.resnet import ResNet
 
-    block: Any = BasicBlock  # timm annotates the class as if an instance were wanted
-    network: nn.Module = ResNet(
-        block,
-        (1, 1, 1, 1),
-        num_classes=classes,
-        in_chans=channels,
-        channels=SMALL_WIDTHS,
-        # of timm's stems the deep one has a free width; _fit_stem replaces its convolutions
-        stem_type="deep",
-        stem_width=SMALL_WIDTHS[0] // 2,
-    )
+    from rfaconv.models.fitted import SMALL_LAYOUT
+
+    network: nn.Module = ResNet(num_classes=classes, in_chans=channels, **SMALL_LAYOUT)
     return network
 
 
@@ -124,21 +115,6 @@ def _timm(name: str, classes: int, channels: int) -> nn.Module:
         name, pretrained=False, num_classes=classes, in_chans=channels
     )
     return network
-
-
-def _fit_stem(network: nn.Module, channels: int, image_size: int) -> None:
-    """Takes down-sampling out of the stem where images are too small to spare it."""
-    small_net = isinstance(network.conv1, nn.Sequential) and image_size > 64
-    if image_size > 64 and not small_net:
-        return
-    stride = 1 if image_size <= 40 else 2
-    assert isinstance(network.bn1, nn.BatchNorm2d)
-    width = network.bn1.num_features
-    stem = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
-    network.conv1 = stem
-    if image_size <= 64:
-        network.maxpool = nn.Identity()
 
 
 def _has_basic_blocks(network: nn.Module) -> bool:
