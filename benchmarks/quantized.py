@@ -1,0 +1,145 @@
+"""Accuracy, size and speed of a trained network in int8, in ONNX Runtime and OpenVINO.
+
+python benchmarks/quantized.py RUN FOLDER --out benchmarks/results/export-int8.json
+
+RUN is a folder of ``rfaconv train`` on EuroSAT; nothing is trained here. The files go to FOLDER.
+Ranges come from training pictures; accuracy is that on the validation and on the test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rfaconv.bench.environment import describe
+from rfaconv.bench.timing import alternate
+from rfaconv.data import Normalize
+from rfaconv.export import export, load_exported, load_source
+from rfaconv.export.quantize import IMAGES
+from rfaconv.training.build import read_run, recipe_data
+from rfaconv.training.files import strict_json, write_atomic
+
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+KINDS = ("float32", "int8")
+
+
+def make(run: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    source, data = load_source(run), recipe_data(read_run(run))
+    picked = torch.linspace(0, len(data.train) - 1, IMAGES).round().long().tolist()
+    pictures = list(Normalize(data.mean, data.std)(data.train.__getitems__(picked)[0]).split(1))
+    for target, suffix in SUFFIX.items():
+        for kind in KINDS:
+            path = folder / f"{kind}{suffix}"
+            print(path, flush=True)
+            given = pictures if kind == "int8" else []
+            made = export(source, path, target, dtype=kind, calibration=given, force=True)
+            about = json.dumps({"bytes": made.bytes})
+            (folder / f"{path.name}.bytes").write_text(about)
+
+
+def answers(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    return torch.cat([function(part) for part in images.split(50)]).argmax(1)
+
+
+def judge(run: Path, folder: Path, threads: int) -> dict:
+    recipe = read_run(run)
+    parts = {}
+    for part in ("val", "test"):
+        data = recipe_data(
+            recipe.model_copy(update={"data": recipe.data.model_copy(update={"part": part})})
+        )
+        images, labels = data.val.__getitems__(list(range(len(data.val))))[:2]
+        parts[part] = Normalize(data.mean, data.std)(images), labels
+    network = load_source(run).network.eval()
+
+    @torch.no_grad()
+    def plain(x: Tensor) -> Tensor:
+        return network(x)
+
+    functions = {"PyTorch": plain}
+    for target, suffix in SUFFIX.items():
+        for kind in KINDS:
+            functions[f"{target} {kind}"] = load_exported(
+                folder / f"{kind}{suffix}", threads=threads
+            )
+    found: dict = {name: {} for name in functions}
+    for part, (images, labels) in parts.items():
+        expected = answers(plain, images)
+        for name, function in functions.items():
+            given = answers(function, images)
+            found[name][part] = {
+                "images": len(labels),
+                "right": int((given == labels).sum()),
+                "as PyTorch": int((given == expected).sum()),
+            }
+    return found
+
+
+def speed(folder: Path, size: int, threads: int, seconds: float) -> dict:
+    found = {}
+    for target, suffix in SUFFIX.items():
+        for side in (size, 224):
+            for batch in (1, 8):
+                x = torch.randn(batch, 3, side, side)
+                runs = {k: load_exported(folder / f"{k}{suffix}", threads=threads) for k in KINDS}
+                sides = {k: (lambda r=r, x=x: r(x)) for k, r in runs.items()}
+                timing = alternate(sides, "float32", seconds=seconds, sample_ms=100)
+                found[f"{target} {side} {batch}"] = {
+                    **{f"{k} ms": round(t.milliseconds.median, 2) for k, t in timing.items()},
+                    "ratio": round(timing["int8"].ratio.median, 3),
+                }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--step", choices=("make", "judge", "speed", "all"), default="all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    steps = ("make", "judge", "speed") if given.step == "all" else (given.step,)
+    old = given.out is not None and given.out.is_file()
+    result = json.loads(given.out.read_text()) if old else {}
+    recipe = read_run(given.run)
+    if "make" in steps:
+        make(given.run, given.folder)
+        sizes = {
+            p.name.removesuffix(".bytes"): json.loads(p.read_text())["bytes"]
+            for p in given.folder.glob("*.bytes")
+        }
+        shares = {t: round(sizes[f"int8{s}"] / sizes[f"float32{s}"], 4) for t, s in SUFFIX.items()}
+        result |= {"bytes": sizes, "share": shares}
+    if "judge" in steps:
+        accuracy = judge(given.run, given.folder, given.threads)
+        drop = {}
+        for target in SUFFIX:
+            for part in ("val", "test"):
+                one, other = (accuracy[f"{target} {kind}"][part] for kind in KINDS)
+                drop[f"{target} {part}"] = round(
+                    100 * (one["right"] - other["right"]) / one["images"], 3
+                )
+        result |= {"accuracy": accuracy, "drop in points": drop}
+    if "speed" in steps:
+        result["speed"] = speed(
+            given.folder, load_source(given.run).input_size[0], given.threads, given.seconds
+        )
+    result["network"] = {
+        "recipe": recipe.model_dump(mode="json", include={"model", "epochs", "batch_size"}),
+        "size": load_source(given.run).input_size[0],
+    }
+    result |= {"threads": given.threads, "calibration": IMAGES, "environment": describe()}
+    text = strict_json(result)
+    print(text) if given.out is None else write_atomic(given.out, text)
+
+
+if __name__ == "__main__":
+    main()
