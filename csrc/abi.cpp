@@ -135,6 +135,13 @@ int32_t rfaconv_feature_stats_backward(const float* d0, const float* d1, const r
                                             dfeature_bias, threads);
 }
 
+int32_t rfaconv_channel_gate(const rfaconv_tensor* x, const float* reduce, const float* expand, int64_t hidden, float* gate,
+                             int32_t threads) {
+    RFACONV_CHECK(good(x) && reduce != nullptr && expand != nullptr && gate != nullptr && hidden > 0 && threads > 0);
+    if (x->dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
+    return kernels().channel_gate(x, reduce, expand, hidden, gate, threads);
+}
+
 int32_t rfaconv_pixel_gate(const float* top, const float* mean, const float* weight, const int64_t* spatial, int64_t batch,
                            const rfaconv_window* window, float* gate, int32_t threads) {
     RFACONV_CHECK(top != nullptr && mean != nullptr && weight != nullptr && spatial != nullptr && gate != nullptr);

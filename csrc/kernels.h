@@ -15,6 +15,7 @@ struct Kernels {
     decltype(&rfaconv_patch_moments_backward) patch_moments_backward;
     decltype(&rfaconv_feature_stats) feature_stats;
     decltype(&rfaconv_feature_stats_backward) feature_stats_backward;
+    decltype(&rfaconv_channel_gate) channel_gate;
     decltype(&rfaconv_pixel_gate) pixel_gate;
     decltype(&rfaconv_line_hidden) line_hidden;
     decltype(&rfaconv_line_gates) line_gates;

@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define RFACONV_ABI_VERSION 2
+#define RFACONV_ABI_VERSION 3
 
 typedef enum { RFACONV_F32 = 0, RFACONV_BF16 = 1 } rfaconv_dtype;
 typedef enum { RFACONV_RFA = 0, RFACONV_RFCBAM = 1, RFACONV_RFCA = 2, RFACONV_NONE = 3 } rfaconv_gate_kind;
@@ -51,6 +51,18 @@ typedef struct {
     const float* b;
 } rfaconv_gate;
 
+/* What the attention of an operator is made from; contiguous float32. M = hidden, the width of the small layers.
+ * rfa: weight[0] (C,T) | rfcbam: weight[0] (M,C) and weight[1] (C,M) of squeeze and excitation, weight[2] (2,spatial[0],spatial[1])
+ * with these strides | rfca: weight[0] (M,C), then weight[1] of the rows and weight[2] of the columns (C,M), each with its bias or NULL; norm: mean,
+ * variance, weight and bias (M) of the BatchNorm between them, the last two may be NULL. */
+typedef struct {
+    const float* weight[3];
+    const float* bias[3];
+    const float* norm[4];
+    double eps;
+    int64_t hidden, spatial[2], spatial_stride[3];
+} rfaconv_attention;
+
 RFACONV_API int32_t rfaconv_abi_version(void);
 RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512"; RFACONV_CPU_ISA lowers it */
 RFACONV_API const char* rfaconv_status_text(int32_t status);
@@ -73,6 +85,10 @@ RFACONV_API int32_t rfaconv_feature_stats_backward(const float* d0, const float*
                                                    rfaconv_tensor* dx, float* dfeature_weight, float* dfeature_bias,
                                                    int32_t threads);
 
+/* Squeeze and excitation: gate (B,C) = sigmoid(expand (C,M) . relu(reduce (M,C) . mean of x)), x in float32. */
+RFACONV_API int32_t rfaconv_channel_gate(const rfaconv_tensor* x, const float* reduce, const float* expand, int64_t hidden,
+                                         float* gate, int32_t threads);
+
 /* rfcbam: gate (B,T,Ho,Wo) = sigmoid(conv([top, mean])) over the enlarged maps, "same" padding; top, mean (B,T,Ho,Wo), weight
  * (2,spatial[0],spatial[1]), odd sizes. Kernel and out of the window are read, any kernel. */
 RFACONV_API int32_t rfaconv_pixel_gate(const float* top, const float* mean, const float* weight, const int64_t* spatial,
@@ -88,6 +104,12 @@ RFACONV_API int32_t rfaconv_line_gates(const float* hidden, const float* const* 
 /* y = weight . (feature * gate) + bias; weight (O,C,kh,kw) and y in x's dtype, bias (size[0] = O) may be NULL. */
 RFACONV_API int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
                                     const float* feature_bias, int32_t kind, const rfaconv_gate* gate,
+                                    const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
+                                    int32_t threads);
+
+/* The whole operator for inference, in float32: statistics, gates and projection. */
+RFACONV_API int32_t rfaconv_forward(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
+                                    const float* feature_bias, int32_t kind, const rfaconv_attention* attention,
                                     const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
                                     int32_t threads);
 

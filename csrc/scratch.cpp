@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -39,27 +40,44 @@ void* create(std::size_t bytes) {
 
 }  // namespace
 
+namespace {
+
+bool keep(void* block) {
+    for (auto& slot : idle) {
+        void* empty = nullptr;
+        if (slot.compare_exchange_strong(empty, block)) return true;
+    }
+    return false;
+}
+
+void keep_or_drop(void* block) {
+    if (block != nullptr && !keep(block)) drop(block);
+}
+
+}  // namespace
+
+// The smallest block that is large enough: a call that holds a small and a large one finds both again. One that is too small
+// makes room for the new one.
 Scratch::Scratch(std::size_t bytes) : data_(nullptr) {
+    void* small = nullptr;
     for (auto& slot : idle) {
         void* found = slot.exchange(nullptr);
         if (found == nullptr) continue;
-        if (size_of(found) >= bytes) {
-            data_ = found;
-            return;
-        }
-        drop(found);
-        break;
+        void*& best = size_of(found) < bytes ? small : data_;
+        const bool better = best == nullptr || (size_of(found) < size_of(best)) == (size_of(found) >= bytes);
+        if (better) std::swap(found, best);
+        keep_or_drop(found);
     }
+    if (data_ != nullptr) {
+        keep_or_drop(small);
+        return;
+    }
+    if (small != nullptr) drop(small);
     data_ = create(bytes);
 }
 
 Scratch::~Scratch() {
-    if (data_ == nullptr) return;
-    for (auto& slot : idle) {
-        void* empty = nullptr;
-        if (slot.compare_exchange_strong(empty, data_)) return;
-    }
-    drop(data_);
+    keep_or_drop(data_);
 }
 
 void Scratch::release_all() {

@@ -1,8 +1,9 @@
-// pixel_gate, line_hidden and line_gates against plain double loops on the enlarged map.
+// channel_gate, pixel_gate, line_hidden and line_gates against plain double loops on the enlarged map.
 #include "check.h"
 
 #include "../line_gates.h"
 #include "../pixel_gate.h"
+#include "../squeeze.h"
 
 static double exact_sigmoid(double z) { return 1.0 / (1.0 + std::exp(-z)); }
 
@@ -107,6 +108,40 @@ static void test_lines(std::mt19937& rng) {
     }
 }
 
+static void test_channel_gate(std::mt19937& rng, int64_t H, int64_t W) {
+    auto pick = [&](int a, int b) { return int64_t(a + int(rng() % unsigned(b - a + 1))); };
+    const int64_t B = pick(1, 3), C = pick(1, 50), M = pick(1, 20);
+    const int layout = int(pick(0, 3)), threads = int(pick(1, 3));
+    // a map of its own, channels last, a part of a wider one, every second channel of a map with channels last
+    const int64_t wide = layout == 2 ? W + 3 : W, gap = layout == 3 ? 2 : 1, deep = C * gap;
+    std::vector<float> memory = draw(rng, B * deep * H * wide, 1);
+    for (float& v : memory) v += 3.0f;
+    rfaconv_tensor x{memory.data(), {B, C, H, W}, {deep * H * wide, H * wide, wide, 1}, RFACONV_F32};
+    if (layout % 2 == 1) x.stride[1] = gap, x.stride[2] = deep * W, x.stride[3] = deep;
+    const std::vector<float> reduce = draw(rng, M * C, 0.2f), expand = draw(rng, C * M, 0.2f);
+    std::vector<double> want(size_t(B * C));
+    for (int64_t b = 0; b < B; ++b) {
+        std::vector<double> hidden(static_cast<size_t>(M));
+        for (int64_t c = 0; c < C; ++c) {
+            double mean = 0.0;
+            for (int64_t h = 0; h < H; ++h)
+                for (int64_t w = 0; w < W; ++w)
+                    mean += memory[size_t(b * x.stride[0] + c * x.stride[1] + h * x.stride[2] + w * x.stride[3])] / double(H * W);
+            for (int64_t m = 0; m < M; ++m) hidden[size_t(m)] += reduce[size_t(m * C + c)] * mean;
+        }
+        for (int64_t c = 0; c < C; ++c) {
+            double sum = 0.0;
+            for (int64_t m = 0; m < M; ++m) sum += expand[size_t(c * M + m)] * std::fmax(0.0, hidden[size_t(m)]);
+            want[size_t(b * C + c)] = exact_sigmoid(sum);
+        }
+    }
+    std::vector<float> found(want.size(), NAN);
+    if (channel_gate(&x, reduce.data(), expand.data(), M, found.data(), threads) != RFACONV_OK) ++failures;
+    char text[128];
+    std::snprintf(text, sizeof text, "B%d C%d M%d %dx%d layout %d threads %d", int(B), int(C), int(M), int(H), int(W), layout, threads);
+    compare(found, want, "channel gate", text);
+}
+
 int main() {
     if (!runs_here()) return 77;
     const int rounds = rounds_or(200);
@@ -114,6 +149,8 @@ int main() {
     for (int i = 0; i < rounds; ++i) {
         test_pixel_gate(rng);
         test_lines(rng);
+        test_channel_gate(rng, 1 + int64_t(rng() % 20), 1 + int64_t(rng() % 40));
     }
+    test_channel_gate(rng, 90, 110);  // more pixels than are summed in float
     return report();
 }

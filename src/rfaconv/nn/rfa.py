@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rfaconv.backends.cpu.forward import Attention
+from rfaconv.nn._inference import attention_of
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 
@@ -69,6 +71,11 @@ class RFAConv2d(_RFAConv, nn.Conv2d):
 
     Source: paper, section 3.2, equation 5.
     """
+
+
+@attention_of(RFAConv2d)
+def _attention(layer: RFAConv2d) -> Attention:
+    return Attention((layer.attention_weight,))
 
 
 class RFAConv1d(_RFAConv, nn.Conv1d):

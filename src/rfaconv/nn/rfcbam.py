@@ -10,7 +10,9 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from rfaconv.backends.cpu.forward import Attention
 from rfaconv.functional.stages import feature_stats, pixel_gate
+from rfaconv.nn._inference import attention_of
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE
 
@@ -83,6 +85,14 @@ class RFCBAMConv2d(_RFCBAMConv, nn.Conv2d):
 
     Source: paper, section 3.3.
     """
+
+
+@attention_of(RFCBAMConv2d)
+def _attention(layer: RFCBAMConv2d) -> Attention | None:
+    if type(layer.se) is not SE:
+        return None
+    weights = (layer.se.fc1.weight, layer.se.fc2.weight)
+    return Attention(weights, spatial=layer.spatial_weight)
 
 
 class RFCBAMConv1d(_RFCBAMConv, nn.Conv1d):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_void_p
 from typing import Any
 
 import torch
@@ -12,13 +12,14 @@ __all__ = [
     "ABI_VERSION",
     "DTYPES",
     "KINDS",
+    "AttentionStruct",
     "GateStruct",
     "TensorStruct",
     "WindowStruct",
     "declare",
 ]
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 DTYPES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1}
 KINDS: dict[str, int] = {"rfa": 0, "rfcbam": 1, "rfca": 2, "none": 3}
@@ -53,6 +54,20 @@ class GateStruct(Structure):
     _fields_ = (("a", c_void_p), ("b", c_void_p))
 
 
+class AttentionStruct(Structure):
+    """``rfaconv_attention``: what the attention of an operator is made from, contiguous float32."""
+
+    _fields_ = (
+        ("weight", c_void_p * 3),
+        ("bias", c_void_p * 3),
+        ("norm", c_void_p * 4),
+        ("eps", c_double),
+        ("hidden", c_int64),
+        ("spatial", c_int64 * 2),
+        ("spatial_stride", c_int64 * 3),
+    )
+
+
 _tensor, _window, _gate = POINTER(TensorStruct), POINTER(WindowStruct), POINTER(GateStruct)
 # Plain pointers go as integers (Tensor.data_ptr()), so they are void pointers here; the comment
 # names the C type.
@@ -85,6 +100,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
             *(_float, _float, c_int32, _tensor, _float, _float, c_int32),
         ),
     ),
+    # x, reduce, expand, hidden, gate, threads
+    "rfaconv_channel_gate": (c_int32, (_tensor, _float, _float, c_int64, _float, c_int32)),
     # top, mean, weight, spatial, batch, window, gate, threads
     "rfaconv_pixel_gate": (
         c_int32,
@@ -101,6 +118,14 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rfaconv_project": (
         c_int32,
         (_tensor, _window, _float, _float, c_int32, _gate, _tensor, _tensor, _tensor, c_int32),
+    ),
+    # x, window, feature_weight, feature_bias, kind, attention, weight, bias, y, threads
+    "rfaconv_forward": (
+        c_int32,
+        (
+            *(_tensor, _window, _float, _float, c_int32, POINTER(AttentionStruct)),
+            *(_tensor, _tensor, _tensor, c_int32),
+        ),
     ),
     # dy, x, window, feature_weight, feature_bias, kind, gate, weight,
     # dx, dfeature_weight, dfeature_bias, dgate_a, dgate_b, dweight, threads

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rfaconv.backends.cpu import library
 from rfaconv.backends.cpu.abi import WindowStruct
-from rfaconv.backends.cpu.kernels import _check, _plain, _pointer
+from rfaconv.backends.cpu.kernels import _plain, _pointer, check_status
 from rfaconv.errors import InvalidArgument
 
 __all__: list[str] = []
@@ -42,7 +42,7 @@ def _pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[
         gate.data_ptr(),
         library.threads(),
     )
-    _check(status, "pixel_gate")
+    check_status(status, "pixel_gate")
     return gate
 
 
@@ -69,7 +69,7 @@ def _line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | N
         hidden.data_ptr(),
         library.threads(),
     )
-    _check(status, "line_hidden")
+    check_status(status, "line_hidden")
     return hidden
 
 
@@ -102,5 +102,5 @@ def _line_gates(
         pointers(*(g.data_ptr() for g in gates)),
         library.threads(),
     )
-    _check(status, "line_gates")
+    check_status(status, "line_gates")
     return gates[0], gates[1]

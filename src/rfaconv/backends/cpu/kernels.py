@@ -131,7 +131,7 @@ def _same_dtype(name: str, value: Tensor, x: Tensor) -> None:
         raise InvalidArgument(name, f"the dtype of x, {x.dtype}", str(value.dtype))
 
 
-def _check(status: int, function: str) -> None:
+def check_status(status: int, function: str) -> None:
     if status != 0:
         text = library.require().rfaconv_status_text(status).decode()
         if "memory" in text:
@@ -157,7 +157,7 @@ def _patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     status = lib.rfaconv_patch_moments(
         source, win, mean.data_ptr(), cov.data_ptr(), library.threads()
     )
-    _check(status, "patch_moments")
+    check_status(status, "patch_moments")
     return mean, cov
 
 
@@ -182,7 +182,7 @@ def _patch_moments_backward(
         _strided("dx", dx),
         library.threads(),
     )
-    _check(status, "patch_moments_backward")
+    check_status(status, "patch_moments_backward")
     return dx
 
 
@@ -207,7 +207,7 @@ def _feature_stats(
         s1.data_ptr(),
         library.threads(),
     )
-    _check(status, "feature_stats")
+    check_status(status, "feature_stats")
     return s0, s1
 
 
@@ -249,7 +249,7 @@ def _feature_stats_backward(
         dfb.data_ptr(),
         library.threads(),
     )
-    _check(status, "feature_stats_backward")
+    check_status(status, "feature_stats_backward")
     return dx, dfw, dfb
 
 
@@ -297,7 +297,7 @@ def _project(
         _strided("y", y),
         library.threads(),
     )
-    _check(status, "project")
+    check_status(status, "project")
     return y
 
 
@@ -353,5 +353,5 @@ def _project_backward(
         _pointer(dweight),
         library.threads(),
     )
-    _check(status, "project_backward")
+    check_status(status, "project_backward")
     return dx, dfw, dfb, dweight.to(x.dtype), dgate

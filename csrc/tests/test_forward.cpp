@@ -1,0 +1,121 @@
+// rfaconv_forward against its stages called one by one.
+#include "oracle.h"
+
+#include "../line_gates.h"
+#include "../pixel_gate.h"
+#include "../project.h"
+#include "../squeeze.h"
+#include "../stats.h"
+
+// The C interface without its checks: forward.cpp calls the kernels through it.
+extern "C" {
+int32_t rfaconv_feature_stats(const rfaconv_tensor* x, const rfaconv_window* window, const float* g, const float* b, int32_t kind,
+                              float* s0, float* s1, int32_t threads) {
+    return feature_stats(x, window, g, b, kind, s0, s1, threads);
+}
+int32_t rfaconv_channel_gate(const rfaconv_tensor* x, const float* reduce, const float* expand, int64_t hidden, float* gate,
+                             int32_t threads) {
+    return channel_gate(x, reduce, expand, hidden, gate, threads);
+}
+int32_t rfaconv_pixel_gate(const float* top, const float* mean, const float* weight, const int64_t* spatial, int64_t batch,
+                           const rfaconv_window* window, float* gate, int32_t threads) {
+    return pixel_gate(top, mean, weight, spatial, batch, window, gate, threads);
+}
+int32_t rfaconv_line_hidden(const float* first, const float* second, const float* weight, const float* bias, const int64_t* size,
+                            float* hidden, int32_t threads) {
+    return line_hidden(first, second, weight, bias, size, hidden, threads);
+}
+int32_t rfaconv_line_gates(const float* hidden, const float* const* weight, const float* const* bias, const int64_t* size,
+                           float* const* gate, int32_t threads) {
+    return line_gates(hidden, weight, bias, size, gate, threads);
+}
+int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, const float* g, const float* b, int32_t kind,
+                        const rfaconv_gate* gate, const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
+                        int32_t threads) {
+    return project(x, window, g, b, kind, gate, weight, bias, y, threads);
+}
+}
+
+#include "../forward.cpp"
+
+typedef std::vector<float> Floats;
+
+// The gate from its stages, each result in a vector of its own.
+static void staged_gate(const Problem& p, const Tensor& x, const Features& a, int kind, const rfaconv_attention& t, Floats& first,
+                        Floats& second) {
+    const int64_t T = p.T(), plane = p.outputs(), rows = p.k * p.win.out[0], columns = p.k * p.win.out[1];
+    if (kind == RFACONV_RFCBAM) {
+        first.assign(size_t(p.B * p.C), NAN), second.assign(size_t(p.B * T * plane), NAN);
+        Floats top(second.size(), NAN), mean(second.size(), NAN);
+        channel_gate(&x.t, t.weight[0], t.weight[1], t.hidden, first.data(), p.threads);
+        feature_stats(&x.t, &p.win, a.g.data(), a.bias.data(), kind, top.data(), mean.data(), p.threads);
+        pixel_gate(top.data(), mean.data(), t.weight[2], t.spatial, p.B, &p.win, second.data(), p.threads);
+        return;
+    }
+    const int64_t size[] = {p.B, p.C, t.hidden, rows, columns};
+    first.assign(size_t(p.B * p.C * rows), NAN), second.assign(size_t(p.B * p.C * columns), NAN);
+    Floats row(first.size(), NAN), column(second.size(), NAN), hidden(size_t(p.B * t.hidden * (rows + columns)), NAN);
+    feature_stats(&x.t, &p.win, a.g.data(), a.bias.data(), kind, row.data(), column.data(), p.threads);
+    line_hidden(row.data(), column.data(), t.weight[0], t.bias[0], size, hidden.data(), p.threads);
+    for (size_t i = 0; i < hidden.size(); ++i) {
+        const int64_t m = int64_t(i) / (rows + columns) % t.hidden;
+        const double scale = (t.norm[2] == nullptr ? 1.0 : t.norm[2][m]) / std::sqrt(t.norm[1][m] + t.eps);
+        hidden[i] = float((hidden[i] - t.norm[0][m]) * scale + (t.norm[3] == nullptr ? 0.0 : t.norm[3][m]));
+    }
+    float* const gates[] = {first.data(), second.data()};
+    line_gates(hidden.data(), t.weight + 1, t.bias + 1, size, gates, p.threads);
+}
+
+static void test_problem(std::mt19937& rng, const Problem& p, int kind) {
+    Tensor x(p.B, p.C, p.H, p.W, false, p.channels_last), w(p.O, p.C, p.k, p.k, false, false), bias(p.O, 1, 1, 1, false, false);
+    for (Tensor* t : {&x, &w, &bias}) t->fill(rng, 0.0f, 1.0f);
+    const Features a(p, x, rng, false);
+    const int64_t M = 1 + int64_t(rng() % 12);
+    const bool plain = rng() % 2 == 0;
+    const Floats w0 = random_floats(rng, kind == RFACONV_RFA ? p.C * p.T() : M * p.C, 0.3f), w1 = random_floats(rng, p.C * M, 0.3f),
+                 w2 = random_floats(rng, kind == RFACONV_RFCBAM ? 2 * 3 * 3 : p.C * M, 0.3f), b0 = random_floats(rng, M, 1.0f),
+                 b1 = random_floats(rng, p.C, 1.0f), mean = random_floats(rng, M, 1.0f), scale = random_floats(rng, M, 1.0f);
+    Floats variance = random_floats(rng, M, 1.0f);
+    for (float& v : variance) v = 0.5f + v * v;
+    const rfaconv_attention t{{w0.data(), w1.data(), w2.data()},
+                              {plain ? nullptr : b0.data(), b1.data(), nullptr},
+                              {mean.data(), variance.data(), plain ? nullptr : scale.data(), plain ? nullptr : b0.data()},
+                              1e-5,
+                              M,
+                              {3, 3},
+                              {9, 3, 1}};
+    Floats first, second;
+    rfaconv_gate gate{w0.data(), nullptr};
+    if (kind != RFACONV_RFA) {
+        staged_gate(p, x, a, kind, t, first, second);
+        gate = {first.data(), second.data()};
+    }
+    Tensor want(p.B, p.O, p.win.out[0], p.win.out[1], false, p.channels_last), found = want;
+    found.t.data = found.f.data();
+    const rfaconv_tensor* const offset = plain ? nullptr : &bias.t;
+    project(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &w.t, offset, &want.t, p.threads);
+    expect(rfaconv_forward(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &t, &w.t, offset, &found.t, p.threads) == RFACONV_OK,
+           "status", p);
+    // the BatchNorm of rfca is folded, so its sums differ in their last digits
+    expect_close(values(found), values(want), kind == RFACONV_RFCA ? 2e-6 : 0.0, "forward", p);
+}
+
+int main() {
+    if (!runs_here()) return 77;
+    const int rounds = rounds_or(150);
+    std::mt19937 rng(11);
+    for (int i = 0; i < rounds; ++i) {
+        Problem p;
+        if (!p.draw(rng, i)) continue;
+        p.half = false;
+        test_problem(rng, p, i % 3);
+    }
+    const rfaconv_attention none{};
+    Problem p{1, 2, 1, 4, 4, 3, {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {4, 4}}, false, false, 1};
+    Tensor x(1, 2, 4, 4, false, false), half(1, 2, 4, 4, true, false);
+    expect(rfaconv_forward(&x.t, &p.win, nullptr, nullptr, RFACONV_RFCA, &none, nullptr, nullptr, &x.t, 1) == RFACONV_BAD_ARGUMENT,
+           "missing weights", p);
+    expect(rfaconv_forward(&half.t, &p.win, nullptr, nullptr, RFACONV_RFA, &none, nullptr, nullptr, &x.t, 1) == RFACONV_UNSUPPORTED,
+           "bfloat16", p);
+    return report();
+}

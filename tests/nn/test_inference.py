@@ -1,0 +1,323 @@
+"""The short way of a fused layer through eager inference: the same results, and taken only where
+nobody can tell.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rfaconv import RFAConv2d, RFCAConv2d, RFCBAMConv2d
+from rfaconv.backends.cpu import library
+from rfaconv.errors import InvalidArgument
+from rfaconv.nn import _receptive_field
+
+pytestmark = pytest.mark.skipif(library.refusal() is not None, reason=str(library.refusal()))
+
+OPERATORS = (RFAConv2d, RFCBAMConv2d, RFCAConv2d)
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each call of a layer took the short way."""
+    calls: list[bool] = []
+    infer = _receptive_field.infer
+
+    def counted(layer: Any, x: Tensor) -> Tensor | None:
+        y = infer(layer, x)
+        if layer.feature_bias is not None or not layer.training:  # not a step of training
+            calls.append(y is not None)
+        return y
+
+    monkeypatch.setattr(_receptive_field, "infer", counted)
+    return calls
+
+
+def fused(operator: Callable[..., Any], **arguments: Any) -> Any:
+    """A layer with statistics of its own, ready for inference."""
+    torch.manual_seed(0)
+    layer = operator(**{"in_channels": 8, "out_channels": 12, "kernel_size": 3, **arguments})
+    for _ in range(3):
+        layer(torch.randn(2, 8, 13, 11))
+    return layer.eval().fuse()
+
+
+def ordinary(layer: Any, x: Tensor) -> Tensor:
+    """The ordinary way, which gradients ask for."""
+    return layer(x.clone().requires_grad_()).detach()
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"kernel_size": 5, "dilation": 2, "bias": False},
+        {"kernel_size": 1, "stride": (2, 1)},
+        {"stride": 2, "padding": (0, 3)},
+        {"padding": "same"},
+    ],
+    ids=str,
+)
+def test_equals_the_ordinary_way(
+    operator: Callable[..., Any], arguments: dict[str, Any], taken: list[bool]
+) -> None:
+    layer = fused(operator, **arguments)
+    x = torch.randn(3, 8, 15, 14)
+    wide = torch.randn(3, 8, 17, 30)
+    maps = (x, x.to(memory_format=torch.channels_last), wide[:, :, 1:16, ::2], x[:1], x[:, :, :9])
+    for view in maps:
+        taken.clear()
+        want = ordinary(layer, view)
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                found = layer(view)
+            assert taken[-1]
+            assert found.stride() == want.stride()
+            torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_parameters_with_channels_last(operator: Callable[..., Any], taken: list[bool]) -> None:
+    layer, x = fused(operator), torch.randn(2, 8, 13, 11)
+    with torch.no_grad():
+        want = layer(x)
+        layer.to(memory_format=torch.channels_last)
+        found = layer(x.to(memory_format=torch.channels_last))
+    assert taken == [True, True]
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_special_values_spread_as_in_the_ordinary_way(
+    operator: Callable[..., Any], value: float, taken: list[bool]
+) -> None:
+    layer = fused(operator)
+    x = torch.randn(2, 8, 13, 11)
+    x[1, 3, 6, 5] = value
+    with torch.no_grad():
+        found = layer(x)
+    assert taken[-1]
+    want = ordinary(layer, x)
+    assert torch.equal(found.isnan(), want.isnan())
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+class Watcher(TorchDispatchMode):
+    """Counts the operations that reach the dispatcher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(str(function))
+        return function(*args, **(kwargs or {}))
+
+
+class Functions(TorchFunctionMode):
+    """Any mode of torch functions."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # torch's own, at a dual
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_modes_and_tracers_see_the_operations(
+    operator: Callable[..., Any], taken: list[bool]
+) -> None:
+    layer, x = fused(operator), torch.randn(2, 8, 13, 11)
+    with torch.no_grad():
+        layer(x)
+        assert taken == [True]
+        with Watcher() as watcher:
+            layer(x)
+        assert any("rfaconv.project" in name for name in watcher.names)
+        with Functions():
+            layer(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+        with torch.autograd.profiler.profile() as profile:
+            layer(x)
+        assert any("rfaconv::project" in event.name for event in profile.function_events)
+        torch.func.vmap(layer)(x[None])
+    layer(x)
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        layer(torch.autograd.forward_ad.make_dual(x, x))
+    with torch.no_grad():
+        torch.export.export(layer, (x,))
+    assert not any(taken[1:])
+    with torch.no_grad():
+        layer(x)
+    assert taken[-1]
+
+
+def test_hooks_of_children_are_called(taken: list[bool]) -> None:
+    layer, x, seen = fused(RFCAConv2d), torch.randn(2, 8, 13, 11), []
+    with torch.no_grad():
+        layer(x)
+        handle = layer.attention.bn1.register_forward_hook(lambda *_: seen.append("bn1"))
+        layer(x)
+        handle.remove()
+        layer(x)
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: None)
+        layer(x)
+        handle.remove()
+    assert taken == [True, False, True, False]
+    assert seen == ["bn1"]
+
+
+class Quiet(RFAConv2d):
+    """A subclass that may have changed anything."""
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RFAConv2d(8, 12, 3).eval(),  # not fused
+        RFAConv2d(8, 12, 3).eval().fuse().train(),
+        RFAConv2d(8, 12, 3, backend="reference").eval().fuse(),
+        RFAConv2d(8, 12, 3, padding_mode="reflect").eval().fuse(),
+        RFAConv2d(8, 12, 3, groups=4).eval().fuse(),
+        RFAConv2d(8, 12, 2).eval().fuse(),
+        Quiet(8, 12, 3).eval().fuse(),
+        RFAConv2d(8, 12, 3).eval().fuse().bfloat16(),
+        RFCAConv2d(8, 12, 3).fuse(),  # the BatchNorm of its attention is in training mode
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_other_layers_go_the_ordinary_way(layer: Any, taken: list[bool]) -> None:
+    with torch.no_grad():
+        layer(torch.randn(2, 8, 13, 11).to(layer.weight.dtype))
+    assert taken == [False]
+
+
+def test_bad_inputs_raise_as_ever(taken: list[bool]) -> None:
+    layer = fused(RFAConv2d, padding=0)
+    with torch.no_grad():
+        layer(torch.randn(2, 8, 13, 11))
+        for x in (
+            torch.randn(2, 7, 13, 11),
+            torch.randn(8, 13, 11),
+            torch.randn(2, 8, 2, 11),
+            torch.randn(2, 8, 13, 11).double(),
+        ):
+            with pytest.raises(InvalidArgument, match="input"):
+                layer(x)
+        assert layer(torch.randn(0, 8, 13, 11)).shape == (0, 12, 11, 9)
+    assert taken == [True, *[False] * 5]
+
+
+def _write(layer: Any) -> None:
+    layer.weight.data.mul_(2)
+
+
+def _replace(layer: Any) -> None:
+    layer.weight = nn.Parameter(layer.weight.detach() * 2)
+
+
+def _move(layer: Any) -> None:
+    layer.weight.data = layer.weight.data * 2
+
+
+def _load(layer: Any) -> None:
+    state = {name: value * 2 for name, value in layer.state_dict().items()}
+    layer.load_state_dict(state)
+
+
+def _stride(layer: Any) -> None:
+    layer.stride = (2, 2)
+
+
+def _statistics(layer: Any) -> None:
+    layer.attention.bn1.running_mean += 1
+
+
+def _epsilon(layer: Any) -> None:
+    layer.attention.bn1.eps = 0.5
+
+
+def _child(layer: Any) -> None:
+    layer.attention.conv_w = nn.Conv2d(*layer.attention.conv_w.weight.shape[1::-1], 1)
+
+
+def _no_bias(layer: Any) -> None:
+    layer.bias = None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_write, _replace, _move, _load, _stride, _statistics, _epsilon, _child, _no_bias],
+)
+def test_follows_changes(change: Callable[[Any], None], taken: list[bool]) -> None:
+    layer, x = fused(RFCAConv2d), torch.randn(2, 8, 13, 11)
+    with torch.no_grad():
+        before = layer(x)
+        change(layer)
+        found = layer(x)
+    assert taken == [True, True]
+    want = ordinary(layer, x)
+    assert before.shape != want.shape or not torch.allclose(before, want, rtol=1e-3)
+    torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_lent_for_one_call(taken: list[bool]) -> None:
+    layer, x = fused(RFAConv2d), torch.randn(2, 8, 13, 11)
+    lent = {name: value.detach() * 2 for name, value in layer.named_parameters()}
+    with torch.no_grad():
+        before = layer(x)
+        other = torch.func.functional_call(layer, lent, (x,))
+        after = layer(x)
+    assert torch.equal(before, after)
+    assert not torch.allclose(before, other, rtol=1e-3)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_copies_have_their_own(operator: Callable[..., Any], taken: list[bool]) -> None:
+    layer, x = fused(operator), torch.randn(2, 8, 13, 11)
+    with torch.no_grad():
+        want = layer(x)
+        file = io.BytesIO()
+        torch.save(layer, file)
+        file.seek(0)
+        copies = [
+            copy.deepcopy(layer),
+            pickle.loads(pickle.dumps(layer)),
+            torch.load(file, weights_only=False),
+        ]
+        for other in copies:
+            layer.weight.zero_()
+            assert torch.equal(other(x), want)
+        assert not torch.equal(layer(x), want)
+    assert all(taken)
+
+
+def test_threads_at_once(taken: list[bool]) -> None:
+    layer = fused(RFCBAMConv2d)
+    maps = [torch.randn(2, 8, 9 + i, 11) for i in range(8)]
+    with torch.no_grad():
+        want = [layer(x) for x in maps]
+
+    def run(i: int) -> bool:
+        with torch.no_grad():
+            return all(torch.equal(layer(maps[i]), want[i]) for _ in range(20))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(run, range(len(maps))))
+    assert all(taken)
