@@ -21,32 +21,67 @@ struct Pieces {
     }
 };
 
+// A linear layer (rows, columns) with the BatchNorm behind it as one layer; offset (rows) may be null.
+void fold(const rfaconv_norm& norm, const float* from, const float* offset, int64_t rows, int64_t columns, float* weight,
+          float* bias) {
+    for (int64_t r = 0; r < rows; ++r) {
+        const double scale = (norm.weight == nullptr ? 1.0 : double(norm.weight[r])) / std::sqrt(double(norm.variance[r]) + norm.eps);
+        const double shift = norm.bias == nullptr ? 0.0 : double(norm.bias[r]);
+        bias[r] = float(((offset == nullptr ? 0.0 : double(offset[r])) - double(norm.mean[r])) * scale + shift);
+        for (int64_t c = 0; c < columns; ++c) weight[r * columns + c] = float(double(from[r * columns + c]) * scale);
+    }
+}
+
 struct Forward {
     const rfaconv_tensor* x;
     const rfaconv_window* window;
     const float* feature_weight;
     const float* feature_bias;
+    const rfaconv_norm* feature_norm;
+    int32_t kind;
     const rfaconv_attention& attention;
     int32_t threads;
+    rfaconv_gate gate;
 
     int64_t images() const { return x->size[0]; }
     int64_t channels() const { return x->size[1]; }
+    int64_t taps() const { return window->kernel[0] * window->kernel[1]; }
 
-    int32_t stats(int32_t kind, float* s0, float* s1) const {
+    // Everything that the projection needs; the first pass, without memory, only measures.
+    int32_t prepare(Pieces& memory) {
+        if (feature_norm != nullptr) {
+            const int64_t rows = channels() * taps();
+            float *weight = memory.take(rows * taps()), *bias = memory.take(rows);
+            if (memory.base != nullptr) {
+                fold(*feature_norm, feature_weight, nullptr, rows, taps(), weight, bias);
+                feature_weight = weight, feature_bias = bias;
+            }
+        }
+        if (kind == RFACONV_RFCBAM) return rfcbam(memory);
+        if (kind == RFACONV_RFCA) return rfca(memory);
+        gate = {attention.weight[0], nullptr};
+        return RFACONV_OK;
+    }
+
+    int32_t project(const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y) const {
+        return rfaconv_project(x, window, feature_weight, feature_bias, kind, &gate, weight, bias, y, threads);
+    }
+
+private:
+    int32_t stats(float* s0, float* s1) const {
         return rfaconv_feature_stats(x, window, feature_weight, feature_bias, kind, s0, s1, threads);
     }
 
     // Channel gate (B,C) and pixel gate (B,T,Ho,Wo).
-    int32_t rfcbam(Pieces& memory, rfaconv_gate& gate) const {
-        const int64_t pixels = images() * window->kernel[0] * window->kernel[1] * window->out[0] * window->out[1];
-        float *channel = memory.take(images() * channels()), *pixel = memory.take(pixels);
-        float *top = memory.take(pixels), *mean = memory.take(pixels);
+    int32_t rfcbam(Pieces& memory) {
+        const int64_t pixels = images() * taps() * window->out[0] * window->out[1];
         const int64_t *size = attention.spatial, *stride = attention.spatial_stride;
-        float* weight = memory.take(2 * size[0] * size[1]);
+        float *channel = memory.take(images() * channels()), *pixel = memory.take(pixels);
+        float *top = memory.take(pixels), *mean = memory.take(pixels), *weight = memory.take(2 * size[0] * size[1]);
         if (memory.base == nullptr) return RFACONV_OK;
         gate = {channel, pixel};
         int32_t status = rfaconv_channel_gate(x, attention.weight[0], attention.weight[1], attention.hidden, channel, threads);
-        if (status == RFACONV_OK) status = stats(RFACONV_RFCBAM, top, mean);
+        if (status == RFACONV_OK) status = stats(top, mean);
         if (status != RFACONV_OK) return status;
         for (int64_t i = 0; i < 2 * size[0] * size[1]; ++i)
             weight[i] = attention.weight[2][i / (size[0] * size[1]) * stride[0] + i / size[1] % size[0] * stride[1] +
@@ -55,7 +90,7 @@ struct Forward {
     }
 
     // Gates of the rows (B,C,kh*Ho) and of the columns (B,C,kw*Wo).
-    int32_t rfca(Pieces& memory, rfaconv_gate& gate) const {
+    int32_t rfca(Pieces& memory) {
         const int64_t size[] = {images(), channels(), attention.hidden, window->kernel[0] * window->out[0],
                                 window->kernel[1] * window->out[1]};
         const int64_t rows = size[0] * size[1] * size[3], columns = size[0] * size[1] * size[4];
@@ -65,28 +100,24 @@ struct Forward {
         float *weight = memory.take(size[2] * size[1]), *bias = memory.take(size[2]);
         if (memory.base == nullptr) return RFACONV_OK;
         gate = {row_gate, column_gate};
-        int32_t status = stats(RFACONV_RFCA, row, column);
+        int32_t status = stats(row, column);
         if (status != RFACONV_OK) return status;
-        fold_norm(weight, bias);
+        fold(attention.norm, attention.weight[0], attention.bias[0], size[2], size[1], weight, bias);
         status = rfaconv_line_hidden(row, column, weight, bias, size, hidden, threads);
         if (status != RFACONV_OK) return status;
         float* const gates[] = {row_gate, column_gate};
         return rfaconv_line_gates(hidden, attention.weight + 1, attention.bias + 1, size, gates, threads);
     }
-
-private:
-    // The small layer with its BatchNorm: scale * (W p + b - mean) + shift.
-    void fold_norm(float* weight, float* bias) const {
-        const float* const* norm = attention.norm;
-        for (int64_t m = 0; m < attention.hidden; ++m) {
-            const double scale = (norm[2] == nullptr ? 1.0 : double(norm[2][m])) / std::sqrt(double(norm[1][m]) + attention.eps);
-            const double offset = attention.bias[0] == nullptr ? 0.0 : double(attention.bias[0][m]);
-            bias[m] = float((offset - double(norm[0][m])) * scale + (norm[3] == nullptr ? 0.0 : double(norm[3][m])));
-            const float* const from = attention.weight[0] + m * channels();
-            for (int64_t c = 0; c < channels(); ++c) weight[m * channels() + c] = float(double(from[c]) * scale);
-        }
-    }
 };
+
+bool good(const rfaconv_norm& norm) { return norm.mean != nullptr && norm.variance != nullptr; }
+
+bool good(int32_t kind, const rfaconv_attention& a) {
+    if (a.weight[0] == nullptr) return false;
+    if (kind == RFACONV_RFA) return true;
+    if (a.weight[1] == nullptr || a.weight[2] == nullptr || a.hidden < 1) return false;
+    return kind == RFACONV_RFCBAM ? a.spatial[0] > 0 && a.spatial[1] > 0 : kind == RFACONV_RFCA && good(a.norm);
+}
 
 }  // namespace
 }  // namespace rfaconv
@@ -94,31 +125,20 @@ private:
 using namespace rfaconv;
 
 extern "C" int32_t rfaconv_forward(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
-                                   const float* feature_bias, int32_t kind, const rfaconv_attention* attention,
-                                   const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y, int32_t threads) {
-    if (x == nullptr || window == nullptr || attention == nullptr) return RFACONV_BAD_ARGUMENT;
+                                   const float* feature_bias, const rfaconv_norm* feature_norm, int32_t kind,
+                                   const rfaconv_attention* attention, const rfaconv_tensor* weight, const rfaconv_tensor* bias,
+                                   rfaconv_tensor* y, int32_t threads) {
+    if (x == nullptr || window == nullptr || feature_weight == nullptr || attention == nullptr) return RFACONV_BAD_ARGUMENT;
     if (x->dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
-    const int weights = kind == RFACONV_RFA ? 1 : kind == RFACONV_RFCBAM || kind == RFACONV_RFCA ? 3 : 0;
-    for (int i = 0; i < weights; ++i)
-        if (attention->weight[i] == nullptr) return RFACONV_BAD_ARGUMENT;
-    if (kind == RFACONV_RFCA && (attention->norm[0] == nullptr || attention->norm[1] == nullptr)) return RFACONV_BAD_ARGUMENT;
-    if (kind == RFACONV_RFCBAM && (attention->spatial[0] < 1 || attention->spatial[1] < 1)) return RFACONV_BAD_ARGUMENT;
-    if (weights == 0 || (weights == 3 && attention->hidden < 1)) return RFACONV_BAD_ARGUMENT;
+    if (!good(kind, *attention) || (feature_norm != nullptr && !good(*feature_norm))) return RFACONV_BAD_ARGUMENT;
 
-    const Forward forward{x, window, feature_weight, feature_bias, *attention, threads};
-    rfaconv_gate gate{attention->weight[0], nullptr};
-    const auto gates = [&](Pieces& memory) {
-        if (kind == RFACONV_RFCBAM) return forward.rfcbam(memory, gate);
-        return kind == RFACONV_RFCA ? forward.rfca(memory, gate) : int32_t(RFACONV_OK);
-    };
+    Forward forward{x, window, feature_weight, feature_bias, feature_norm, kind, *attention, threads, {nullptr, nullptr}};
     Pieces count{nullptr};
-    gates(count);
-    if (count.used == 0)
-        return rfaconv_project(x, window, feature_weight, feature_bias, kind, &gate, weight, bias, y, threads);
+    forward.prepare(count);
+    if (count.used == 0) return forward.project(weight, bias, y);
     const Scratch scratch(size_t(count.used) * sizeof(float));
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     Pieces memory{static_cast<float*>(scratch.data())};
-    const int32_t status = gates(memory);
-    if (status != RFACONV_OK) return status;
-    return rfaconv_project(x, window, feature_weight, feature_bias, kind, &gate, weight, bias, y, threads);
+    const int32_t status = forward.prepare(memory);
+    return status != RFACONV_OK ? status : forward.project(weight, bias, y);
 }

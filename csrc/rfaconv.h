@@ -51,15 +51,20 @@ typedef struct {
     const float* b;
 } rfaconv_gate;
 
+/* The state of a BatchNorm in evaluation: weight . (z - mean) / sqrt(variance + eps) + bias; weight and bias may be NULL. */
+typedef struct {
+    const float *mean, *variance, *weight, *bias;
+    double eps;
+} rfaconv_norm;
+
 /* What the attention of an operator is made from; contiguous float32. M = hidden, the width of the small layers.
  * rfa: weight[0] (C,T) | rfcbam: weight[0] (M,C) and weight[1] (C,M) of squeeze and excitation, weight[2] (2,spatial[0],spatial[1])
- * with these strides | rfca: weight[0] (M,C), then weight[1] of the rows and weight[2] of the columns (C,M), each with its bias or NULL; norm: mean,
- * variance, weight and bias (M) of the BatchNorm between them, the last two may be NULL. */
+ * with these strides | rfca: weight[0] (M,C), then weight[1] of the rows and weight[2] of the columns (C,M), each with its bias or
+ * NULL; norm: of the M channels between them. */
 typedef struct {
     const float* weight[3];
     const float* bias[3];
-    const float* norm[4];
-    double eps;
+    rfaconv_norm norm;
     int64_t hidden, spatial[2], spatial_stride[3];
 } rfaconv_attention;
 
@@ -107,11 +112,12 @@ RFACONV_API int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_windo
                                     const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
                                     int32_t threads);
 
-/* The whole operator for inference, in float32: statistics, gates and projection. */
+/* The whole operator for inference, in float32: statistics, gates and projection. With feature_norm, features are
+ * relu(norm(feature_weight u)) and feature_bias is not read; without, relu(feature_weight u + feature_bias). */
 RFACONV_API int32_t rfaconv_forward(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
-                                    const float* feature_bias, int32_t kind, const rfaconv_attention* attention,
-                                    const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
-                                    int32_t threads);
+                                    const float* feature_bias, const rfaconv_norm* feature_norm, int32_t kind,
+                                    const rfaconv_attention* attention, const rfaconv_tensor* weight, const rfaconv_tensor* bias,
+                                    rfaconv_tensor* y, int32_t threads);
 
 /* A NULL output is not computed. dweight (O,C,kh,kw) is contiguous. */
 RFACONV_API int32_t rfaconv_project_backward(const rfaconv_tensor* dy, const rfaconv_tensor* x, const rfaconv_window* window,

@@ -1,4 +1,4 @@
-"""The short way of a fused layer through eager inference: the same results, and taken only where
+"""The short way of a layer through eager inference: the same results, and taken only where
 nobody can tell.
 """
 
@@ -35,7 +35,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
     def counted(layer: Any, x: Tensor) -> Tensor | None:
         y = infer(layer, x)
-        if layer.feature_bias is not None or not layer.training:  # not a step of training
+        if not (layer.training and torch.is_grad_enabled()):  # not a step of training
             calls.append(y is not None)
         return y
 
@@ -50,6 +50,13 @@ def fused(operator: Callable[..., Any], **arguments: Any) -> Any:
     for _ in range(3):
         layer(torch.randn(2, 8, 13, 11))
     return layer.eval().fuse()
+
+
+def with_norm(norm: nn.Module, training: bool = False) -> Any:
+    """A layer with another norm of its features."""
+    layer = RFAConv2d(8, 12, 3).eval()
+    layer.feature_norm = norm.train(training)
+    return layer
 
 
 def ordinary(layer: Any, x: Tensor) -> Tensor:
@@ -85,6 +92,30 @@ def test_equals_the_ordinary_way(
             assert taken[-1]
             assert found.stride() == want.stride()
             torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("affine", [True, False])
+def test_layers_that_are_not_fused(
+    operator: Callable[..., Any], affine: bool, taken: list[bool]
+) -> None:
+    layer, x = operator(8, 12, 3), torch.randn(2, 8, 13, 11)
+    layer.feature_norm = nn.BatchNorm2d(72, affine=affine, eps=0.01)
+    layer.train()
+    for _ in range(3):
+        layer(x + 1)
+    layer.eval()
+    if affine:
+        nn.init.uniform_(layer.feature_norm.weight, -1, 1)
+    taken.clear()
+    with torch.no_grad():
+        found = layer(x)
+        assert taken == [True]
+        layer.feature_norm.running_var.mul_(2)
+        changed = layer(x)
+    torch.testing.assert_close(changed, ordinary(layer, x), rtol=1e-5, atol=1e-6)
+    layer.feature_norm.running_var.div_(2)
+    torch.testing.assert_close(found, ordinary(layer, x), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -190,8 +221,10 @@ class Quiet(RFAConv2d):
 @pytest.mark.parametrize(
     "layer",
     [
-        RFAConv2d(8, 12, 3).eval(),  # not fused
+        RFAConv2d(8, 12, 3),
         RFAConv2d(8, 12, 3).eval().fuse().train(),
+        with_norm(nn.BatchNorm2d(72, track_running_stats=False)),
+        with_norm(nn.BatchNorm2d(72), training=True),
         RFAConv2d(8, 12, 3, backend="reference").eval().fuse(),
         RFAConv2d(8, 12, 3, padding_mode="reflect").eval().fuse(),
         RFAConv2d(8, 12, 3, groups=4).eval().fuse(),

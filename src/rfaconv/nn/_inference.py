@@ -1,4 +1,4 @@
-"""The short way of a fused layer through eager inference on the CPU: one call of the library.
+"""The short way of a layer through eager inference on the CPU: one call of the library.
 
 It is taken only where nothing could tell it from the ordinary way but the clock: no gradients, no
 mode, tracer, profiler or hook that would see the stages, and a layer that is as it was when the
@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from rfaconv.backends.cpu import BACKEND
-from rfaconv.backends.cpu.forward import Attention, ForwardCall
+from rfaconv.backends.cpu.forward import Attention, Features, ForwardCall, Norm
 from rfaconv.geometry import Problem
+from rfaconv.nn._norm import norm_state
 
 _ATTENTION: dict[type[nn.Module], Callable[[Any], Attention | None]] = {}
 
@@ -95,22 +96,40 @@ class _Prepared:
 
 def _prepare(layer: Any) -> ForwardCall | None:
     read = _ATTENTION.get(type(layer))
-    if read is None or layer.training or layer.feature_bias is None:
+    if read is None or layer.training:
         return None
     if layer.padding_mode != "zeros" or layer.backend not in ("auto", "cpu"):
         return None
-    attention, window, channels = read(layer), layer.window, layer.in_channels
+    window = layer.window
     problem = Problem(
-        "project", layer.variant, "cpu", "float32", window, channels, groups=layer.groups
+        "project", layer.variant, "cpu", "float32", window, layer.in_channels, groups=layer.groups
     )
-    if attention is None or BACKEND.refusal(problem) is not None:
+    features, attention = _features(layer), read(layer)
+    if features is None or attention is None or BACKEND.refusal(problem) is not None:
         return None
-    features, weight, bias = (layer.feature_weight, layer.feature_bias), layer.weight, layer.bias
-    dense = [*features, *attention.contiguous(), *(() if bias is None else (bias,))]
+    weight, bias, norms = layer.weight, layer.bias, (features.norm, attention.norm)
+    optional = (features.bias, bias, *attention.biases)
+    dense = [features.weight, *attention.weights, *(t for t in optional if t is not None)]
+    dense += [tensor for norm in norms if norm is not None for tensor in norm.tensors()]
     strided = [weight, *(() if attention.spatial is None else (attention.spatial,))]
     if not all(map(_plain, (*dense, *strided))) or not all(t.is_contiguous() for t in dense):
         return None
     return ForwardCall(layer.variant, window, features, attention, weight, bias)
+
+
+def _features(layer: Any) -> Features | None:
+    if layer.feature_bias is not None:
+        return Features(layer.feature_weight, layer.feature_bias, None)
+    norm = running_norm(layer.feature_norm)
+    return None if norm is None else Features(layer.feature_weight, None, norm)
+
+
+def running_norm(layer: Any) -> Norm | None:
+    """What a BatchNorm normalises with in evaluation; None where it uses the batch."""
+    state = norm_state(layer)
+    if layer.training or state.running_mean is None or state.running_var is None:
+        return None
+    return Norm(state.running_mean, state.running_var, state.weight, state.bias, state.eps)
 
 
 def _plain(tensor: Tensor) -> bool:

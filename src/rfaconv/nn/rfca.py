@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rfaconv.backends.cpu.forward import Attention
 from rfaconv.functional.stages import feature_stats
-from rfaconv.nn._inference import attention_of
+from rfaconv.nn._inference import attention_of, running_norm
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import CoordinateGate
 
@@ -82,14 +82,13 @@ class RFCAConv2d(_RFCAConv, nn.Conv2d):
 @attention_of(RFCAConv2d)
 def _attention(layer: RFCAConv2d) -> Attention | None:
     gate = layer.attention
-    norm = gate.bn1
-    if type(gate) is not CoordinateGate or type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm):
+    if type(gate) is not CoordinateGate or type(gate.bn1) not in (nn.BatchNorm2d, nn.SyncBatchNorm):
         return None
-    if gate.training or norm.training or norm.running_mean is None:
+    norm = running_norm(gate.bn1)
+    if norm is None:
         return None
     layers: list[Any] = [gate.conv1, gate.conv_h, gate.conv_w]
-    state = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    return Attention([c.weight for c in layers], [c.bias for c in layers], state, norm.eps)
+    return Attention([c.weight for c in layers], [c.bias for c in layers], norm)
 
 
 class RFCAConv1d(_RFCAConv, nn.Conv1d):

@@ -14,6 +14,7 @@ __all__ = [
     "KINDS",
     "AttentionStruct",
     "GateStruct",
+    "NormStruct",
     "TensorStruct",
     "WindowStruct",
     "declare",
@@ -54,14 +55,25 @@ class GateStruct(Structure):
     _fields_ = (("a", c_void_p), ("b", c_void_p))
 
 
+class NormStruct(Structure):
+    """``rfaconv_norm``: the state of a BatchNorm in evaluation, contiguous float32."""
+
+    _fields_ = (
+        ("mean", c_void_p),
+        ("variance", c_void_p),
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("eps", c_double),
+    )
+
+
 class AttentionStruct(Structure):
     """``rfaconv_attention``: what the attention of an operator is made from, contiguous float32."""
 
     _fields_ = (
         ("weight", c_void_p * 3),
         ("bias", c_void_p * 3),
-        ("norm", c_void_p * 4),
-        ("eps", c_double),
+        ("norm", NormStruct),
         ("hidden", c_int64),
         ("spatial", c_int64 * 2),
         ("spatial_stride", c_int64 * 3),
@@ -119,12 +131,13 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int32,
         (_tensor, _window, _float, _float, c_int32, _gate, _tensor, _tensor, _tensor, c_int32),
     ),
-    # x, window, feature_weight, feature_bias, kind, attention, weight, bias, y, threads
+    # x, window, feature_weight, feature_bias, feature_norm, kind, attention, weight, bias, y,
+    # threads
     "rfaconv_forward": (
         c_int32,
         (
-            *(_tensor, _window, _float, _float, c_int32, POINTER(AttentionStruct)),
-            *(_tensor, _tensor, _tensor, c_int32),
+            *(_tensor, _window, _float, _float, POINTER(NormStruct), c_int32),
+            *(POINTER(AttentionStruct), _tensor, _tensor, _tensor, c_int32),
         ),
     ),
     # dy, x, window, feature_weight, feature_bias, kind, gate, weight,

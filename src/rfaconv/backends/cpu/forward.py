@@ -14,12 +14,54 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.cpu import library
-from rfaconv.backends.cpu.abi import KINDS, AttentionStruct, TensorStruct, WindowStruct
+from rfaconv.backends.cpu.abi import (
+    KINDS,
+    AttentionStruct,
+    NormStruct,
+    TensorStruct,
+    WindowStruct,
+)
 from rfaconv.backends.cpu.kernels import check_status
 from rfaconv.geometry import Window
 from rfaconv.ops.schema import memory_format_of
 
-__all__ = ["Attention", "ForwardCall"]
+__all__ = ["Attention", "Features", "ForwardCall", "Norm"]
+
+
+class Norm(NamedTuple):
+    """The state of a BatchNorm in evaluation, in the order of ``rfaconv_norm``; M channels.
+
+    Attributes:
+        mean: running mean (M,).
+        variance: running variance (M,).
+        weight: (M,) or None for ones.
+        bias: (M,) or None for zeros.
+        eps: added to the variance.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    eps: float
+
+    def tensors(self) -> list[Tensor]:
+        """Those that there are."""
+        return [t for t in self[:4] if t is not None]
+
+
+class Features(NamedTuple):
+    """``relu(norm(weight u))``, or ``relu(weight u + bias)`` where the norm is folded.
+
+    Attributes:
+        weight: (C * T, 1, *kernel).
+        bias: (C * T,), or None with a norm.
+        norm: of C * T channels, or None with a bias.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    norm: Norm | None
 
 
 class Attention(NamedTuple):
@@ -29,20 +71,14 @@ class Attention(NamedTuple):
         weights: rfa: (C, T). rfcbam: squeeze (M, C), excitation (C, M). rfca: the reduction
             (M, C), rows (C, M), columns (C, M).
         biases: of the three layers of rfca, or None.
-        norm: running mean, running variance, weight and bias of the BatchNorm of rfca.
-        eps: of that BatchNorm.
+        norm: of the M channels of rfca.
         spatial: (1, 2, *kernel) of rfcbam, with any strides; the others are contiguous.
     """
 
     weights: Sequence[Tensor]
     biases: Sequence[Tensor | None] = ()
-    norm: Sequence[Tensor | None] = ()
-    eps: float = 0.0
+    norm: Norm | None = None
     spatial: Tensor | None = None
-
-    def contiguous(self) -> list[Tensor]:
-        """Those that must be contiguous."""
-        return [t for t in (*self.weights, *self.biases, *self.norm) if t is not None]
 
 
 class ForwardCall:
@@ -50,6 +86,14 @@ class ForwardCall:
 
     It keeps pointers into the parameters: what is written into them is seen, and whoever keeps the
     call must drop it when a parameter goes or gets other memory.
+
+    Args:
+        variant: ``rfa``, ``rfcbam`` or ``rfca``.
+        window: the sliding window.
+        features: parameters of the features.
+        attention: parameters of the attention.
+        weight: (O, C, *kernel), with any strides.
+        bias: (O,) or None.
     """
 
     __slots__ = (
@@ -60,13 +104,14 @@ class ForwardCall:
         self,
         variant: str,
         window: Window,
-        features: tuple[Tensor, Tensor],
+        features: Features,
         attention: Attention,
         weight: Tensor,
         bias: Tensor | None,
     ) -> None:
         self._kind = KINDS[variant]
-        self._features = features[0].data_ptr(), features[1].data_ptr()
+        norm = None if features.norm is None else _norm_struct(features.norm)
+        self._features = features.weight.data_ptr(), _pointer(features.bias), norm
         self._attention = _attention_struct(variant, attention)
         self._weight = TensorStruct(weight.data_ptr(), tuple(weight.shape), weight.stride(), 0)
         self._outputs, self._channels = weight.shape[0], weight.shape[1]
@@ -107,10 +152,15 @@ class ForwardCall:
         return y
 
 
-def _attention_struct(variant: str, attention: Attention) -> AttentionStruct:
-    def pointers(tensors: Sequence[Tensor | None]) -> tuple[int | None, ...]:
-        return tuple(None if t is None else t.data_ptr() for t in tensors)
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
+
+def _norm_struct(norm: Norm) -> NormStruct:
+    return NormStruct(*map(_pointer, norm[:4]), norm.eps)
+
+
+def _attention_struct(variant: str, attention: Attention) -> AttentionStruct:
     weights = attention.weights
     size: Sequence[int] = (0, 0)
     stride: Sequence[int] = (0, 0, 0)
@@ -118,10 +168,9 @@ def _attention_struct(variant: str, attention: Attention) -> AttentionStruct:
         weights = *weights, attention.spatial
         size, stride = attention.spatial.shape[2:], attention.spatial.stride()[1:]
     return AttentionStruct(
-        pointers(weights),
-        pointers(attention.biases),
-        pointers(attention.norm),
-        attention.eps,
+        tuple(map(_pointer, weights)),
+        tuple(map(_pointer, attention.biases)),
+        NormStruct() if attention.norm is None else _norm_struct(attention.norm),
         0 if variant == "rfa" else weights[0].shape[0],
         tuple(size),
         tuple(stride),
