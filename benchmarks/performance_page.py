@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md that come from runs with two threads.
+"""Writes the tables of docs/performance.md and of README.md that come from committed timings.
 
 python benchmarks/performance_page.py
 """
@@ -123,12 +123,61 @@ def scaling() -> list[str]:
     return lines
 
 
+def one_call() -> list[str]:
+    """What the one call of a layer gains over separate operations."""
+    rows = load("cpu-one-call")["rows"]
+    lines = ["| | " + " | ".join(OPERATORS) + " |", "|---" * 4 + "|"]
+    for batch in dict.fromkeys(r["batch"] for r in rows):
+        for key, label in (("separate_ms", "separate operations"), ("one_call_ms", "one call")):
+            cells = []
+            for operator in OPERATORS:
+                mine = [r for r in rows if (r["batch"], r["operator"]) == (batch, operator)]
+                ratio = geometric_mean([r[key] / r["convolution_ms"] for r in mine])
+                cells.append(f"{ratio:.2f}")
+            lines.append(f"| {label}, batch {batch} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def costs() -> list[str]:
+    """The table of the README: geometric means over the layers, and the networks."""
+
+    def mean(name: str, operator: str, side: str = "fused", mode: str | None = None) -> str:
+        rows = [
+            r["ratio"]["median"]
+            for r in load(name)["rows"]
+            if (r["operator"], r["side"], r["status"]) == (operator, side, "ok")
+            and mode in (None, r["mode"])
+        ]
+        return f"{geometric_mean(rows):.2f}" if rows else ""
+
+    published = mean("cpu-rfa-inference-batch8-1thread", "rfa", "published")
+    lines = [
+        "| | RFAConv | RFCBAMConv | RFCAConv | RFAConv as published |",
+        "|---|---|---|---|---|",
+    ]
+    layers_of = {
+        "inference, batch 8": "cpu-inference-batch8-2threads",
+        "inference, batch 1": "cpu-inference-batch1-2threads",
+        "training step, batch 8": "cpu-training-batch8-2threads",
+    }
+    for label, name in layers_of.items():
+        cells = [mean(name, o) for o in OPERATORS]
+        lines.append(f"| {label} | {' | '.join(cells)} | {published} |")
+        published = ""
+    for mode in ("inference", "training"):
+        cells = [mean("cpu-networks-batch8-2threads", o, "fused", mode) for o in OPERATORS]
+        lines.append(f"| ResNet-18, {mode}, batch 8 | {' | '.join(cells)} | |")
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "inference8": lambda: layers("cpu-inference-batch8-2threads"),
     "inference1": lambda: layers("cpu-inference-batch1-2threads"),
     "training8": lambda: layers("cpu-training-batch8-2threads"),
     "networks": networks,
     "scaling": scaling,
+    "one_call": one_call,
+    "costs": costs,
 }
 
 
@@ -136,11 +185,12 @@ def main() -> None:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
 
-    page = ROOT / "docs" / "performance.md"
-    write_atomic(
-        page,
-        re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, page.read_text(), flags=re.DOTALL),
-    )
+    for page in (ROOT / "docs" / "performance.md", ROOT / "README.md"):
+        text = page.read_text()
+        write_atomic(
+            page,
+            re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL),
+        )
 
 
 if __name__ == "__main__":
