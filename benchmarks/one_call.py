@@ -1,4 +1,4 @@
-"""Times layers in eager inference as one call of the library and as separate operations, which take turns.
+"""Times layers in eager inference as one call of the library and as separate operations.
 
 python benchmarks/one_call.py --out benchmarks/results/cpu-one-call.json
 """
@@ -27,8 +27,8 @@ ROUNDS = {1: 60, 8: 20}
 def ways(case: Any, operator: str, batch: int) -> list[float]:
     """Milliseconds of the convolution, of the separate operations and of the one call."""
     x = torch.relu(torch.randn(batch, case.in_channels, case.size, case.size))
-    convolution = build("conv", case, operator, training=False)
-    layer = build("fused", case, operator, training=False)
+    convolution = build(case, "conv", operator, training=False)
+    layer = build(case, "fused", operator, training=False)
     one_call = _receptive_field.infer
     samples: list[list[float]] = [[], [], []]
     for _ in range(ROUNDS[batch] + 1):
