@@ -95,6 +95,31 @@ def test_equals_the_ordinary_way(
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_errs_no_more_than_plain_torch(
+    operator: Callable[..., Any],
+    mean: float,
+    memory_format: torch.memory_format,
+    taken: list[bool],
+) -> None:
+    layer = operator(8, 12, 3)
+    x = (torch.randn(2, 8, 37, 41) + mean).to(memory_format=memory_format)
+    layer(x)
+    layer.eval()
+    with torch.no_grad():
+        taken.clear()
+        found = layer(x)
+        assert taken == [True]
+        layer.backend = "reference"
+        plain = layer(x)
+        exact = layer.double()(x.double())
+    scale = exact.abs().max()
+    error, bound = ((y - exact).abs().max() / scale for y in (found, plain))
+    assert error <= 2 * bound + 1e-6
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("affine", [True, False])
 def test_layers_that_are_not_fused(
     operator: Callable[..., Any], affine: bool, taken: list[bool]
