@@ -366,6 +366,18 @@ def test_copies_have_their_own(operator: Callable[..., Any], taken: list[bool]) 
     assert all(taken)
 
 
+def test_shallow_copies_have_a_geometry_of_their_own(taken: list[bool]) -> None:
+    layer, x = fused(RFAConv2d), torch.randn(2, 8, 13, 11)
+    with torch.no_grad():
+        layer(x)
+        other = copy.copy(layer)
+        other.stride = (2, 2)
+        found = other(x)
+    assert all(taken)
+    torch.testing.assert_close(found, ordinary(other, x), rtol=1e-5, atol=1e-6)
+    assert found.shape[2:] == (7, 6)
+
+
 def test_threads_at_once(taken: list[bool]) -> None:
     layer = fused(RFCBAMConv2d)
     maps = [torch.randn(2, 8, 9 + i, 11) for i in range(8)]

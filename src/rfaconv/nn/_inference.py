@@ -49,7 +49,7 @@ def infer(layer: Any, x: Tensor) -> Tensor | None:
     if not _ordinary(x):
         return None
     known: _Prepared | None = layer.__dict__.get("_prepared")
-    if known is None or not known.current():
+    if known is None or not known.holds_for(layer):
         known = layer._prepared = _Prepared(layer)
     return None if known.call is None or any(known.hooks) else known.call(x)
 
@@ -62,9 +62,10 @@ class _Prepared:
         hooks: hooks of the layer's children, which the call would not run.
     """
 
-    __slots__ = ("_memory", "_watched", "call", "hooks")
+    __slots__ = ("_attributes", "_memory", "_watched", "call", "hooks")
 
     def __init__(self, layer: Any) -> None:
+        self._attributes = layer.__dict__
         self._watched: list[tuple[dict[str, Any], str, Any]] = []
         self.hooks: list[dict[int, Any]] = []
         tensors = itertools.chain(layer.parameters(), layer.buffers())
@@ -79,11 +80,14 @@ class _Prepared:
                 self.hooks += [module._forward_hooks, module._forward_pre_hooks]
         self.call = _prepare(layer)
 
-    def current(self) -> bool:
-        """Whether nothing was replaced or moved in the layer.
+    def holds_for(self, layer: Any) -> bool:
+        """Whether it is of this layer, not of one that this is a shallow copy of, and nothing was
+        replaced or moved in it since.
 
         Values need not be watched: the call has pointers to them.
         """
+        if layer.__dict__ is not self._attributes:
+            return False
         for store, name, value in self._watched:
             if store.get(name) is not value:
                 return False
