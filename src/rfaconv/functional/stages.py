@@ -87,7 +87,7 @@ def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Ten
     Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
     """
     with without_autocast(x):
-        if _select("patch_moments", "", x, window, 1, backend) == "reference":
+        if select("patch_moments", "", x, window, 1, backend) == "reference":
             return reference.patch_moments(x, window)
         mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints())
         return mean, cov
@@ -116,7 +116,7 @@ def receptive_field(
     Raises:
         BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
     """
-    chosen = _select("project", variant, x, window, groups, backend)
+    chosen = select("project", variant, x, window, groups, backend)
     acc = accumulation_dtype(x.dtype)
     feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
     values = None
@@ -219,7 +219,8 @@ def _finite(maps: Tensor) -> bool:
     return dispatch.plain_torch_required() or bool(maps.detach().sum().isfinite())
 
 
-def _select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
+def select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
+    """The name of the backend that runs a stage on ``x``."""
     dtype = str(x.dtype).removeprefix("torch.")
     problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
     return dispatch.select(problem, backend)
