@@ -96,7 +96,7 @@ def gates(variant: str) -> list[torch.Tensor]:
 def count(variant: str) -> dict[str, float]:
     """Instructions per channel and pixel of every kernel of one variant."""
     found: dict[str, float] = {}
-    tile, walk = configs.tile(TAPS, CHANNELS), configs.walk(TAPS, CHANNELS, 3136)
+    tile, rows_of = configs.tile(TAPS, CHANNELS), configs.along_rows(CHANNELS, (14, 14))
     each = tile.block_p * tile.block_c / (32 * tile.warps)
     blocks = CHANNELS // tile.block_c
     for outputs in (64, 128, 256):
@@ -127,11 +127,10 @@ def count(variant: str) -> dict[str, float]:
     gather = configs.gather(CHANNELS)
     rules = {
         "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
-        "patch_backward": ([TAPS], each),
-        "parameter_backward": ([walk.length // walk.block_p], walk.length),
-        "gather_patches": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
-        "moments_forward": ([256], 256),
-        "moments_backward": ([], each),
+        "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
+        "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
+        "walk_moments": ([rows_of.length, 14], 14 * rows_of.length),
+        "walk_moments_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "reduce_channels": ([blocks], each * blocks / (TAPS / configs.rows(TAPS))),
         "reduce_line": ([4, 3], 4 * each),
     }

@@ -22,6 +22,7 @@ from rfaconv.bench.cases import SUITES, BenchCase
 HERE = Path(__file__).resolve().parent
 INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
 MULTIPROCESSORS = 132
+WORKSPACE_BYTES = 128 * 2**20  # of launch.py, which imports Triton
 MARKS = ("<!-- prediction -->", "<!-- /prediction -->")
 
 
@@ -162,16 +163,31 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         # half of what is counted under this name belongs to the backward pass of rfcbam
         kernels.append(spent(statistics, 2 * x, 0.5 if operator == "rfcbam" else 1.0))
     if training:
+        out = -(-case.size // case.stride)
+        # rows of the input's gradient, and the sums that a program leaves, which one more reads
+        rows = 2.0 * case.kernel * batch * out * case.size * case.in_channels
+        walk = configs.along_rows(case.in_channels, (out, out))
+        programs = batch * math.ceil(out / walk.length)
+        sums = 4.0 * programs * case.in_channels * (taps**2 + 2 * taps)
+
+        def walked(name: str, instructions: dict[str, float], bytes: float) -> list[float]:
+            """A walk, the sum of what its programs leave, and the gather of its rows."""
+            found = [
+                kernel(machine, bytes=bytes, instructions=instructions[name] * panel),
+                kernel(machine, bytes=sums),
+            ]
+            gathered = issued["gather_rows"] * x
+            found.append(kernel(machine, bytes=rows + 2 * x, instructions=gathered))
+            return found
+
         product = kernel(machine, bytes=wide + 2 * y, flops=flops)
         moments = INSTRUCTIONS["rfa"]
         kernels += [
-            kernel(machine, bytes=2 * x, instructions=moments["moments_forward"] * panel),
-            kernel(machine, bytes=4 * x, instructions=moments["moments_backward"] * panel),
+            *walked("walk_moments", moments, 2 * x + sums)[:2],
+            *walked("walk_moments_backward", moments, 2 * x + rows)[::2],
             product,
-            spent("patch_backward", 3 * wide + 2 * x),
-            spent("parameter_backward", wide + 2 * x),
+            *walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums),
             product,
-            spent("gather_patches", wide + 2 * x),
             # the mean of x, and its gradients added
             kernel(machine, bytes=2 * x),
             kernel(machine, bytes=(6 if operator == "rfa" else 12) * x),
@@ -179,13 +195,14 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         if statistics:
             gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
             kernels.append(spent(gate, wide + 2 * x))
-            for name in ("stats patch_backward", "stats parameter_backward"):
-                kernels.append(spent(name, wide + 2 * x))
-            kernels.append(spent("stats gather_patches", wide + 2 * x))
+            kernels += walked("stats walk_backward", issued, 2 * x + rows + sums)
             if operator == "rfcbam":
                 kernels.append(spent("stats reduce_channels", 2 * x, 0.5))
+        # the panel and its gradient are made for a chunk of images at a time
+        chunks = math.ceil(wide / WORKSPACE_BYTES)
+        kernels.append((chunks - 1) * 6 * machine.gap)
     counted = issued["launches training" if training else "launches inference"]
-    total = sum(kernels) + small(machine, counted - len(kernels))
+    total = sum(kernels) + small(machine, max(0, counted - len(kernels)))
     return total + norm(machine, y) if training else total
 
 

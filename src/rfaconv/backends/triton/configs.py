@@ -179,6 +179,38 @@ JOINT_TAPS = 9
 """Most taps of which one program keeps all T * T sums over pixels."""
 
 
+@dataclass(frozen=True)
+class RowConfig:
+    """Tiles of a walk along rows of output pixels: rows of one program, channels, warps."""
+
+    length: int
+    block_c: int
+    warps: int
+
+
+def along_rows(channels: int, out: tuple[int, int], pixels: int = 128) -> RowConfig:
+    """Rows of about ``pixels`` output pixels: enough programs, and few sums to write.
+
+    Example:
+        >>> along_rows(64, (14, 14))
+        RowConfig(length=7, block_c=64, warps=2)
+    """
+    segments = -(-out[0] // max(1, pixels // max(1, out[1])))
+    block_c = _power(channels, 32, 64)
+    return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
+
+
+def lines(channels: int) -> RowConfig:
+    """Rows that one program of both directions of rfca takes at once."""
+    block_c = _power(channels, 32, 64)
+    return RowConfig(4, block_c, block_c // 32)
+
+
+def walks(kernel: tuple[int, int], dilation: tuple[int, int]) -> bool:
+    """Whether the backward pass walks along rows: neighbouring windows must share columns."""
+    return kernel[0] * kernel[1] <= JOINT_TAPS and (dilation[1] == 1 or kernel[1] == 1)
+
+
 def rows(taps: int) -> int:
     """Taps of a program that reduces over channels: more would not fit into the registers."""
     return taps if taps <= JOINT_TAPS else 1
