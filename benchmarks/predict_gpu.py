@@ -158,10 +158,15 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         return kernel(machine, bytes=bytes, instructions=share * issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
-    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats reduce_line"}.get(operator)
+    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
+    # sums over columns that a program of some rows leaves, and the one kernel that joins them
+    lines = 4.0 * case.kernel * panel / configs.lines(case.in_channels).length
+    lines = lines if operator == "rfca" else 0.0
+    if operator == "rfca":
+        kernels.append(kernel(machine, bytes=lines))
     if statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
-        kernels.append(spent(statistics, 2 * x, 0.5 if operator == "rfcbam" else 1.0))
+        kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
     if training:
         out = -(-case.size // case.stride)
         # rows of the input's gradient, and the sums that a program leaves, which one more reads
@@ -193,8 +198,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
             kernel(machine, bytes=(6 if operator == "rfa" else 12) * x),
         ]
         if statistics:
-            gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
-            kernels.append(spent(gate, wide + 2 * x))
+            gate = {"rfcbam": "reduce_channels", "rfca": "walk_lines"}[operator]
+            kernels.append(spent(gate, wide + 2 * x + lines))
             kernels += walked("stats walk_backward", issued, 2 * x + rows + sums)
             if operator == "rfcbam":
                 kernels.append(spent("stats reduce_channels", 2 * x, 0.5))

@@ -118,7 +118,9 @@ def receptive_field(
     """
     chosen = select("project", variant, x, window, groups, backend)
     acc = accumulation_dtype(x.dtype)
-    feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
+    # the Triton kernels read them as they are; a cast would cost a launch for each
+    if chosen != "triton" or recorded(x, feature_weight, feature_bias):
+        feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
     values = None
     if chosen == "reference" and recorded(x, feature_weight):
         # the backward pass needs them anyway, so statistics and projection share one copy
@@ -168,7 +170,8 @@ def project(
     x, feature_weight, feature_bias, window, variant, groups, backend, values = field
     weight = weight.to(x.dtype)
     bias = cast(bias, x.dtype)
-    gate = [g.to(feature_weight.dtype) for g in gate]
+    if variant != "rfa" or feature_weight.dtype == accumulation_dtype(x.dtype):
+        gate = [g.to(accumulation_dtype(x.dtype)) for g in gate]
     with without_autocast(x):
         if backend == "reference":
             return reference.project(

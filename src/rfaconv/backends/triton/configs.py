@@ -169,6 +169,12 @@ PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
 
 
+EIGHTS = TileConfig(64, 8, 8, 2)
+"""Tiles of a reduction over channels that lie next to each other: one pixel and eight channels per
+thread, which it reduces alone.
+"""
+
+
 def gather(channels: int) -> TileConfig:
     """Tiles of the gather of the patches' gradients."""
     block_c = _power(channels, 16, 64)
@@ -188,7 +194,7 @@ class RowConfig:
     warps: int
 
 
-def along_rows(channels: int, out: tuple[int, int], pixels: int = 128) -> RowConfig:
+def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowConfig:
     """Rows of about ``pixels`` output pixels: enough programs, and few sums to write.
 
     Example:
@@ -206,7 +212,7 @@ def lines(channels: int) -> RowConfig:
     return RowConfig(4, block_c, block_c // 32)
 
 
-def walks(kernel: tuple[int, int], dilation: tuple[int, int]) -> bool:
+def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
     """Whether the backward pass walks along rows: neighbouring windows must share columns."""
     return kernel[0] * kernel[1] <= JOINT_TAPS and (dilation[1] == 1 or kernel[1] == 1)
 

@@ -29,9 +29,9 @@ def walk_lines(
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, GRADIENT: tl.constexpr,
     ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """Of f, or with GRADIENT of ``dA f`` times the gate of the other direction, for ROWS rows of
-    output pixels: sums along every line, (B, KH * Ho, C), and over the rows that the program has
-    of every column, (programs, KW * Wo, C).
+    """For ROWS rows of output pixels: along every line, (B, KH * Ho, C), and over the rows that the
+    program has of every column, (programs, KW * Wo, C), shares of the means of f; or with GRADIENT
+    sums of ``dA f`` times the gate of the other direction.
 
     ``p_0``, ``p_1``: gates of rows and columns; ``p_da`` (pixels, T, C). A thread has one channel
     and keeps its G' in registers.
@@ -105,8 +105,10 @@ def walk_lines(
         along = new
         p_out = p_col + (widen(tl.program_id(0), WIDE) * WO + w) * (KW * C) + o_c
         for q in tl.static_range(KW):
-            tl.store(p_out + q * C, across[q], mask=m_c)
+            value = across[q] if GRADIENT else across[q] / (KH * HO)
+            tl.store(p_out + q * C, value, mask=m_c)
     for line in tl.static_range(ROWS):
         p_out = p_row + (o_b * HO + begin + line) * (KH * C) + o_c
         for r in tl.static_range(KH):
-            tl.store(p_out + r * C, along[line * KH + r], mask=m_c & (begin + line < HO))
+            value = along[line * KH + r] if GRADIENT else along[line * KH + r] / (KW * WO)
+            tl.store(p_out + r * C, value, mask=m_c & (begin + line < HO))

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.backends.triton import configs
+from rfaconv.backends.triton import configs, support
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.line_kernels import walk_lines
-from rfaconv.backends.triton.operands import Geometry, table
+from rfaconv.backends.triton.operands import Geometry, channels_last, table
 from rfaconv.backends.triton.stats_kernels import reduce_channels, reduce_line
 from rfaconv.ops.schema import stats_shapes
 
@@ -45,7 +45,10 @@ def over_channels(
     mean: Tensor,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
-    config = configs.tile(geometry.taps, geometry.channels)
+    each = geometry.taps <= configs.JOINT_TAPS and channels_last(x)
+    # compiled for sm_80 it spills with the panel's gradient
+    each = each and (mode != GRADIENT or support.hopper(x.device))
+    config = configs.EIGHTS if each else configs.tile(geometry.taps, geometry.channels)
     pixels = x.size(0) * geometry.positions
     launch(
         reduce_channels,
@@ -54,8 +57,8 @@ def over_channels(
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
             "p_mean": mean,
-            "pixels": pixels, **geometry.arguments(x), "MODE": mode, "VECTOR": config.vector,
-            "TAPS": configs.rows(geometry.taps), "BLOCK_P": config.block_p,
+            "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
+            "VECTOR": config.vector, "TAPS": configs.rows(geometry.taps), "BLOCK_P": config.block_p,
             "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,
@@ -98,9 +101,7 @@ def over_lines(
         },
         num_warps=config.warps,
     )  # fmt: skip
-    if mode == GRADIENT:
-        return row, col.sum(1)
-    return row / (kw * width), col.sum(1) / (kh * height)
+    return row, col.sum(1)
 
 
 def over_line(

@@ -13,7 +13,16 @@ import pytest
 import torch
 from testing.triton_compiler import SHARED_LIMIT, Recorder
 
-from rfaconv.backends.triton import backward, configs, fold, moments, operands, project, stats
+from rfaconv.backends.triton import (
+    backward,
+    configs,
+    fold,
+    moments,
+    operands,
+    project,
+    stats,
+    support,
+)
 from rfaconv.backends.triton.operands import Geometry, new_map
 from rfaconv.geometry import Window
 
@@ -109,8 +118,11 @@ class Call:
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
-def compile_all(request: pytest.FixtureRequest) -> Callable[..., None]:
+def compile_all(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Compiles what the calls launch and judges every kernel."""
+    monkeypatch.setattr(support, "hopper", lambda _: request.param >= 90)
 
     def run(*calls: Callable[[], None]) -> None:
         with Recorder(request.param) as recorder:

@@ -143,6 +143,24 @@ def test_features_as_a_product(
 
 
 @pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_parameters_in_16_bits(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model in bfloat16 holds gives what the same numbers in float32 give."""
+    monkeypatch.setattr(configs, "PANEL", replace(configs.PANEL, block_p=16))
+    window = Window.create(kernel)
+    case = replace(BASE, size=(3, 4), channels=8, dtype=torch.bfloat16, window=window)
+    inputs = draw(case)
+    x = inputs["x"].bfloat16().to(memory_format=torch.channels_last)
+    small = [inputs[n].bfloat16() for n in ("feature_weight", "feature_bias", "gate0")]
+    tail = [inputs[n].bfloat16() for n in ("weight", "bias")]
+    results = []
+    for weight, bias, gate in (small, [v.float() for v in small]):
+        arguments = ([gate], *tail, "rfa", 1, window.to_ints())
+        results.append(projection.project(x, weight, bias, *arguments))
+    assert torch.equal(*results)
+
+
+@pytest.mark.usefixtures("large_tiles")
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
 def test_layout_of_results(last: bool) -> None:
     """y and dx lie in memory as x does."""
