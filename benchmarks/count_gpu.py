@@ -14,7 +14,8 @@ import os
 import re
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ from rfaconv.backends.triton import (
     stats,
 )
 from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
-from rfaconv.bench.cases import BenchCase
+from rfaconv.bench.cases import SUITES, BenchCase
+from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
 from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.geometry import Window
@@ -182,13 +184,10 @@ class Launches(TorchDispatchMode):
         self.count += 1
 
 
-def launches(variant: str, training: bool) -> int:
-    """Kernels of one step of a layer alone, without those of the BatchNorm and ReLU after it."""
-    case = BenchCase("layer", CHANNELS, CHANNELS, 14)
-    layer = build(case, "fused", variant, training)[0].to(memory_format=torch.channels_last)
-    x = torch.zeros(2, CHANNELS, 14, 14).to(torch.bfloat16, memory_format=torch.channels_last)
-    before, mode = launch.execute, Launches()
-    # what a CPU would do differently: another backend's fold, a look for NaN that waits
+@contextmanager
+def as_on_cuda(execute: Any) -> Iterator[None]:
+    """Host code takes the ways that it takes on CUDA; ``execute`` is called for every kernel."""
+    before = launch.execute
     patches = (
         patch.object(batch_norm, "folds_in_one", lambda *_: True),
         patch.object(stages, "select", lambda *_: "triton"),
@@ -200,7 +199,24 @@ def launches(variant: str, training: bool) -> int:
         for each in patches:
             stack.enter_context(each)
         stack.callback(setattr, launch, "execute", before)
-        launch.execute = mode.kernel
+        launch.execute = execute
+        yield
+
+
+def layer_and_map(
+    case: BenchCase, variant: str, training: bool, batch: int
+) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A layer without the BatchNorm and ReLU after it, and its input."""
+    layer = build(case, "fused", variant, training)[0].to(memory_format=torch.channels_last)
+    x = torch.zeros(batch, case.in_channels, case.size, case.size, dtype=torch.bfloat16)
+    return layer, x.to(memory_format=torch.channels_last)
+
+
+def launches(variant: str, training: bool) -> int:
+    """Kernels of one step of a layer alone."""
+    layer, x = layer_and_map(BenchCase("", CHANNELS, CHANNELS, 14), variant, training, 2)
+    mode = Launches()
+    with as_on_cuda(mode.kernel):
         if not training:
             layer.to(torch.bfloat16)
             with torch.no_grad(), mode:
@@ -215,6 +231,17 @@ def launches(variant: str, training: bool) -> int:
     return mode.count
 
 
+def saved(case: BenchCase, variant: str) -> tuple[float, float]:
+    """Bytes that a layer alone keeps for its backward pass: of every image, and once."""
+    found = []
+    for batch in (1, 2):
+        layer, x = layer_and_map(case, variant, True, batch)
+        autocast = torch.autocast("cpu", dtype=torch.bfloat16)
+        with as_on_cuda(lambda *_: None), autocast, Launches():
+            found.append(saved_bytes(layer, x.requires_grad_()))
+    return float(found[1] - found[0]), float(2 * found[0] - found[1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("benchmarks/gpu_instructions.json"))
@@ -224,6 +251,9 @@ def main() -> None:
         for training in (False, True):
             mode = "training" if training else "inference"
             counted[variant][f"launches {mode}"] = launches(variant, training)
+        for case in SUITES["resnet18"]:
+            image, once = saved(case, variant)
+            counted[variant] |= {f"saved {case.name}": image, f"saved once {case.name}": once}
     part = out.with_suffix(".part")
     part.write_text(json.dumps(counted, indent=1) + "\n")
     os.replace(part, out)
