@@ -14,9 +14,12 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from testing.triton_compiler import Compiled, Recorder, tool
@@ -33,8 +36,10 @@ from rfaconv.backends.triton import (
     stats,
 )
 from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
-from rfaconv.bench.cases import BenchCase
+from rfaconv.bench.cases import SUITES, BenchCase
+from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
+from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.geometry import Window
 
 CHANNELS, TAPS = 64, 9
@@ -93,9 +98,7 @@ def gates(variant: str) -> list[torch.Tensor]:
 def count(variant: str) -> dict[str, float]:
     """Instructions per channel and pixel of every kernel of one variant."""
     found: dict[str, float] = {}
-    tile, walk = configs.tile(TAPS, CHANNELS), configs.walk(TAPS, CHANNELS, 3136)
-    each = tile.block_p * tile.block_c / (32 * tile.warps)
-    blocks = CHANNELS // tile.block_c
+    rows_of, lines = configs.along_rows(CHANNELS, (14, 14)), configs.lines(CHANNELS)
     for outputs in (64, 128, 256):
         x, fw, fb, weight = operands(variant, outputs)
         config = configs.project("bfloat16", TAPS, outputs, tensor_cores=True, variant=variant)
@@ -124,13 +127,12 @@ def count(variant: str) -> dict[str, float]:
     gather = configs.gather(CHANNELS)
     rules = {
         "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
-        "patch_backward": ([TAPS], each),
-        "parameter_backward": ([walk.length // walk.block_p], walk.length),
-        "gather_patches": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
-        "moments_forward": ([256], 256),
-        "moments_backward": ([], each),
-        "reduce_channels": ([blocks], each * blocks / (TAPS / configs.rows(TAPS))),
-        "reduce_line": ([4, 3], 4 * each),
+        "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
+        "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
+        "walk_moments": ([rows_of.length, 14], 14 * rows_of.length),
+        "walk_moments_backward": ([rows_of.length, 14], 14 * rows_of.length),
+        "reduce_channels": ([CHANNELS // 8], CHANNELS),
+        "walk_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
         if kernel.kernel not in rules:  # as small as the parameters
@@ -182,14 +184,39 @@ class Launches(TorchDispatchMode):
         self.count += 1
 
 
-def launches(variant: str, training: bool) -> int:
-    """Kernels of one step of a layer alone, without those of the BatchNorm and ReLU after it."""
-    case = BenchCase("layer", CHANNELS, CHANNELS, 14)
+@contextmanager
+def as_on_cuda(execute: Any) -> Iterator[None]:
+    """Host code takes the ways that it takes on CUDA; ``execute`` is called for every kernel."""
+    before = launch.execute
+    patches = (
+        patch.object(batch_norm, "folds_in_one", lambda *_: True),
+        patch.object(stages, "select", lambda *_: "triton"),
+        patch.object(stages, "_finite", lambda *_: True),
+        patch.object(stages, "fused_gate", lambda *_, **__: False),
+        patch.object(coordinate, "fused_gate", lambda *_, **__: False),
+    )
+    with ExitStack() as stack:
+        for each in patches:
+            stack.enter_context(each)
+        stack.callback(setattr, launch, "execute", before)
+        launch.execute = execute
+        yield
+
+
+def layer_and_map(
+    case: BenchCase, variant: str, training: bool, batch: int
+) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A layer without the BatchNorm and ReLU after it, and its input."""
     layer = build(case, "fused", variant, training)[0].to(memory_format=torch.channels_last)
-    x = torch.zeros(2, CHANNELS, 14, 14).to(torch.bfloat16, memory_format=torch.channels_last)
-    before, mode = launch.execute, Launches()
-    try:
-        launch.execute = mode.kernel
+    x = torch.zeros(batch, case.in_channels, case.size, case.size, dtype=torch.bfloat16)
+    return layer, x.to(memory_format=torch.channels_last)
+
+
+def launches(variant: str, training: bool) -> int:
+    """Kernels of one step of a layer alone."""
+    layer, x = layer_and_map(BenchCase("", CHANNELS, CHANNELS, 14), variant, training, 2)
+    mode = Launches()
+    with as_on_cuda(mode.kernel):
         if not training:
             layer.to(torch.bfloat16)
             with torch.no_grad(), mode:
@@ -201,9 +228,18 @@ def launches(variant: str, training: bool) -> int:
         dy = torch.zeros_like(y)
         with mode:
             y.backward(dy)
-    finally:
-        launch.execute = before
     return mode.count
+
+
+def saved(case: BenchCase, variant: str) -> tuple[float, float]:
+    """Bytes that a layer alone keeps for its backward pass: of every image, and once."""
+    found = []
+    for batch in (1, 2):
+        layer, x = layer_and_map(case, variant, True, batch)
+        autocast = torch.autocast("cpu", dtype=torch.bfloat16)
+        with as_on_cuda(lambda *_: None), autocast, Launches():
+            found.append(saved_bytes(layer, x.requires_grad_()))
+    return float(found[1] - found[0]), float(2 * found[0] - found[1])
 
 
 def main() -> None:
@@ -215,6 +251,9 @@ def main() -> None:
         for training in (False, True):
             mode = "training" if training else "inference"
             counted[variant][f"launches {mode}"] = launches(variant, training)
+        for case in SUITES["resnet18"]:
+            image, once = saved(case, variant)
+            counted[variant] |= {f"saved {case.name}": image, f"saved once {case.name}": once}
     part = out.with_suffix(".part")
     part.write_text(json.dumps(counted, indent=1) + "\n")
     os.replace(part, out)

@@ -1,10 +1,12 @@
 """Measures the Triton kernels on a GPU in one call and writes one JSON.
 
-    python benchmarks/gpu.py --out benchmarks/results/gpu.json
+    PYTHONPATH=src python benchmarks/gpu.py --out benchmarks/results/gpu.json
 
-Parity first (a layer that fails it is given no times), then times with CUDA events of every suite
-of ``rfaconv bench``, eager and as a CUDA graph, memory, the share of the roofline, and a training
-run with and without the kernels. ``--device cpu --smoke`` runs every part at toy size, without a
+Parity first (a layer that fails it is given no times), then a training run with and without the
+kernels, then times with CUDA events of every suite of ``rfaconv bench``, eager and as a CUDA graph,
+memory, and the share of the roofline; at last torch.compile of the published formulation. A section
+that fails leaves its error in the JSON, which is written after every section; what ``--seconds``
+leave no time for is named in it. ``--device cpu --smoke`` runs every part at toy size, without a
 GPU.
 """
 
@@ -16,7 +18,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,6 @@ from predict_gpu import counts
 from rfaconv.backends.cases import Case, parity
 from rfaconv.bench.cases import SUITES, BenchCase
 from rfaconv.bench.environment import describe
-from rfaconv.errors import RFAConvError
 from rfaconv.geometry import Window
 
 SIDES = ("conv", "conv-nhwc", "published", "compiled", "reference", "fused")
@@ -46,7 +49,8 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--suites", nargs="+", choices=SUITES, default=list(SUITES))
     parser.add_argument("--operators", nargs="+", default=["rfa", "rfcbam", "rfca"])
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=440, help="after which nothing is begun")
     parser.add_argument("--steps", type=int, default=200, help="of the training run; 0 for none")
     parser.add_argument("--tune", action="store_true", help="time the table's candidates first")
     parser.add_argument("--smoke", action="store_true", help="toy sizes, to try the script itself")
@@ -67,15 +71,28 @@ def parity_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
             cases += [replace(shape, op="feature_stats", variant=v) for v in ("rfcbam", "rfca")]
             cases += [replace(shape, variant=v) for v in ("rfa", "rfcbam", "rfca", "none")]
     cases.append(replace(base, op="patch_moments", mean=100.0))
-    return [judge(case) for case in cases]
+    # common windows first: a third of the time is what this may take
+    cases.sort(key=lambda case: case.window != windows[0])
+    rows: list[dict[str, Any]] = []
+    for case in cases:
+        if time.monotonic() > options.begin + options.seconds / 3:
+            rows.append({"case": str(case), "passed": None, "note": "no time left"})
+        else:
+            rows.append(judge(case))
+    return rows
+
+
+def said(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 def judge(case: Case) -> dict[str, Any]:
     """One parity case as a row."""
     try:
         rows = parity(case)
-    except (RFAConvError, RuntimeError) as error:
-        return {"case": str(case), "passed": False, "note": f"{type(error).__name__}: {error}"}
+    except Exception as error:  # what a device or compiler raises is not ours to list
+        return {"case": str(case), "passed": False, "note": said(error)}
     failed = [str(row) for row in rows if not row.passed]
     worst = max(row.error / row.limit for row in rows)
     return {"case": str(case), "passed": not failed, "worst": worst, "note": "; ".join(failed)}
@@ -99,7 +116,12 @@ def layer_parity(case: BenchCase, operator: str, options: argparse.Namespace) ->
 
 
 def measure(
-    case: BenchCase, operator: str, training: bool, options: argparse.Namespace, top: dict[str, Any]
+    case: BenchCase,
+    operator: str,
+    training: bool,
+    sides: list[str],
+    options: argparse.Namespace,
+    top: dict[str, Any],
 ) -> Iterator[dict[str, Any]]:
     """Rows of one layer or network: a time or a reason for every side."""
     device, dtype = torch.device(options.device), DTYPES[options.dtype]
@@ -110,9 +132,9 @@ def measure(
         "mode": "training" if training else "inference",
         "batch": batch,
     }
-    failed = layer_parity(case, operator, options)
+    failed = layer_parity(case, operator, options) if "fused" in sides else ""
     watch, steps, extras = Stopwatch(device), {}, {}
-    for side in options.sides:
+    for side in sides:
         if side == "fused" and failed:
             yield {**common, "side": side, "status": "refused", "note": failed}
             continue
@@ -130,18 +152,18 @@ def measure(
                 graph = captured(step, watch.cuda)
                 if graph is not None:
                     steps[f"{side} graph"] = graph
-        except (RFAConvError, RuntimeError) as error:
-            note = f"{type(error).__name__}: {error}"[:500]
-            yield {**common, "side": side, "status": "error", "note": note}
+        except Exception as error:  # one side must not take the others along
+            yield {**common, "side": side, "status": "error", "note": said(error)}
             continue
         steps[side], extras[side] = step, extra
     if BASELINE not in steps:
         return
     rounds = 3 if options.smoke else options.rounds
-    times = alternate(steps, BASELINE, watch, rounds, 1.0 if options.smoke else 20.0)
+    times = alternate(steps, BASELINE, watch, rounds, 1.0 if options.smoke else 10.0)
     for side, spread in times.items():
         row = {**common, "side": side, "status": "ok", **spread, **extras.get(side, {})}
-        if side in ("fused", BASELINE, "fused graph", f"{BASELINE} graph") and not case.network:
+        ours = side in ("fused", BASELINE, "fused graph", f"{BASELINE} graph")
+        if ours and not case.network and top:
             row["roofline"] = roofline(case, operator, side, training, batch, dtype, spread, top)
         yield row
 
@@ -181,8 +203,80 @@ def means(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {k: math.exp(sum(map(math.log, v)) / len(v)) for k, v in sorted(groups.items())}
 
 
+def timed(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[None]:
+    """Adds the rows of every case to the result, the most important first; yields after each."""
+    rows: list[dict[str, Any]] = result.setdefault("rows", [])
+    plain = [side for side in options.sides if side != "compiled"]
+    passes = [plain]
+    if "compiled" in options.sides:  # each takes a compilation, so these come last
+        passes.append([BASELINE, "compiled"])
+    for sides in passes:
+        for suite in options.suites:
+            for operator in options.operators:
+                for case in SUITES[suite][:1] if options.smoke else SUITES[suite]:
+                    for training in (False, True):
+                        small = replace(case, size=64 if case.network else 14)
+                        what = f"{case.name}, {operator}, {'training' if training else 'inference'}"
+                        if time.monotonic() > options.begin + options.seconds:
+                            result.setdefault("no_time_for", []).append([what, sides])
+                            continue
+                        print(what, flush=True)
+                        found = measure(
+                            small if options.smoke else case, operator, training, sides, options,
+                            result.get("ceilings", {}),
+                        )  # fmt: skip
+                        # the baseline of the second pass has been told already
+                        rows += [r for r in found if sides is plain or r["side"] == "compiled"]
+                        gc.collect()
+                        yield
+
+
+def sections(
+    options: argparse.Namespace, result: dict[str, Any]
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Names of the parts of the result and what computes them, the most important first."""
+    device, dtype = torch.device(options.device), DTYPES[options.dtype]
+    yield "environment", describe
+    if device.type == "cuda":
+        yield "device", lambda: properties(device)
+    yield "parity", lambda: parity_rows(options)
+    yield "ceilings", lambda: ceilings(device, dtype, Stopwatch(device))
+    if options.steps:
+        size, batch = (32, 4) if options.smoke else (64, 64)
+        yield "training", lambda: convergence(options.steps, device, dtype, size, batch)
+
+    def rows() -> list[dict[str, Any]]:
+        for _ in timed(options, result):
+            write(options.out, result)
+        found: list[dict[str, Any]] = result["rows"]
+        return found
+
+    yield "rows", rows
+    yield "geometric_means", lambda: means(result.get("rows", []))
+
+
+def properties(device: torch.device) -> dict[str, Any]:
+    """What the device is."""
+    found = torch.cuda.get_device_properties(device)
+    return {
+        "name": found.name,
+        "multiprocessors": found.multi_processor_count,
+        "memory": found.total_memory,
+        "capability": f"{found.major}.{found.minor}",
+    }
+
+
+def write(path: Path, result: dict[str, Any]) -> None:
+    """Replaces the file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(result, indent=1))  # NaN and all: a strange loss is a result too
+    os.replace(part, path)
+
+
 def main(argv: list[str]) -> int:
     options = arguments(argv)
+    options.begin = time.monotonic()
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         print("needs a CUDA device; --device cpu --smoke tries the script without one")
@@ -192,39 +286,21 @@ def main(argv: list[str]) -> int:
         os.environ.setdefault("RFACONV_TRITON_CACHE", str(options.out.parent))
     if options.smoke:
         options.batch, options.network_batch, options.steps = 2, 2, min(options.steps, 2)
-    result: dict[str, Any] = {"environment": describe(), "options": {**vars(options)}}
-    result["options"]["out"] = options.out.name
-    if device.type == "cuda":
-        found = torch.cuda.get_device_properties(device)
-        result["device"] = {
-            "name": found.name,
-            "multiprocessors": found.multi_processor_count,
-            "memory": found.total_memory,
-            "capability": f"{found.major}.{found.minor}",
-        }
-    result["parity"] = parity_rows(options)
-    result["ceilings"] = ceilings(device, DTYPES[options.dtype], Stopwatch(device))
-    rows: list[dict[str, Any]] = []
-    for suite in options.suites:
-        cases = SUITES[suite][:1] if options.smoke else SUITES[suite]
-        for case in cases:
-            small = replace(case, size=64 if case.network else 14) if options.smoke else case
-            for operator in options.operators:
-                for training in (False, True):
-                    print(f"{case.name}, {operator}, {'training' if training else 'inference'}")
-                    rows += measure(small, operator, training, options, result["ceilings"])
-                    gc.collect()
-    result |= {"rows": rows, "geometric_means": means(rows)}
-    if options.steps:
-        size, batch = (32, 4) if options.smoke else (64, 64)
-        result["training"] = convergence(options.steps, device, DTYPES[options.dtype], size, batch)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    part = options.out.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1, allow_nan=False))
-    os.replace(part, options.out)
-    failures = [row["case"] for row in result["parity"] if not row["passed"]]
-    print(f"wrote {options.out}; parity failed for {failures or 'nothing'}")
-    return 1 if failures else 0
+    told = {name: value for name, value in vars(options).items() if name not in ("out", "begin")}
+    result: dict[str, Any] = {"options": told, "errors": {}, "seconds": {}}
+    for name, compute in sections(options, result):
+        before = time.monotonic()
+        try:
+            result[name] = compute()
+        except Exception as error:  # the other sections go on
+            result["errors"][name] = {"error": said(error), "trace": traceback.format_exc()}
+        result["seconds"][name] = round(time.monotonic() - before, 1)
+        write(options.out, result)
+        print(f"{name}: {result['seconds'][name]} s", flush=True)
+    failures = [row["case"] for row in result.get("parity", []) if row["passed"] is False]
+    errors = list(result["errors"])
+    print(f"wrote {options.out}; parity failed for {failures or 'nothing'}; errors: {errors}")
+    return 1 if failures or errors else 0
 
 
 if __name__ == "__main__":

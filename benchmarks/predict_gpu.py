@@ -22,6 +22,7 @@ from rfaconv.bench.cases import SUITES, BenchCase
 HERE = Path(__file__).resolve().parent
 INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
 MULTIPROCESSORS = 132
+WORKSPACE_BYTES = 128 * 2**20  # of launch.py, which imports Triton
 MARKS = ("<!-- prediction -->", "<!-- /prediction -->")
 
 
@@ -157,35 +158,56 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         return kernel(machine, bytes=bytes, instructions=share * issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
-    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats reduce_line"}.get(operator)
+    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
+    # sums over columns that a program of some rows leaves, and the one kernel that joins them
+    lines = 4.0 * case.kernel * panel / configs.lines(case.in_channels).length
+    lines = lines if operator == "rfca" else 0.0
+    if operator == "rfca":
+        kernels.append(kernel(machine, bytes=lines))
     if statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
-        kernels.append(spent(statistics, 2 * x, 0.5 if operator == "rfcbam" else 1.0))
+        kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
     if training:
+        out = -(-case.size // case.stride)
+        # rows of the input's gradient, and the sums that a program leaves, which one more reads
+        rows = 2.0 * case.kernel * batch * out * case.size * case.in_channels
+        walk = configs.along_rows(case.in_channels, (out, out))
+        programs = batch * math.ceil(out / walk.length)
+        sums = 4.0 * programs * case.in_channels * (taps**2 + 2 * taps)
+
+        def walked(name: str, instructions: dict[str, float], bytes: float) -> list[float]:
+            """A walk, the sum of what its programs leave, and the gather of its rows."""
+            found = [
+                kernel(machine, bytes=bytes, instructions=instructions[name] * panel),
+                kernel(machine, bytes=sums),
+            ]
+            gathered = issued["gather_rows"] * x
+            found.append(kernel(machine, bytes=rows + 2 * x, instructions=gathered))
+            return found
+
         product = kernel(machine, bytes=wide + 2 * y, flops=flops)
         moments = INSTRUCTIONS["rfa"]
         kernels += [
-            kernel(machine, bytes=2 * x, instructions=moments["moments_forward"] * panel),
-            kernel(machine, bytes=4 * x, instructions=moments["moments_backward"] * panel),
+            *walked("walk_moments", moments, 2 * x + sums)[:2],
+            *walked("walk_moments_backward", moments, 2 * x + rows)[::2],
             product,
-            spent("patch_backward", 3 * wide + 2 * x),
-            spent("parameter_backward", wide + 2 * x),
+            *walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums),
             product,
-            spent("gather_patches", wide + 2 * x),
             # the mean of x, and its gradients added
             kernel(machine, bytes=2 * x),
             kernel(machine, bytes=(6 if operator == "rfa" else 12) * x),
         ]
         if statistics:
-            gate = {"rfcbam": "reduce_channels", "rfca": "reduce_line"}[operator]
-            kernels.append(spent(gate, wide + 2 * x))
-            for name in ("stats patch_backward", "stats parameter_backward"):
-                kernels.append(spent(name, wide + 2 * x))
-            kernels.append(spent("stats gather_patches", wide + 2 * x))
+            gate = {"rfcbam": "reduce_channels", "rfca": "walk_lines"}[operator]
+            kernels.append(spent(gate, wide + 2 * x + lines))
+            kernels += walked("stats walk_backward", issued, 2 * x + rows + sums)
             if operator == "rfcbam":
                 kernels.append(spent("stats reduce_channels", 2 * x, 0.5))
+        # the panel and its gradient are made for a chunk of images at a time
+        chunks = math.ceil(wide / WORKSPACE_BYTES)
+        kernels.append((chunks - 1) * 6 * machine.gap)
     counted = issued["launches training" if training else "launches inference"]
-    total = sum(kernels) + small(machine, counted - len(kernels))
+    total = sum(kernels) + small(machine, max(0, counted - len(kernels)))
     return total + norm(machine, y) if training else total
 
 
@@ -228,17 +250,15 @@ def mean(values: list[float]) -> float:
 
 
 def saved(case: BenchCase, operator: str, batch: int) -> float:
-    """Bytes kept for backward relative to the convolution's, BatchNorm and ReLU included."""
+    """Bytes kept for backward relative to the convolution's, BatchNorm and ReLU included.
+
+    What the layer keeps was counted in a run of the host code. The weight in 16 bits is among it,
+    which autocast makes for a convolution too, where it is left out here.
+    """
     x, _, y = sizes(case, batch)
-    plain = 2 * (x + 2 * y)
-    taps, out = case.kernel**2, -(-case.size // case.stride)
-    features = case.in_channels * (taps**2 + taps) * 4 * 4
-    extra = {
-        "rfa": 0.0,
-        "rfcbam": 4.0 * batch * taps * out * out * 3,
-        "rfca": 4.0 * batch * case.in_channels * case.kernel * out * 6,
-    }[operator]
-    return (plain + features + extra) / plain
+    issued = INSTRUCTIONS[operator]
+    layer = batch * issued[f"saved {case.name}"] + issued[f"saved once {case.name}"]
+    return (layer + 2 * 2 * y) / (2 * (x + 2 * y))
 
 
 def report(machine: Machine, batch: int = 64) -> str:

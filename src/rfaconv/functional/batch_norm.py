@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rfaconv import reference
-from rfaconv.functional.stages import patch_moments
+from rfaconv.functional.stages import patch_moments, select
 from rfaconv.geometry import Window
 from rfaconv.reference.features import accumulation_dtype
 
@@ -79,6 +79,8 @@ def fold_features(
         mean, cov, count = _moments(x, norm, window, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
         fold = reference.fold_batch_statistics
+        if folds_in_one(x, window, backend):
+            fold = torch.ops.rfaconv.fold_statistics
         folded, bias, mean, var = fold(weight, mean, cov, gamma, beta, norm.eps)
         _update_running(norm, mean.detach().flatten(), var.detach(), count)
         return folded.to(acc), bias.to(acc)
@@ -100,6 +102,11 @@ def fold_features(
         weight, mean, var, per_tap(norm.weight), per_tap(norm.bias), norm.eps
     )
     return folded.to(acc), bias.to(acc)
+
+
+def folds_in_one(x: Tensor, window: Window, backend: str) -> bool:
+    """Whether the backend that takes the moments has the fold as an operation of its own."""
+    return select("patch_moments", "", x, window, 1, backend) == "triton"
 
 
 class _AllReduce(torch.autograd.Function):
@@ -155,5 +162,9 @@ def _update_running(norm: BatchNormState, mean: Tensor, var: Tensor, count: Tens
     )
     with torch.no_grad():
         for running, value in ((norm.running_mean, mean), (norm.running_var, var * correction)):
-            new = value.flatten()
-            running.copy_(torch.lerp(running.to(new.dtype), new, momentum))
+            # the difference in float64, and one operation less for a number than for a tensor
+            step = value.flatten() - running
+            if isinstance(momentum, float):
+                running.add_(step, alpha=momentum)
+            else:
+                running.add_(step * momentum)

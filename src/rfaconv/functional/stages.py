@@ -87,7 +87,7 @@ def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Ten
     Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
     """
     with without_autocast(x):
-        if _select("patch_moments", "", x, window, 1, backend) == "reference":
+        if select("patch_moments", "", x, window, 1, backend) == "reference":
             return reference.patch_moments(x, window)
         mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints())
         return mean, cov
@@ -116,9 +116,11 @@ def receptive_field(
     Raises:
         BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
     """
-    chosen = _select("project", variant, x, window, groups, backend)
+    chosen = select("project", variant, x, window, groups, backend)
     acc = accumulation_dtype(x.dtype)
-    feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
+    # the Triton kernels read them as they are; a cast would cost a launch for each
+    if chosen != "triton" or recorded(x, feature_weight, feature_bias):
+        feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
     values = None
     if chosen == "reference" and recorded(x, feature_weight):
         # the backward pass needs them anyway, so statistics and projection share one copy
@@ -168,7 +170,8 @@ def project(
     x, feature_weight, feature_bias, window, variant, groups, backend, values = field
     weight = weight.to(x.dtype)
     bias = cast(bias, x.dtype)
-    gate = [g.to(feature_weight.dtype) for g in gate]
+    if variant != "rfa" or feature_weight.dtype == accumulation_dtype(x.dtype):
+        gate = [g.to(accumulation_dtype(x.dtype)) for g in gate]
     with without_autocast(x):
         if backend == "reference":
             return reference.project(
@@ -219,7 +222,8 @@ def _finite(maps: Tensor) -> bool:
     return dispatch.plain_torch_required() or bool(maps.detach().sum().isfinite())
 
 
-def _select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
+def select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
+    """The name of the backend that runs a stage on ``x``."""
     dtype = str(x.dtype).removeprefix("torch.")
     problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
     return dispatch.select(problem, backend)

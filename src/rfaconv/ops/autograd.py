@@ -18,12 +18,12 @@ from rfaconv import reference
 from rfaconv.geometry import Window
 from rfaconv.ops.schema import DEFINITIONS
 
-__all__: list[str] = []
+__all__ = ["second_derivative"]
 
 _OPS = torch.ops.rfaconv
 
 
-def _second_derivative(
+def second_derivative(
     function: Callable[..., Any],
     primals: Sequence[Tensor],
     cotangents: Sequence[Tensor],
@@ -80,7 +80,7 @@ def _moments_second_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> 
 def _moments_second(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     dmean, dcov, x = ctx.saved_tensors
     window = Window.from_ints(ctx.window)
-    (g_mean, g_cov), (g_x,) = _second_derivative(
+    (g_mean, g_cov), (g_x,) = second_derivative(
         lambda x: reference.patch_moments(x, window), [x], [dmean, dcov], [grad]
     )
     return g_mean, g_cov, g_x, None, None
@@ -114,7 +114,7 @@ def _stats_second_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor,
 def _stats_second(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     d0, d1, *primals = ctx.saved_tensors
     window = Window.from_ints(ctx.window)
-    dual, primal = _second_derivative(
+    dual, primal = second_derivative(
         lambda x, fw, fb: reference.feature_stats(x, fw, fb, ctx.variant, window),
         primals,
         [d0, d1],
@@ -190,7 +190,7 @@ def _project_second(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         g if n else None for g, n in zip(grads[:4], ctx.needs[:4], strict=True)
     ]
     wanted += list(grads[4]) if ctx.needs[4] else [None] * ctx.gates
-    (g_dy,), (g_x, g_fw, g_fb, g_weight, *g_gate) = _second_derivative(
+    (g_dy,), (g_x, g_fw, g_fb, g_weight, *g_gate) = second_derivative(
         function, [x, feature_weight, feature_bias, rest[-1], *rest[:-1]], [dy], wanted
     )
     return g_dy, g_x, g_fw, g_fb, g_gate, g_weight, None, None, None, None

@@ -5,7 +5,9 @@ Every window argument is one ``int[]`` in the order of :meth:`rfaconv.geometry.W
 ``[kh, kw, sh, sw, pad_top, pad_bottom, pad_left, pad_right, dh, dw]``. Padding is with zeros.
 
 Dtypes: ``x``, ``weight``, ``bias`` and ``y`` share one; feature parameters, gates and statistics
-are in the accumulation dtype (float64 for float64, else float32); moments are always float64.
+are in the accumulation dtype (float64 for float64, else float32); moments are always float64. On
+CUDA feature parameters and the weights of rfa's gate may have the dtype of ``x`` where nothing is
+differentiated.
 """
 
 from __future__ import annotations
@@ -116,7 +118,8 @@ def _check_features(
         ("feature_weight", feature_weight, (x.size(1), taps, taps)),
         ("feature_bias", feature_bias, (x.size(1), taps)),
     ):
-        _check_operand(name, value, shape, acc)
+        own = x.device.type == "cuda" and value.dtype == x.dtype
+        _check_operand(name, value, shape, x.dtype if own else acc)
 
 
 def _check_operand(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -50,6 +50,35 @@ def test_benchmark_runs_without_a_gpu(tmp_path: Path) -> None:
     assert set(result["training"]["losses"]) == {"kernels", "reference"}
     assert result["ceilings"]["copy_bytes_per_s"] > 0
     assert result["geometric_means"]["rfa inference conv-nhwc"] == 1.0
+    assert result["errors"] == {}
+    assert list(result["seconds"])[-1] == "geometric_means"
     # nothing runs float16 on a CPU, and without the library nothing runs at all
     failed = {row["case"] for row in result["parity"] if not row["passed"]}
     assert not available or all("-f16" in case for case in failed)
+
+
+@pytest.mark.timeout(300)
+def test_benchmark_survives_a_section(tmp_path: Path) -> None:
+    """One section fails and no time is left for the rows: the file has all the others, and says
+    so.
+    """
+    out = tmp_path / "gpu.json"
+    code = f"""
+import sys
+sys.path.insert(0, "benchmarks")
+import gpu
+
+def broken(*_):
+    raise ValueError("no such luck")
+
+gpu.parity_rows = broken
+gpu.ceilings = lambda *_: {{}}
+arguments = ["--device", "cpu", "--smoke", "--steps", "0", "--seconds", "0", "--suites", "resnet18"]
+sys.exit(gpu.main([*arguments, "--out", {str(out)!r}]))
+"""
+    done = run("-c", code)
+    assert done.returncode == 1, done.stdout + done.stderr
+    result = json.loads(out.read_text())
+    assert result["errors"]["parity"]["error"] == "ValueError: no such luck"
+    assert len(result["no_time_for"]) == 12
+    assert result["geometric_means"] == {}

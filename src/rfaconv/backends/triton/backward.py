@@ -11,15 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.backends.triton import configs
-from rfaconv.backends.triton.backward_kernels import (
-    SOURCES,
-    gather_patches,
-    parameter_backward,
-    patch_backward,
-)
+from rfaconv.backends.triton.backward_kernels import SOURCES
 from rfaconv.backends.triton.gates import CODES
-from rfaconv.backends.triton.launch import cdiv, chunks, launch
+from rfaconv.backends.triton.gradients import FeatureGradients, feature_gradients_of
+from rfaconv.backends.triton.launch import chunks
 from rfaconv.backends.triton.operands import (
     Geometry,
     gate_operands,
@@ -28,91 +23,9 @@ from rfaconv.backends.triton.operands import (
     table,
 )
 from rfaconv.backends.triton.project import part_of_gates
-from rfaconv.backends.triton.stats import GRADIENT, TIES, over_channels, over_line
+from rfaconv.backends.triton.stats import GRADIENT, TIES, over_channels, over_lines
 
 __all__ = ["feature_stats_backward", "project_backward"]
-
-
-class _Walk:
-    """Feature gradients of chunks of images, and the sums over all of them."""
-
-    def __init__(self, x: Tensor, rows: Tensor, geometry: Geometry, source: int) -> None:
-        self.x, self.rows, self.geometry, self.source = x, rows, geometry, source
-        taps, channels = geometry.taps, geometry.channels
-        self.tile = configs.tile(taps, channels)
-        self.walk = configs.walk(taps, channels, geometry.positions, wide=geometry.wide)
-        self.splits = cdiv(geometry.positions, self.walk.length)
-        self.sums = rows.new_empty((geometry.batch * self.splits, taps, taps + 2, channels))
-
-    def run(
-        self,
-        first: int,
-        last: int,
-        operands: tuple[Tensor, Tensor, Tensor],
-        d_panel: Tensor,
-        panel: Tensor | None,
-        du: Tensor | None,
-        dot: Tensor,
-    ) -> None:
-        """Fills panel, du and the sums for the images ``first`` to ``last``."""
-        x, geometry, tile, walk = self.x[first:last], self.geometry, self.tile, self.walk
-        pixels, channels = (last - first) * geometry.positions, geometry.channels
-        shared = {
-            "p_x": x, "p_t": self.rows, "p_0": operands[0], "p_1": operands[1],
-            "p_s": operands[2], "p_da": d_panel, "p_dot": dot, **geometry.arguments(x),
-            "SOURCE": self.source,
-        }  # fmt: skip
-        launch(
-            patch_backward,
-            (cdiv(pixels, tile.block_p), cdiv(channels, tile.block_c)),
-            x,
-            {
-                **shared, "p_panel": d_panel if panel is None else panel,
-                "p_du": d_panel if du is None else du, "pixels": pixels,
-                "WITH_PANEL": panel is not None,
-                "WITH_DU": du is not None, "VECTOR": tile.vector,
-                "BLOCK_P": tile.block_p, "BLOCK_C": tile.block_c,
-            },
-            num_warps=tile.warps,
-        )  # fmt: skip
-        launch(
-            parameter_backward,
-            ((last - first) * self.splits, cdiv(channels, walk.block_c), cdiv(geometry.taps,
-            walk.rows)),
-            x,
-            {
-                **shared, "p_sums": self.sums[first * self.splits : last * self.splits],
-                "splits": self.splits, "length": walk.length, "TAPS": walk.rows,
-                "BLOCK_P": walk.block_p, "BLOCK_C": walk.block_c,
-            },
-            num_warps=walk.warps,
-        )  # fmt: skip
-
-    def gather(self, du: Tensor, dx: Tensor) -> None:
-        """Sums the patches' gradients into the map ``dx`` of the same images."""
-        geometry, config = self.geometry, configs.gather(self.geometry.channels)
-        pixels = dx.size(0) * dx.size(2) * dx.size(3)
-        launch(
-            gather_patches, (cdiv(pixels, config.block_p), cdiv(geometry.channels,
-            config.block_c)), dx,
-            {
-                "p_du": du, "p_dx": dx, "pixels": pixels, **geometry.arguments(dx),
-                "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
-            },
-            num_warps=config.warps,
-        )  # fmt: skip
-
-    def feature_gradients(self) -> tuple[Tensor, Tensor]:
-        """DG' (C, T, T) and db' (C, T)."""
-        taps = self.geometry.taps
-        total = self.sums[:, :, : taps + 1].sum(0).permute(2, 0, 1)  # (C, T, T + 1)
-        return total[:, :, :taps].contiguous(), total[:, :, taps].contiguous()
-
-    def gate_sums(self) -> Tensor:
-        """The gradient of the gate's parameter per image, (B, T, C)."""
-        rows = self.sums[:, :, self.geometry.taps + 1]
-        result: Tensor = rows.unflatten(0, (self.geometry.batch, self.splits)).sum(1)
-        return result
 
 
 def project_backward(
@@ -134,17 +47,17 @@ def project_backward(
     rows = table(feature_weight, feature_bias, variant, gate)
     gates = gate_operands(variant, gate, rows)
     matrix = kernel_matrix(weight).flatten(1)  # (O, T*C)
-    walk = _Walk(x, rows, geometry, CODES[variant])
+    walk = feature_gradients_of(x, rows, geometry, CODES[variant])
     dx = new_map(x, x.shape) if need_x else x.new_empty((0,))
     lines = (
         [torch.empty_like(v) for v in gates] if need_gate and variant in ("rfcbam", "rfca") else []
     )
     parts = chunks(geometry.batch, geometry.positions * width * x.element_size())
-    largest = (parts[0][1] if parts else 0) * geometry.positions
+    images = parts[0][1] if parts else 0
+    largest = images * geometry.positions
     d_panel = x.new_empty((largest, width))
     panel = x.new_empty((largest, width)) if need_weight else None
-    du = x.new_empty((largest, width)) if need_x else None
-    dot = rows.new_empty((largest, geometry.channels)) if variant == "rfa" else rows
+    du = x.new_empty((images, walk.width)) if need_x else None
     dk = x.new_empty((len(parts), outputs, width)) if need_weight else None
     for index, (first, last) in enumerate(parts):
         pixels = (last - first) * geometry.positions
@@ -155,19 +68,14 @@ def project_backward(
         if variant == "rfcbam" and lines:
             pixel = lines[1][first:last]
             over_channels(x[first:last], rows, geometry, GRADIENT, now[0], part, pixel, pixel)
-        elif variant == "rfca":
-            for axis, line in enumerate(lines):
-                over_line(
-                    x[first:last],
-                    rows,
-                    geometry,
-                    GRADIENT,
-                    axis,
-                    now[1 - axis],
-                    part,
-                    line[first:last],
-                )
-        walk.run(first, last, (*now, rows), part, panel, du, dot)
+        elif variant == "rfca" and lines:
+            both = over_lines(x[first:last], rows, geometry, GRADIENT, now, part)
+            if len(parts) == 1:
+                lines = list(both)
+            else:
+                for line, value in zip(lines, both, strict=True):
+                    line[first:last] = value
+        walk.run(first, last, (*now, rows), part, panel, du)
         if du is not None:
             walk.gather(du, dx[first:last])
         if dk is not None and panel is not None:
@@ -191,17 +99,19 @@ def project_backward(
 def _weight_gradient(dk: Tensor, weight: Tensor) -> Tensor:
     """DW (O, C, kh, kw) from the chunks' (O, T*C), summed in float32."""
     outputs, channels, kh, kw = weight.shape
-    total = dk.sum(0, dtype=torch.float32).view(outputs, kh, kw, channels).permute(0, 3, 1, 2)
-    return total.to(weight.dtype, memory_format=torch.contiguous_format)
+    total = dk[0] if dk.size(0) == 1 else dk.sum(0, dtype=torch.float32)
+    total = total.view(outputs, kh, kw, channels).permute(0, 3, 1, 2)
+    # a copy already, but where both formats are the same thing
+    return total.to(weight.dtype, memory_format=torch.contiguous_format).contiguous()
 
 
 def _gate_gradients(
-    variant: str, walk: _Walk, lines: list[Tensor], gate: Sequence[Tensor]
+    variant: str, walk: FeatureGradients, lines: list[Tensor], gate: Sequence[Tensor]
 ) -> list[Tensor]:
     if variant == "rfa":
-        return [walk.gate_sums().sum(0).t().contiguous()]
+        return [walk.attention_gradient()]
     if variant == "rfcbam":
-        return [walk.gate_sums().sum(1), lines[1]]
+        return [walk.channel_gradient(), lines[1]]
     if variant == "rfca":
         return [line.transpose(1, 2).contiguous() for line in lines]
     return []
@@ -233,14 +143,13 @@ def feature_stats_backward(
         row = d0.transpose(1, 2) / (kw * width)
         col = d1.transpose(1, 2) / (kh * height)
         operands = (row.contiguous(), col.contiguous(), rows)
-    walk = _Walk(x, rows, geometry, SOURCES[variant])
+    walk = feature_gradients_of(x, rows, geometry, SOURCES[variant])
     dx = new_map(x, x.shape)
-    taps_wide = geometry.taps * geometry.channels
-    parts = chunks(geometry.batch, geometry.positions * taps_wide * x.element_size())
-    du = x.new_empty(((parts[0][1] if parts else 0) * geometry.positions, taps_wide))
+    parts = chunks(geometry.batch, walk.width * x.element_size())
+    du = x.new_empty((parts[0][1] if parts else 0, walk.width))
     for first, last in parts:
         top = operands[2][first:last] if variant == "rfcbam" else rows
         now = (operands[0][first:last], operands[1][first:last], top)
-        walk.run(first, last, now, du, None, du, rows)
+        walk.run(first, last, now, du, None, du)
         walk.gather(du, dx[first:last])
     return dx, *walk.feature_gradients()

@@ -43,14 +43,14 @@ def fill_blocks(
     own = (o_r == o_n % CHANNELS) & (o_c < C)
     g = tl.load(p_g + (o_c * 9 + j) * 9 + i, mask=own & (j < 9) & (i < 9), other=0.0)
     b = tl.load(p_b + o_c * 9 + j, mask=own & (j < 9) & (i == 9), other=0.0)
-    value = g + b + tl.where(own & (j == 9) & (i < 9), 1.0, 0.0)
+    value = g.to(tl.float32) + b.to(tl.float32) + tl.where(own & (j == 9) & (i < 9), 1.0, 0.0)
     o = (group * SIDE + i * CHANNELS + o_r) * SIDE + o_n
     tl.store(p_blocks + o, value.to(p_blocks.dtype.element_ty), mask=o_n < SIDE)
     if VARIANT == RFA:
         o_t = tl.arange(0, 16)[:, None]
         o_v = group * CHANNELS + tl.arange(0, 8)[None, :]
         m = (o_t < 9) & (o_v < C)
-        w = tl.load(p_w + o_v * 9 + o_t, mask=m, other=0.0) * (LOG2E / 9)
+        w = tl.load(p_w + o_v * 9 + o_t, mask=m, other=0.0).to(tl.float32) * (LOG2E / 9)
         high = tl.max(tl.where(o_t < 9, w, float("-inf")), axis=0, keep_dims=True)
         low = tl.min(tl.where(o_t < 9, w, float("inf")), axis=0, keep_dims=True)
         row = tl.where(o_t == 9, high, tl.where(o_t == 10, low, w))

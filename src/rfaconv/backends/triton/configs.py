@@ -169,6 +169,12 @@ PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
 
 
+EIGHTS = TileConfig(64, 8, 8, 2)
+"""Tiles of a reduction over channels that lie next to each other: one pixel and eight channels per
+thread, which it reduces alone.
+"""
+
+
 def gather(channels: int) -> TileConfig:
     """Tiles of the gather of the patches' gradients."""
     block_c = _power(channels, 16, 64)
@@ -177,6 +183,38 @@ def gather(channels: int) -> TileConfig:
 
 JOINT_TAPS = 9
 """Most taps of which one program keeps all T * T sums over pixels."""
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """Tiles of a walk along rows of output pixels: rows of one program, channels, warps."""
+
+    length: int
+    block_c: int
+    warps: int
+
+
+def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowConfig:
+    """Rows of about ``pixels`` output pixels: enough programs, and few sums to write.
+
+    Example:
+        >>> along_rows(64, (14, 14))
+        RowConfig(length=7, block_c=64, warps=2)
+    """
+    segments = -(-out[0] // max(1, pixels // max(1, out[1])))
+    block_c = _power(channels, 32, 64)
+    return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
+
+
+def lines(channels: int) -> RowConfig:
+    """Rows that one program of both directions of rfca takes at once."""
+    block_c = _power(channels, 32, 64)
+    return RowConfig(4, block_c, block_c // 32)
+
+
+def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
+    """Whether the backward pass walks along rows: neighbouring windows must share columns."""
+    return kernel[0] * kernel[1] <= JOINT_TAPS and (dilation[1] == 1 or kernel[1] == 1)
 
 
 def rows(taps: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["WORKSPACE_BYTES", "cdiv", "chunks", "execute", "interpreting", "launch"]
 
-WORKSPACE_BYTES = int(os.environ.get("RFACONV_TRITON_WORKSPACE", str(64 * 2**20)))
+WORKSPACE_BYTES = int(os.environ.get("RFACONV_TRITON_WORKSPACE", str(128 * 2**20)))
 """Bytes that one workspace of a chunk of images may take (environment variable
 RFACONV_TRITON_WORKSPACE).
 """

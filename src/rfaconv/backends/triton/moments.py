@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton import configs
-from rfaconv.backends.triton.launch import cdiv, launch
+from rfaconv.backends.triton.gradients import gather
+from rfaconv.backends.triton.launch import cdiv, chunks, launch
 from rfaconv.backends.triton.moments_kernels import moments_backward, moments_forward
+from rfaconv.backends.triton.moments_walk_kernels import walk_moments, walk_moments_backward
 from rfaconv.backends.triton.operands import (
     Geometry,
     empty_table,
@@ -18,8 +20,12 @@ from rfaconv.backends.triton.operands import (
     strides,
 )
 from rfaconv.backends.triton.parameter_kernels import finish_moments, moments_operands
+from rfaconv.backends.triton.walk_kernels import gather_rows
 
 __all__ = ["patch_moments", "patch_moments_backward"]
+
+LONGEST = 256
+"""Output pixels in a row that are summed in float32 before float64."""
 
 
 def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -29,12 +35,57 @@ def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     if pixels == 0 or channels == 0:
         mean = torch.full((channels, taps), torch.nan, dtype=torch.float64, device=x.device)
         return mean, mean.unsqueeze(-1).repeat(1, 1, taps)  # the mean of nothing
+    shift = x.mean((0, 2, 3), dtype=torch.float32)
+    walks = _walks(geometry)
+    sums = (_walk if walks else _all_taps)(x, shift, geometry)
+    mean = torch.empty((channels, taps), dtype=torch.float64, device=x.device)
+    cov = torch.empty((channels, taps, taps), dtype=torch.float64, device=x.device)
+    launch(
+        finish_moments,
+        (channels,),
+        x,
+        {
+            "p_total": sums.sum(0, dtype=torch.float64), "p_shift": shift, "p_mean": mean,
+            "p_cov": cov, "pixels": pixels, "C": channels, "T": taps, "TAPS": power_of_two(taps),
+            "UPPER": walks or taps <= configs.JOINT_TAPS,
+        },
+        num_warps=1,
+    )  # fmt: skip
+    return mean, cov
+
+
+def _walks(geometry: Geometry) -> bool:
+    """Whether a walk along rows does it: their sums in float32 must not get long."""
+    return geometry.out[1] <= LONGEST and configs.walks(
+        geometry.window.kernel, geometry.window.dilation
+    )
+
+
+def _walk(x: Tensor, shift: Tensor, geometry: Geometry) -> Tensor:
+    """Sums (programs, T + T * T, C) by rows of output pixels."""
+    channels, taps = geometry.channels, geometry.taps
+    config = configs.along_rows(channels, geometry.out)
+    segments = cdiv(geometry.out[0], config.length)
+    sums = shift.new_empty((geometry.batch * segments, taps + taps * taps, channels))
+    launch(
+        walk_moments,
+        (geometry.batch * segments, cdiv(channels, config.block_c)),
+        x,
+        {
+            "p_x": x, "p_sums": sums, "p_shift": shift, "segments": segments,
+            "length": config.length, **geometry.arguments(x), "BLOCK_C": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+    return sums
+
+
+def _all_taps(x: Tensor, shift: Tensor, geometry: Geometry) -> Tensor:
+    """The same sums by pixels, whatever the window."""
+    channels, taps, pixels = geometry.channels, geometry.taps, geometry.batch * geometry.positions
     config = configs.moments(taps, channels, pixels)
     programs = cdiv(pixels, config.length)
-    sums = torch.empty(
-        (programs, taps + taps * taps, channels), dtype=torch.float32, device=x.device
-    )
-    shift = x.mean((0, 2, 3), dtype=torch.float32)
+    sums = shift.new_empty((programs, taps + taps * taps, channels))
     launch(
         moments_forward,
         (programs, cdiv(channels, config.block_c), cdiv(taps, config.rows)),
@@ -46,20 +97,30 @@ def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
         },
         num_warps=config.warps,
     )  # fmt: skip
-    mean = torch.empty((channels, taps), dtype=torch.float64, device=x.device)
-    cov = torch.empty((channels, taps, taps), dtype=torch.float64, device=x.device)
-    launch(
-        finish_moments,
-        (channels,),
-        x,
-        {
-            "p_total": sums.sum(0, dtype=torch.float64), "p_shift": shift, "p_mean": mean,
-            "p_cov": cov, "pixels": pixels, "C": channels, "T": taps, "TAPS": power_of_two(taps),
-            "UPPER": config.rows == taps,
-        },
-        num_warps=1,
-    )  # fmt: skip
-    return mean, cov
+    return sums
+
+
+def _walk_backward(x: Tensor, rows: Tensor, shift: Tensor, dx: Tensor, geometry: Geometry) -> None:
+    """Chunk by chunk of images: rows of the gradient, then their sum in ``dx``."""
+    channels = geometry.channels
+    config = configs.along_rows(channels, geometry.out)
+    segments = cdiv(geometry.out[0], config.length)
+    width = geometry.out[0] * geometry.window.kernel[0] * geometry.size[1] * channels
+    parts = chunks(geometry.batch, width * x.element_size())
+    lines = x.new_empty((parts[0][1], width))
+    for first, last in parts:
+        launch(
+            walk_moments_backward,
+            ((last - first) * segments, cdiv(channels, config.block_c)),
+            x,
+            {
+                "p_x": x[first:last], "p_t": rows, "p_shift": shift, "p_rows": lines,
+                "segments": segments, "length": config.length,
+                **geometry.arguments(x), "BLOCK_C": config.block_c,
+            },
+            num_warps=config.warps,
+        )  # fmt: skip
+        gather(gather_rows, {"p_rows": lines}, dx[first:last], geometry)
 
 
 def patch_moments_backward(
@@ -84,6 +145,9 @@ def patch_moments_backward(
         },
         num_warps=1,
     )  # fmt: skip
+    if _walks(geometry):
+        _walk_backward(x, rows, shift, dx, geometry)
+        return dx
     config = configs.tile(geometry.taps, geometry.channels)
     pixels = x.size(0) * x.size(2) * x.size(3)
     launch(

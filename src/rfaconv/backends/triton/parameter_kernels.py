@@ -21,13 +21,13 @@ def fill_table(
     o_c = tl.program_id(0) * GROUP + tl.arange(0, GROUP)[None, :]
     m_c = o_c < C
     r = tl.arange(0, ROWS)[:, None]
-    value = tl.load(p_g + o_c * (T * T) + r, mask=m_c & (r < T * T), other=0.0)
+    value = tl.load(p_g + o_c * (T * T) + r, mask=m_c & (r < T * T), other=0.0).to(tl.float32)
     j = r - T * T
     value += tl.load(p_b + o_c * T + j, mask=m_c & (j >= 0) & (j < T), other=0.0)
     if GATED:
         value += tl.load(p_w + o_c * T + (j - T), mask=m_c & (j >= T) & (j < 2 * T), other=0.0)
         t = tl.arange(0, TAPS)[:, None]
-        w = tl.load(p_w + o_c * T + t, mask=m_c & (t < T), other=0.0)
+        w = tl.load(p_w + o_c * T + t, mask=m_c & (t < T), other=0.0).to(tl.float32)
         high = tl.max(tl.where(t < T, w, float("-inf")), axis=0, keep_dims=True)
         low = tl.min(tl.where(t < T, w, float("inf")), axis=0, keep_dims=True)
         value = tl.where(j == 2 * T, high, tl.where(j == 2 * T + 1, low, value))

@@ -128,7 +128,7 @@ def fill(
     """The matrices of the features, and the weights of the gate of rfa; see ``fill_blocks``."""
     groups, side = cdiv(x.size(1), CHANNELS.value), SIDE.value
     blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
-    rows = feature_bias.new_empty((groups, 16, CHANNELS.value))
+    rows = feature_bias.new_empty((groups, 16, CHANNELS.value), dtype=torch.float32)
     launch(
         fill_blocks,
         (groups, side // CHANNELS.value),

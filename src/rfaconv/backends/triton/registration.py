@@ -18,6 +18,8 @@ KERNELS = {
     "feature_stats_backward": "backward",
     "project": "project",
     "project_backward": "backward",
+    "fold_statistics": "fold",
+    "fold_statistics_backward": "fold",
 }
 """Op to the module of this package that has a function of the same name."""
 

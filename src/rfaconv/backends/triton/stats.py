@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.backends.triton import configs
+from rfaconv.backends.triton import configs, support
 from rfaconv.backends.triton.launch import cdiv, launch
-from rfaconv.backends.triton.operands import Geometry, table
+from rfaconv.backends.triton.line_kernels import walk_lines
+from rfaconv.backends.triton.operands import Geometry, channels_last, table
 from rfaconv.backends.triton.stats_kernels import reduce_channels, reduce_line
 from rfaconv.ops.schema import stats_shapes
 
-__all__ = ["GRADIENT", "STATISTICS", "TIES", "feature_stats", "over_channels", "over_line"]
+__all__ = ["GRADIENT", "STATISTICS", "TIES", "feature_stats", "over_channels", "over_lines"]
 
 STATISTICS, GRADIENT, TIES = 0, 1, 2
 
@@ -29,9 +30,7 @@ def feature_stats(
         top, mean = (torch.empty(shape, dtype=rows.dtype, device=x.device) for shape in shapes)
         over_channels(x, rows, geometry, STATISTICS, top, top, top, mean)
         return top, mean
-    row, col = (rows.new_empty((shape[0], shape[2], shape[1])) for shape in shapes)
-    for axis, line in enumerate((row, col)):
-        over_line(x, rows, geometry, STATISTICS, axis, line, line, line)
+    row, col = over_lines(x, rows, geometry, STATISTICS)
     return row.transpose(1, 2).contiguous(), col.transpose(1, 2).contiguous()
 
 
@@ -46,7 +45,10 @@ def over_channels(
     mean: Tensor,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
-    config = configs.tile(geometry.taps, geometry.channels)
+    each = geometry.taps <= configs.JOINT_TAPS and channels_last(x)
+    # compiled for sm_80 it spills with the panel's gradient
+    each = each and (mode != GRADIENT or support.hopper(x.device))
+    config = configs.EIGHTS if each else configs.tile(geometry.taps, geometry.channels)
     pixels = x.size(0) * geometry.positions
     launch(
         reduce_channels,
@@ -55,12 +57,51 @@ def over_channels(
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
             "p_mean": mean,
-            "pixels": pixels, **geometry.arguments(x), "MODE": mode, "VECTOR": config.vector,
-            "TAPS": configs.rows(geometry.taps), "BLOCK_P": config.block_p,
+            "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
+            "VECTOR": config.vector, "TAPS": configs.rows(geometry.taps), "BLOCK_P": config.block_p,
             "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,
     )  # fmt: skip
+
+
+def over_lines(
+    x: Tensor,
+    rows: Tensor,
+    geometry: Geometry,
+    mode: int,
+    gates: tuple[Tensor, Tensor] | None = None,
+    d_panel: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """What the images ``x`` give to rows (B, kh*Ho, C) and to columns (B, kw*Wo, C).
+
+    STATISTICS: means of f. GRADIENT: those of the gates, from the panel's gradient.
+    """
+    (kh, kw), (height, width) = geometry.window.kernel, geometry.out
+    batch, channels = x.size(0), geometry.channels
+    row = rows.new_empty((batch, kh * height, channels))
+    given = (rows, rows) if gates is None else gates
+    source = rows if d_panel is None else d_panel
+    if not configs.walks(geometry.window.kernel, geometry.window.dilation):
+        col = rows.new_empty((batch, kw * width, channels))
+        for axis, line in enumerate((row, col)):
+            over_line(x, rows, geometry, mode, axis, given[1 - axis], source, line)
+        return row, col
+    config = configs.lines(channels)
+    segments = cdiv(height, config.length)
+    col = rows.new_empty((batch, segments, kw * width, channels))
+    launch(
+        walk_lines,
+        (batch * segments, cdiv(channels, config.block_c)),
+        x,
+        {
+            "p_x": x, "p_t": rows, "p_0": given[0], "p_1": given[1], "p_da": source,
+            "p_row": row, "p_col": col, "segments": segments, **geometry.arguments(x),
+            "GRADIENT": mode == GRADIENT, "ROWS": config.length, "BLOCK_C": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+    return row, col.sum(1)
 
 
 def over_line(

@@ -19,20 +19,32 @@ TIES = tl.constexpr(2)
 
 
 @triton.jit
+def over(value, EACH: tl.constexpr, TOP: tl.constexpr):
+    """Maximum or sum over the channels of a tile, (P, 1), where EACH."""
+    if EACH:
+        if TOP:
+            value = tl.max(value, axis=1, keep_dims=True)
+        else:
+            value = tl.sum(value, axis=1, keep_dims=True)
+    return value
+
+
+@triton.jit
 def reduce_channels(
     p_x, p_t, p_in, p_da, p_out, p_mean, pixels,
     C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, MODE: tl.constexpr,
-    VECTOR: tl.constexpr,
-    TAPS: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    EACH: tl.constexpr, VECTOR: tl.constexpr, TAPS: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Per pixel and tap, (B, T, Ho, Wo).
 
     STATISTICS: maximum and mean of f over channels. GRADIENT: ``sum_c dA f channel``, ``p_in``
     being the channel gate. TIES: how many channels reach the maximum, ``p_in``. A program does TAPS
-    taps (axis 1).
+    taps (axis 1). EACH: every tile of channels is reduced by
+    itself, for one thread has all of them.
     """
     T: tl.constexpr = KH * KW
     o_p = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
@@ -44,7 +56,7 @@ def reduce_channels(
     first = tl.program_id(1) * TAPS
     total = ()
     for _ in tl.static_range(TAPS):
-        total = total + (tl.zeros((BLOCK_P, BLOCK_C), tl.float32),)
+        total = total + (tl.zeros((BLOCK_P, 1 if EACH else BLOCK_C), tl.float32),)
     top = total
     for start in range(0, C, BLOCK_C):
         o_c = channel_range(start, BLOCK_C, VECTOR)
@@ -78,16 +90,16 @@ def reduce_channels(
             if MODE == STATISTICS:
                 # f is never negative, so the zeros of missing channels change
                 # neither sum nor maximum
-                new_total = new_total + (total[t] + f,)
-                new_top = new_top + (tl.maximum(top[t], f),)
+                value = f
+                new_top = new_top + (tl.maximum(top[t], over(f, EACH, True)),)
             elif MODE == GRADIENT:
                 o_row = widen(o_p, WIDE) * (T * C) + j * C + o_c
                 d_panel = tl.load(p_da + o_row, mask=m_p & m_c, other=0.0).to(tl.float32)
-                new_total = new_total + (tl.fma(d_panel * f, channel, total[t]),)
+                value = d_panel * f * channel
             else:
                 highest = tl.load(p_in + (o_b * T + j) * (HO * WO) + o_s, mask=m_p, other=0.0)
-                hit = tl.where((f == highest) & m_c, 1.0, 0.0)
-                new_total = new_total + (total[t] + hit,)
+                value = tl.where((f == highest) & m_c, 1.0, 0.0)
+            new_total = new_total + (total[t] + over(value, EACH, False),)
         total = new_total
         if MODE == STATISTICS:
             top = new_top

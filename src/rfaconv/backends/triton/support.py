@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import torch
 
-__all__ = ["details", "installed", "refusal"]
+__all__ = ["details", "hopper", "installed", "refusal"]
 
 MINIMUM_CAPABILITY = (8, 0)
 """Ampere: bfloat16 on tensor cores, asynchronous copies."""
@@ -36,6 +36,11 @@ def _refusal_once() -> str | None:
     if least < MINIMUM_CAPABILITY:
         return f"compute capability: expected at least {MINIMUM_CAPABILITY}, got {least}"
     return None
+
+
+def hopper(device: torch.device) -> bool:
+    """Whether kernels for compute capability 9.0 and above fit the device; also without one."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 # torch.compile must not trace into the driver; see backends/cpu/library.py

@@ -21,7 +21,7 @@ import torch
 import triton
 from torch import Tensor
 
-from rfaconv.backends.triton import configs
+from rfaconv.backends.triton import configs, support
 from rfaconv.backends.triton.configs import ProjectConfig
 from rfaconv.backends.triton.operands import Geometry, channels_last
 
@@ -78,7 +78,7 @@ def choose(
         run: Runs the projection with a configuration; called only where tuning is on.
     """
     dtype = str(x.dtype).removeprefix("torch.")
-    hopper = not x.is_cuda or torch.cuda.get_device_capability(x.device) >= (9, 0)
+    hopper = support.hopper(x.device)
     last = channels_last(x)
     candidates = configs.project_candidates(
         dtype,

@@ -13,7 +13,16 @@ import pytest
 import torch
 from testing.triton_compiler import SHARED_LIMIT, Recorder
 
-from rfaconv.backends.triton import backward, configs, moments, operands, project, stats
+from rfaconv.backends.triton import (
+    backward,
+    configs,
+    fold,
+    moments,
+    operands,
+    project,
+    stats,
+    support,
+)
 from rfaconv.backends.triton.operands import Geometry, new_map
 from rfaconv.geometry import Window
 
@@ -96,6 +105,12 @@ class Call:
         mean, cov = moments.patch_moments(x, self.window)
         moments.patch_moments_backward(mean, cov, x, mean, self.window)
 
+    def fold(self) -> None:
+        _, weight, bias, *_ = self.operands().values()
+        mean, cov = bias.double(), weight.double()
+        fold.fold_statistics(weight, mean, cov, bias, bias, 1e-5)
+        fold.fold_statistics_backward(weight, bias, weight, mean, cov, bias, bias, 1e-5)
+
     def stats(self) -> None:
         x, weight, bias, *_ = self.operands().values()
         s = stats.feature_stats(x, weight, bias, self.variant, self.window)
@@ -103,8 +118,11 @@ class Call:
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
-def compile_all(request: pytest.FixtureRequest) -> Callable[..., None]:
+def compile_all(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Compiles what the calls launch and judges every kernel."""
+    monkeypatch.setattr(support, "hopper", lambda _: request.param >= 90)
 
     def run(*calls: Callable[[], None]) -> None:
         with Recorder(request.param) as recorder:
@@ -156,7 +174,7 @@ def test_backward(call: Call, compile_all: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("call", [c for c in BACKWARD if c.variant == "rfa"], ids=str)
 def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
-    compile_all(call.moments)
+    compile_all(call.moments, call.fold)
 
 
 STATS = [Call(variant="rfcbam"), Call(variant="rfca"), Call(variant="rfcbam", kernel=5)]

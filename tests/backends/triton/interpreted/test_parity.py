@@ -25,6 +25,7 @@ OPS = [
 NAMES = ["-".join(filter(None, op)) for op in OPS]
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 BASE = Case(batch=2, channels=5, out_channels=7, size=(5, 4))
+SMALL = replace(BASE, size=(3, 4))
 
 
 @pytest.mark.usefixtures("large_tiles")
@@ -32,10 +33,14 @@ BASE = Case(batch=2, channels=5, out_channels=7, size=(5, 4))
 @pytest.mark.parametrize(("op", "variant"), OPS, ids=NAMES)
 def test_dtypes(op: str, variant: str, dtype: torch.dtype) -> None:
     last = dtype != torch.float32
-    require(parity(replace(BASE, op=op, variant=variant, dtype=dtype, channels_last=last)))
+    require(parity(replace(SMALL, op=op, variant=variant, dtype=dtype, channels_last=last)))
 
 
-WINDOWS = [Window((3, 3), (2, 1), ((0, 1), (2, 0)), (1, 2)), Window.create(1, 2, 0)]
+WINDOWS = [
+    Window((3, 3), (2, 1), ((0, 1), (2, 0)), (1, 2)),
+    Window((3, 3), (1, 2), ((2, 1), (0, 2)), (2, 1)),
+    Window.create(1, 2, 0),
+]
 
 
 @pytest.mark.usefixtures("large_tiles")
@@ -135,6 +140,24 @@ def test_features_as_a_product(
         y = torch.full_like(oracle, torch.nan, dtype=dtype)
         projection.run_project(x, *rest, gate, *tail, y, variant, geometry, config)
         require([compare(config.way, y, plain, oracle)])
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_parameters_in_16_bits(kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model in bfloat16 holds gives what the same numbers in float32 give."""
+    monkeypatch.setattr(configs, "PANEL", replace(configs.PANEL, block_p=16))
+    window = Window.create(kernel)
+    case = replace(BASE, size=(3, 4), channels=8, dtype=torch.bfloat16, window=window)
+    inputs = draw(case)
+    x = inputs["x"].bfloat16().to(memory_format=torch.channels_last)
+    small = [inputs[n].bfloat16() for n in ("feature_weight", "feature_bias", "gate0")]
+    tail = [inputs[n].bfloat16() for n in ("weight", "bias")]
+    results = []
+    for weight, bias, gate in (small, [v.float() for v in small]):
+        arguments = ([gate], *tail, "rfa", 1, window.to_ints())
+        results.append(projection.project(x, weight, bias, *arguments))
+    assert torch.equal(*results)
 
 
 @pytest.mark.usefixtures("large_tiles")

@@ -1,0 +1,81 @@
+"""BatchNorm of the features from the moments, and its gradient, in one launch each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rfaconv.backends.triton.fold_kernels import fold_backward, fold_forward
+from rfaconv.backends.triton.launch import launch
+from rfaconv.backends.triton.operands import power_of_two
+
+__all__ = ["fold_statistics", "fold_statistics_backward"]
+
+
+def fold_statistics(
+    feature_weight: Tensor,
+    mean: Tensor,
+    cov: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """G', b', and mean and variance of every feature; see the schema of the op."""
+    single: dict[str, Any] = {"dtype": torch.float32, "device": mean.device}
+    folded, bias = torch.empty(cov.shape, **single), torch.empty(mean.shape, **single)
+    z_mean, z_var = torch.empty_like(mean), torch.empty_like(mean)
+    results = {"p_folded": folded, "p_bias": bias, "p_mean": z_mean, "p_var": z_var}
+    _launch(fold_forward, feature_weight, mean, cov, gamma, beta, eps, results)
+    return folded, bias, z_mean, z_var
+
+
+def fold_statistics_backward(
+    dfolded: Tensor,
+    dbias: Tensor,
+    feature_weight: Tensor,
+    mean: Tensor,
+    cov: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of all arguments; see the schema of the op."""
+    dg = torch.empty(feature_weight.shape, dtype=feature_weight.dtype, device=mean.device)
+    dm, dcov = torch.empty(mean.shape, **_like(mean)), torch.empty(cov.shape, **_like(mean))
+    dgamma, dbeta = (
+        mean.new_empty((0,)) if v is None else torch.empty(v.shape, **_like(v))
+        for v in (gamma, beta)
+    )
+    arguments = {
+        "p_df": dfolded.contiguous(), "p_db": dbias.contiguous(), "p_dg": dg, "p_dm": dm,
+        "p_dcov": dcov, "p_dgamma": dgamma, "p_dbeta": dbeta,
+    }  # fmt: skip
+    _launch(fold_backward, feature_weight, mean, cov, gamma, beta, eps, arguments)
+    return dg, dm, dcov, dgamma, dbeta
+
+
+def _like(value: Tensor) -> dict[str, Any]:
+    return {"dtype": value.dtype, "device": value.device}
+
+
+def _launch(
+    kernel: Any,
+    feature_weight: Tensor,
+    mean: Tensor,
+    cov: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+    arguments: dict[str, Any],
+) -> None:
+    channels, taps = mean.shape
+    shared = {
+        "p_g": feature_weight.contiguous(), "p_m": mean.contiguous(), "p_cov": cov.contiguous(),
+        "p_gamma": mean if gamma is None else gamma.contiguous(), "EPS": eps, "T": taps,
+        "TAPS": power_of_two(taps), "HAS_GAMMA": gamma is not None, "HAS_BETA": beta is not None,
+    }  # fmt: skip
+    if kernel is fold_forward:
+        shared["p_beta"] = mean if beta is None else beta.contiguous()
+    launch(kernel, (channels,), mean, {**shared, **arguments}, num_warps=1 if taps <= 9 else 4)

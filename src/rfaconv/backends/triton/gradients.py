@@ -1,0 +1,227 @@
+"""Gradients of the features: the panel again, the input's gradient, and the sums over pixels.
+
+Nothing here uses atomic operations, so results are deterministic always.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from torch import Tensor
+
+from rfaconv.backends.triton import configs
+from rfaconv.backends.triton.backward_kernels import (
+    gather_patches,
+    parameter_backward,
+    patch_backward,
+)
+from rfaconv.backends.triton.gates import CODES
+from rfaconv.backends.triton.launch import cdiv, launch
+from rfaconv.backends.triton.operands import Geometry
+from rfaconv.backends.triton.walk_kernels import gather_rows, walk_backward
+
+__all__ = ["FeatureGradients", "feature_gradients_of", "gather"]
+
+
+class FeatureGradients:
+    """What is summed over pixels for the feature parameters and the gate, by programs."""
+
+    def __init__(self, x: Tensor, rows: Tensor, geometry: Geometry, source: int) -> None:
+        self.x, self.rows, self.geometry, self.source = x, rows, geometry, source
+        self.splits = self.split()
+        taps = geometry.taps
+        size = (geometry.batch * self.splits, taps, taps + 2, geometry.channels)
+        self.sums = rows.new_empty(size)
+
+    def split(self) -> int:
+        """Programs that share the pixels of an image."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """Elements per image of the workspace for the input's gradient."""
+        raise NotImplementedError
+
+    def run(
+        self,
+        first: int,
+        last: int,
+        operands: tuple[Tensor, Tensor, Tensor],
+        d_panel: Tensor,
+        panel: Tensor | None,
+        du: Tensor | None,
+    ) -> None:
+        """Fills panel, ``du`` and the sums for the images ``first`` to ``last``."""
+        raise NotImplementedError
+
+    def gather(self, du: Tensor, dx: Tensor) -> None:
+        """Sums ``du`` into the map ``dx`` of the same images."""
+        raise NotImplementedError
+
+    def shared(
+        self, first: int, last: int, operands: tuple[Tensor, Tensor, Tensor], d_panel: Tensor
+    ) -> dict[str, Any]:
+        """Arguments of every kernel that goes through the images ``first`` to ``last``."""
+        x = self.x[first:last]
+        return {
+            "p_x": x, "p_t": self.rows, "p_0": operands[0], "p_1": operands[1],
+            "p_s": operands[2], "p_da": d_panel, **self.geometry.arguments(x),
+            "SOURCE": self.source,
+        }  # fmt: skip
+
+    def part(self, first: int, last: int) -> Tensor:
+        """The sums of some images."""
+        return self.sums[first * self.splits : last * self.splits]
+
+    def feature_gradients(self) -> tuple[Tensor, Tensor]:
+        """DG' (C, T, T) and db' (C, T)."""
+        taps = self.geometry.taps
+        total = self.total.permute(2, 0, 1)  # (C, T, T + 2)
+        return total[:, :, :taps].contiguous(), total[:, :, taps].contiguous()
+
+    def attention_gradient(self) -> Tensor:
+        """Dw (C, T) of rfa."""
+        return self.total[:, self.geometry.taps + 1].t().contiguous()
+
+    def channel_gradient(self) -> Tensor:
+        """The gradient of the channel gate of rfcbam, (B, C)."""
+        rows = self.sums[:, :, self.geometry.taps + 1]
+        result: Tensor = rows.unflatten(0, (self.geometry.batch, self.splits)).sum((1, 2))
+        return result
+
+    @functools.cached_property
+    def total(self) -> Tensor:
+        """The sums over all programs, (T, T + 2, C)."""
+        return self.sums.sum(0)
+
+
+class _Rows(FeatureGradients):
+    """A walk along rows of output pixels; see ``walk_kernels``."""
+
+    def split(self) -> int:
+        self.config = configs.along_rows(self.geometry.channels, self.geometry.out)
+        return cdiv(self.geometry.out[0], self.config.length)
+
+    @property
+    def width(self) -> int:
+        geometry = self.geometry
+        lines = geometry.out[0] * geometry.window.kernel[0]
+        return lines * geometry.size[1] * geometry.channels
+
+    def run(
+        self,
+        first: int,
+        last: int,
+        operands: tuple[Tensor, Tensor, Tensor],
+        d_panel: Tensor,
+        panel: Tensor | None,
+        du: Tensor | None,
+    ) -> None:
+        """Fills panel, the rows ``du`` and the sums for the images ``first`` to ``last``."""
+        config, channels = self.config, self.geometry.channels
+        launch(
+            walk_backward,
+            ((last - first) * self.splits, cdiv(channels, config.block_c)),
+            self.x,
+            {
+                **self.shared(first, last, operands, d_panel),
+                "p_panel": d_panel if panel is None else panel,
+                "p_rows": d_panel if du is None else du, "p_sums": self.part(first, last),
+                "segments": self.splits, "length": config.length,
+                "WITH_PANEL": panel is not None, "WITH_DU": du is not None,
+                "FULL": channels % config.block_c == 0, "BLOCK_C": config.block_c,
+            },
+            num_warps=config.warps,
+        )  # fmt: skip
+
+    def gather(self, du: Tensor, dx: Tensor) -> None:
+        """Sums the rows into the map ``dx`` of the same images."""
+        gather(gather_rows, {"p_rows": du}, dx, self.geometry)
+
+
+class _Patches(FeatureGradients):
+    """Gradients of whole patches, and the sums apart: any window."""
+
+    def split(self) -> int:
+        geometry = self.geometry
+        self.walk = configs.walk(
+            geometry.taps, geometry.channels, geometry.positions, wide=geometry.wide
+        )
+        return cdiv(geometry.positions, self.walk.length)
+
+    @property
+    def width(self) -> int:
+        return self.geometry.positions * self.geometry.taps * self.geometry.channels
+
+    def run(
+        self,
+        first: int,
+        last: int,
+        operands: tuple[Tensor, Tensor, Tensor],
+        d_panel: Tensor,
+        panel: Tensor | None,
+        du: Tensor | None,
+    ) -> None:
+        """Fills panel, the patches' gradients ``du`` and the sums for some images."""
+        geometry, walk = self.geometry, self.walk
+        tile = configs.tile(geometry.taps, geometry.channels)
+        pixels, channels = (last - first) * geometry.positions, geometry.channels
+        gated = self.source == CODES["rfa"]
+        dot = self.rows.new_empty((pixels, channels)) if gated else self.rows
+        shared = {**self.shared(first, last, operands, d_panel), "p_dot": dot}
+        launch(
+            patch_backward,
+            (cdiv(pixels, tile.block_p), cdiv(channels, tile.block_c)),
+            self.x,
+            {
+                **shared, "p_panel": d_panel if panel is None else panel,
+                "p_du": d_panel if du is None else du, "pixels": pixels,
+                "WITH_PANEL": panel is not None,
+                "WITH_DU": du is not None, "VECTOR": tile.vector,
+                "BLOCK_P": tile.block_p, "BLOCK_C": tile.block_c,
+            },
+            num_warps=tile.warps,
+        )  # fmt: skip
+        launch(
+            parameter_backward,
+            ((last - first) * self.splits, cdiv(channels, walk.block_c), cdiv(geometry.taps,
+            walk.rows)),
+            self.x,
+            {
+                **shared, "p_sums": self.part(first, last),
+                "splits": self.splits, "length": walk.length, "TAPS": walk.rows,
+                "BLOCK_P": walk.block_p, "BLOCK_C": walk.block_c,
+            },
+            num_warps=walk.warps,
+        )  # fmt: skip
+
+    def gather(self, du: Tensor, dx: Tensor) -> None:
+        """Sums the patches' gradients into the map ``dx`` of the same images."""
+        gather(gather_patches, {"p_du": du}, dx, self.geometry)
+
+
+def gather(kernel: Any, source: dict[str, Tensor], dx: Tensor, geometry: Geometry) -> None:
+    """Sums parts of gradients into the map ``dx``, every pixel once."""
+    config = configs.gather(geometry.channels)
+    pixels = dx.size(0) * dx.size(2) * dx.size(3)
+    launch(
+        kernel,
+        (cdiv(pixels, config.block_p), cdiv(geometry.channels, config.block_c)),
+        dx,
+        {
+            **source, "p_dx": dx, "pixels": pixels, **geometry.arguments(dx),
+            "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+
+
+def feature_gradients_of(
+    x: Tensor, rows: Tensor, geometry: Geometry, source: int
+) -> FeatureGradients:
+    """The way that fits the window."""
+    window = geometry.window
+    # addresses of 64 bits leave no room for all sums
+    joint = configs.walks(window.kernel, window.dilation) and not geometry.wide
+    return (_Rows if joint else _Patches)(x, rows, geometry, source)

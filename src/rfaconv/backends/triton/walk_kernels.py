@@ -1,0 +1,243 @@
+# mypy: ignore-errors
+# (device code: the kernel language has no types that a checker knows)
+# ruff: noqa: RUF005  (Triton has neither star expressions nor tiles in a ternary)
+"""The backward pass as a walk along rows of output pixels, one channel per thread.
+
+The next window shares its columns but for ``SW`` with this one, so only those are loaded; and what
+a column of the input receives from the windows of one output row is complete when the walk leaves
+it. So a patch costs ``KH * SW`` loads for T, and its gradient as many stores: the rows (B, Ho, KH,
+W, C), which ``gather_rows`` joins. Sums over pixels stay in registers.
+
+Columns that are carried along are tuples of tiles (1, C), by column, then by row.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from rfaconv.backends.triton.backward_kernels import tap_gradient
+from rfaconv.backends.triton.gates import RFA, RFCBAM, gate_begin, rfa_tap
+from rfaconv.backends.triton.gates.rfcbam import tap as pixel_tap
+from rfaconv.backends.triton.tiles import (
+    channel_range,
+    feature_of,
+    load_bias,
+    load_row,
+    load_weight,
+    table_of,
+    widen,
+)
+
+
+@triton.jit
+def load_columns(
+    p_image, h, w, m_c, H, W, x_sh, x_sw, KH: tl.constexpr, DH: tl.constexpr,
+    FIRST: tl.constexpr, COUNT: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """COUNT columns of the input from ``w + FIRST`` on, KH rows from ``h`` on; zero outside."""
+    found = ()
+    for i in tl.static_range(COUNT * KH):
+        y = h + (i % KH) * DH
+        column = w + FIRST + i // KH
+        m = m_c & (y >= 0) & (y < H) & (column >= 0) & (column < W)
+        o = widen(y, WIDE) * x_sh + widen(column, WIDE) * x_sw
+        found = found + (tl.load(p_image + o, mask=m, other=0.0).to(tl.float32),)
+    return found
+
+
+@triton.jit
+def patch_of(columns, KH: tl.constexpr, KW: tl.constexpr):
+    """The columns of one window in the order of its taps."""
+    u = ()
+    for j in tl.static_range(KH * KW):
+        u = u + (columns[(j % KW) * KH + j // KW],)
+    return u
+
+
+@triton.jit
+def store_columns(
+    p_line, columns, w, m_c, W, C, KH: tl.constexpr, COUNT: tl.constexpr, WIDE: tl.constexpr
+):
+    """Stores COUNT columns from ``w`` on; ``p_line`` points at column 0 of its first of KH."""
+    for i in tl.static_range(COUNT * KH):
+        column = w + i // KH
+        o = (widen(i % KH + 0 * column, WIDE) * W + column) * C
+        value = columns[i].to(p_line.dtype.element_ty)
+        tl.store(p_line + o, value, mask=m_c & (column >= 0) & (column < W))
+
+
+@triton.jit
+def add_pending(du, pending, KH: tl.constexpr, KW: tl.constexpr, KEPT: tl.constexpr):
+    """The patch's gradient by columns, with what earlier windows gave to its first KEPT."""
+    columns = ()
+    for i in tl.static_range(KH * KW):
+        d = du[(i % KH) * KW + i // KH]
+        if i < KEPT * KH:
+            d += pending[i]
+        columns = columns + (d,)
+    return columns
+
+
+@triton.jit
+def last_columns(columns, KH: tl.constexpr, KW: tl.constexpr, KEPT: tl.constexpr):
+    """Those KEPT columns that the next window sees as well."""
+    found = ()
+    for i in tl.static_range(KEPT * KH):
+        found = found + (columns[(KW - KEPT) * KH + i],)
+    return found
+
+
+@triton.jit
+def within(o_c, C, FULL: tl.constexpr):
+    """Which channels exist; known to be all of them where FULL, which saves a register."""
+    return tl.full(o_c.shape, 1, tl.int1) if FULL else o_c < C
+
+
+@triton.jit
+def zeros(COUNT: tl.constexpr, BLOCK_C: tl.constexpr):
+    """COUNT tiles of zeros."""
+    found = ()
+    for _ in tl.static_range(COUNT):
+        found = found + (tl.zeros((1, BLOCK_C), tl.float32),)
+    return found
+
+
+@triton.jit
+def walk_backward(
+    p_x, p_t, p_0, p_1, p_s, p_da, p_panel, p_rows, p_sums, segments, length,
+    C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
+    PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, SOURCE: tl.constexpr,
+    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FULL: tl.constexpr, BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Panel (pixels, T, C), rows of the input's gradient, and sums over pixels (programs, T, T + 2,
+    C), of ``length`` rows of output pixels of one image.
+
+    The sums are those of ``parameter_backward``. Reads dA (pixels, T, C) of a projection, or the
+    gradients of statistics. FULL: C is a multiple of BLOCK_C.
+    """
+    T: tl.constexpr = KH * KW
+    KEPT: tl.constexpr = KW - SW if SW < KW else 0
+    o_b = widen(tl.program_id(0) // segments, WIDE)
+    begin = (tl.program_id(0) % segments) * length
+    o_c = channel_range(tl.program_id(1) * BLOCK_C, BLOCK_C, 1)
+    m_c = within(o_c, C, FULL)
+    m_p = tl.full((1, 1), 1, tl.int1)
+    p_row = table_of(p_t, o_c, T)
+    p_image = p_x + o_b * x_sb + widen(o_c, WIDE) * x_sc
+    sums = zeros(T * (T + 2), BLOCK_C)
+    for h in range(begin, tl.minimum(begin + length, HO)):
+        p_line = p_rows + (o_b * HO + h) * (KH * W * C) + o_c
+        kept = load_columns(p_image, h * SH - PT, -PL, m_c, H, W, x_sh, x_sw, KH, DH, 0, KEPT, WIDE)
+        pending = zeros(KH * KEPT, BLOCK_C)
+        for w in range(0, WO):
+            columns = kept + load_columns(
+                p_image, h * SH - PT, w * SW - PL, m_c, H, W, x_sh, x_sw, KH, DH, KEPT, KW - KEPT,
+                WIDE,
+            )  # fmt: skip
+            kept = last_columns(columns, KH, KW, KEPT)
+            u = patch_of(columns, KH, KW)
+            o_w = tl.zeros((1, 1), tl.int32) + w
+            o_row = ((o_b * HO + h) * WO + w) * (T * C) + o_c
+            if SOURCE >= 4:
+                state = (u[0],)
+            else:
+                state = gate_begin(SOURCE, u, p_row, p_0, o_b, o_c, m_p, m_c, C, T)
+            du = zeros(T, BLOCK_C)
+            new = ()
+            dot = du[0]  # sum_j a_j da_j
+            pull = du[0]  # sum_j a_j da_j w_j
+            level = du[0]  # sum_j a_j w_j
+            for j in tl.static_range(T):
+                row = load_row(p_row, j, T)
+                f = feature_of(u, row, load_bias(p_row, j, T), T)
+                a, da, df = tap_gradient(
+                    SOURCE, f, state, p_row, p_0, p_1, p_s, p_da + o_row, j, o_b, h, o_w, o_c, m_p,
+                    m_c, C, HO, WO, KH, KW,
+                )  # fmt: skip
+                if WITH_PANEL:
+                    tl.store(
+                        p_panel + o_row + j * C, (f * a).to(p_panel.dtype.element_ty), mask=m_c
+                    )
+                if SOURCE == RFA:
+                    weight = load_weight(p_row, j, T)
+                    dot += a * da
+                    pull += a * da * weight
+                    level += a * weight
+                dv = tl.where(f > 0, df, 0.0)
+                for i in tl.static_range(T):
+                    new = new + (tl.fma(dv, u[i], sums[j * (T + 2) + i]),)
+                new = new + (sums[j * (T + 2) + T] + dv,)
+                extra = sums[j * (T + 2) + T + 1]
+                if SOURCE == RFA:
+                    extra += a * da * state[0]
+                if SOURCE == RFCBAM:
+                    one = (tl.full(f.shape, 1.0, tl.float32),)
+                    extra += da * pixel_tap(one, p_1, j, o_b, h, o_w, m_p, HO, WO, T)
+                new = new + (extra,)
+                if WITH_DU:
+                    added = ()
+                    for i in tl.static_range(T):
+                        added = added + (tl.fma(dv, row[i], du[i]),)
+                    du = added
+            sums = new
+            if SOURCE == RFA:
+                sums = subtract_shared(sums, dot * state[0], state, p_row, T)
+                added = ()
+                for i in tl.static_range(T):
+                    added = added + (du[i] + (pull - dot * level) * (1.0 / T),)
+                du = added
+            if WITH_DU:
+                given = add_pending(du, pending, KH, KW, KEPT)
+                pending = last_columns(given, KH, KW, KEPT)
+                store_columns(p_line, given, w * SW - PL, m_c, W, C, KH, KW - KEPT, WIDE)
+        if WITH_DU:
+            store_columns(p_line, pending, WO * SW - PL, m_c, W, C, KH, KEPT, WIDE)
+    o_v = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
+    p_out = p_sums + tl.program_id(0).to(tl.int64) * (T * (T + 2)) * C + o_v
+    for i in tl.static_range(T * (T + 2)):
+        tl.store(p_out + i * C, tl.sum(sums[i], axis=0), mask=o_v < C)
+
+
+@triton.jit
+def subtract_shared(sums, shared, state, p_row, T: tl.constexpr):
+    """Takes ``a_j shared`` off the sums of dw of rfa.
+
+    The gates are computed once more: kept, they would not fit into the registers.
+    """
+    new = ()
+    for k in tl.static_range(T * (T + 2)):
+        value = sums[k]
+        if k % (T + 2) == T + 1:
+            value -= rfa_tap(state, p_row, k // (T + 2), T) * shared
+        new = new + (value,)
+    return new
+
+
+@triton.jit
+def gather_rows(
+    p_rows, p_dx, pixels, C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
+    PL: tl.constexpr,
+    DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, BLOCK_P: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+):  # fmt: skip
+    """Every input pixel sums what it received from the output rows that see it, in one order."""
+    o_p = widen(tl.program_id(0), WIDE) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
+    o_b = o_p // (H * W)
+    o_h = ((o_p // W) % H).to(tl.int32)
+    o_w = (o_p % W).to(tl.int32)
+    o_c = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
+    # a column that no window sees was not written
+    newest = tl.minimum((o_w + PL) // SW, WO - 1)
+    m = (o_p < pixels) & (o_c < C) & (o_w + PL - newest * SW < KW)
+    dx = tl.zeros((BLOCK_P, BLOCK_C), tl.float32)
+    for r in tl.static_range(KH):
+        h = o_h + PT - r * DH
+        seen = (h >= 0) & (h % SH == 0) & (h // SH < HO)
+        o = (((o_b * HO + h // SH) * KH + r) * W + o_w) * C + o_c
+        dx += tl.load(p_rows + o, mask=seen & m, other=0.0).to(tl.float32)
+    o_x = o_b * x_sb + widen(o_h, WIDE) * x_sh + widen(o_w, WIDE) * x_sw + widen(o_c, WIDE) * x_sc
+    tl.store(p_dx + o_x, dx.to(p_dx.dtype.element_ty), mask=(o_p < pixels) & (o_c < C))
