@@ -53,6 +53,18 @@ def rate(case: Any) -> float:
     return median(case["images_per_second"])
 
 
+def waiting() -> str:
+    cases = load("data-wait")["cases"]
+    alone, beside = cases["0 workers"], cases["1 workers"]
+    decoded = alone["images_per_second"] / alone["data_wait"]
+    return (
+        f"ResNet-18 with RFA at 224 pixels on one thread, JPEGs of 500 × 375 from shards: {beside['data_wait']:.1%} of a step waits for images "
+        f"with one process that decodes, {alone['data_wait']:.1%} without (`benchmarks/data_wait.py`). So one process decodes and crops about "
+        f"{round(decoded, -1):.0f} images/s; a GPU that trains r images/s needs r over that many cores for it, as `data.workers`. "
+        "Every run prints its share, which is also `data_wait` in `result.json`."
+    )
+
+
 def readme() -> str:
     value = load("readme-eurosat")
     stated, result = value["stated"], value["result"]
@@ -97,13 +109,19 @@ each link between two of them once, with the same bytes.
 
 Data: {IMAGES:,} images of about {IMAGE_KB} kB, {data:.0f} GB, read once an epoch. One machine reads all of it, each of eight an eighth
 ({data / 8:.0f} GB) of its shards; 1,000 images a shard make {-(-IMAGES // 1000):,} shards, and processes times workers should not be more than these.
-A process that trains r images/s needs loader processes that decode r; `data_wait` of `result.json` says whether they do."""
+"""
     )
 
 
 def main() -> None:
     text = PAGE.read_text()
-    parts = {"operators": operators, "processes": processes, "readme": readme, "plan": plan}
+    parts = {
+        "operators": operators,
+        "processes": processes,
+        "waiting": waiting,
+        "readme": readme,
+        "plan": plan,
+    }
     for name, made in parts.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
         before, found, rest = text.partition(begin)
