@@ -16,8 +16,11 @@ OPTIONS = ["data.limit=128", "data.augment=none", "epochs=3", "batch_size=32",
            "model.operator=rfa", "sync_batch_norm=true", "optimizer.lr=0.05"]  # fmt: skip
 
 
-def command(out: Path, devices: int, *more: str) -> list[str]:
-    return [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *OPTIONS, *more,
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+
+
+def command(out: Path, devices: int, *more: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    return [sys.executable, "-m", *launcher, "rfaconv.cli.main", "train", "digits", *OPTIONS, *more,
             "--out", str(out), "--accelerator", "cpu", "--devices", str(devices),
             "--strategy", "ddp" if devices > 1 else "auto"]  # fmt: skip
 
@@ -37,20 +40,29 @@ def test_same_curve_as_one_process(tmp_path: Path) -> None:
         assert two["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
 
 
-def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def second_rank(parent: int) -> int:
+    """The process with LOCAL_RANK=1 that the launcher, or the first rank, has started."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    found = [c for c in children if b"LOCAL_RANK=1" in Path(f"/proc/{c}/environ").read_bytes()]
+    return int(found[0])
+
+
+@pytest.mark.parametrize("launcher", [(), TORCHRUN], ids=["lightning", "torchrun"])
+def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
+    launcher: tuple[str, ...], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    words = command(out, 2, "epochs=16")
+    words = command(out, 2, "epochs=16", launcher=launcher)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 90
     while not (out / "checkpoints" / "epoch-0002").exists():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    ranks = [c for c in children if b"rfaconv" in Path(f"/proc/{c}/cmdline").read_bytes()]
-    os.kill(int(ranks[0]), signal.SIGKILL)
+    os.kill(second_rank(process.pid), signal.SIGKILL)
     _, error = process.communicate(timeout=90)
     assert process.returncode != 0
-    assert "error:" in error
+    assert "error: one of 2 processes ended or stopped answering" in error
+    assert "the same command goes on from the last one" in error
     done = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr

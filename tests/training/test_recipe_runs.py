@@ -23,6 +23,7 @@ from rfaconv.training.build import recipe_data
 from rfaconv.training.evaluate import evaluate_run
 from rfaconv.training.module import EpochRecord, TrainingDiverged
 from rfaconv.training.preemption import Preempted, Preemption
+from rfaconv.training.recipe_module import DataWait
 from rfaconv.training.run import WorkerLost, train_recipe
 from rfaconv.training.saves import STATE, WEIGHTS, SavingFailed, last_good
 
@@ -239,3 +240,21 @@ def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> N
     assert "terminated; the same command goes on" in error
     train_recipe(short(), out)
     assert_same(whole, out)
+
+
+def test_waiting_for_data_is_measured_and_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait, clock = DataWait(), iter([1.0, 4.0, 5.0, 6.0, 10.0])
+    monkeypatch.setattr("rfaconv.training.recipe_module.time.perf_counter", lambda: next(clock))
+    wait.on_train_epoch_start(None, None)
+    for _ in range(2):  # 3 s for images and 1 s of work, then 1 s and 4 s
+        wait.on_train_batch_start(None, None)
+        wait.on_train_batch_end(None, None)
+    assert wait.share == pytest.approx(4 / 9)
+    monkeypatch.undo()
+    out = tmp_path / "run"
+    words = ["data.limit=64", "epochs=1", "batch_size=32", "threads=1"]
+    assert main(["train", "digits", *words, "--out", str(out), "--accelerator", "cpu"]) == 0
+    share = json.loads((out / "result.json").read_text())["measured"]["data_wait"]
+    assert f"waiting for data {share:.1%}" in capsys.readouterr().out

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import typer
 
 COMMANDS = (
-    "bench", "compare", "doctor", "eval", "export", "models", "predict", "summary", "train", "yolo",
+    "bench", "compare", "doctor", "eval", "export", "models", "predict", "summary", "train",
+    "weights", "yolo",
 )  # fmt: skip
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 

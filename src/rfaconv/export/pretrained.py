@@ -102,6 +102,7 @@ def save_pretrained(
         )
         text = _card(folder.resolve().name, source) if card is None else card
         (temporary / CARD).write_text(text, encoding="utf-8")
+        (temporary / WEIGHTS).chmod(0o644)  # safetensors makes it for its owner alone
         temporary.chmod(0o755)
         temporary.rename(folder)
     except BaseException:

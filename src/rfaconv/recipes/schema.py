@@ -49,8 +49,8 @@ class Data(Part):
     """The images.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
-            ``folder:PATH``.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
+            ``folder:PATH`` or ``webdataset:PLACE`` (shards in a folder or at a URL).
         root: folder of the named sets.
         image_size: height and width in pixels; None for the set's own.
         augment: ``shift`` (and mirror), ``resized-crop`` (folders above 2 GiB decoded, which are

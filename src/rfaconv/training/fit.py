@@ -172,6 +172,10 @@ def _ignore_notices() -> None:
         (r".*GPU available but not used.*", Warning),
         (r".*Consider installing `?litmodels.*", Warning),
         (r".*LeafSpec.*", Warning),
+        # every process logs sums that are already those of all
+        (r".*sync_dist=True.*", Warning),
+        # of 1x1 convolutions, whose strides say nothing
+        (r"(?s).*Grad strides do not match.*", Warning),
         # the workers of shards read shards of their own
         (r".*IterableDataset. has `__len__`.*", Warning),
         # GlobalBatches starts where the epoch was left

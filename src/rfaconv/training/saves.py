@@ -67,7 +67,10 @@ class Saves(Callback):
             if trainer.is_global_zero:
                 self._finish(temporary, name, module)
         except (OSError, RuntimeError) as error:
-            # torch reports a full disk from its writer as a RuntimeError
+            # torch reports a full disk from its writer as a RuntimeError; any other one says that
+            # another process is gone
+            if isinstance(error, RuntimeError) and "inline_container" not in str(error):
+                raise
             if trainer.is_global_zero:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise SavingFailed(
