@@ -23,12 +23,16 @@ def train(
     names: Annotated[bool, typer.Option("--list", help="Names of the recipes.")] = False,
 ) -> None:
     """Train a recipe; the same command goes on where a run was cut off."""
+    from rfaconv.errors import unknown_name
     from rfaconv.recipes import read_recipe, recipe_names
     from rfaconv.recipes.tasks import is_task_recipe, task_recipe_names
 
+    known = [*recipe_names(), *task_recipe_names()]
     if names:
-        typer.echo("\n".join([*recipe_names(), *task_recipe_names()]))
+        typer.echo("\n".join(known))
         return
+    if not recipe.endswith((".yaml", ".yml")) and recipe not in known:
+        raise unknown_name("recipe", recipe, [*known, "FILE.yaml"])
     words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
     if is_task_recipe(recipe):
         from rfaconv.cli import _task_run

@@ -45,7 +45,7 @@ def save_predictor(
     kind: str,
     backbone: str,
     names: Sequence[str],
-    **settings: float | None,
+    **settings: float | Sequence[int] | None,
 ) -> None:
     """Writes a trained network as safetensors that say how to build it.
 
@@ -58,7 +58,8 @@ def save_predictor(
         backbone: the timm model.
         names: of the classes.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
-            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify.
+            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify;
+            ``image_size``, height and width to which pictures are scaled before a segmenter.
 
     Raises:
         InvalidArgument: an unknown task.
@@ -133,7 +134,8 @@ def _build(about: dict[str, Any]) -> nn.Module:
     if about["kind"] in DETECTORS:
         return build_detector(about["kind"], about["backbone"], count, **settings)
     if about["kind"] in SEGMENTERS:
-        return build_segmenter(about["kind"], about["backbone"], count, **settings)
+        building = {k: v for k, v in settings.items() if k != "image_size"}
+        return build_segmenter(about["kind"], about["backbone"], count, **building)
     import timm
 
     import rfaconv.models  # noqa: F401  # registers the networks
@@ -180,8 +182,15 @@ def _detector(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: 
 
 def _segmenter(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
     def find(image: Tensor) -> Finding:
+        x, shape = image[None].float() / 255, image.shape[-2:]
+        size = tuple(settings.get("image_size") or shape)
+        if size != shape:
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)
         with torch.no_grad():
-            return Finding(names, mask=scores(net, image[None].float() / 255).argmax(1)[0])
+            found = scores(net, x)
+        if size != shape:
+            found = F.interpolate(found, shape, mode="bilinear")
+        return Finding(names, mask=found.argmax(1)[0])
 
     return find
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from rfaconv.detection import build_detector, read_coco, read_voc
 from rfaconv.detection import fit as detecting
@@ -115,6 +117,26 @@ def task_module(
     train, val = segmenting.loaders(sets.train, sets.val, *common)
     steps = len(train) * recipe.epochs
     return segmenting.Segmenter(network, len(sets.classes), steps, *numbers), train, val
+
+
+class TaskLoaders(LightningDataModule):
+    """The loaders of a training, which go on within the epoch that a checkpoint was saved in."""
+
+    def __init__(self, train: DataLoader[Any], val: DataLoader[Any]) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches to train on; those of the current epoch that are done are left out."""
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        batches: Any = self.train.batch_sampler
+        batches.go_on(self.trainer.current_epoch, module.within)
+        return self.train
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches to judge on."""
+        return self.val
 
 
 def _boxes(
