@@ -30,7 +30,7 @@ from rfaconv.training.environment import environment, limited_threads
 from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.preemption import Preemption
 from rfaconv.training.running import quiet
-from rfaconv.training.saves import STATE, Saves, last_good
+from rfaconv.training.saves import STATE, WEIGHTS, Saves, last_good
 from rfaconv.training.task_module import TaskEpoch, TaskModule
 
 METRICS = {"detection": "mAP", "segmentation": "mIoU"}
@@ -77,8 +77,7 @@ def train_task(
     sets = task_sets(recipe)
     checkpoint = _prepare(recipe, out, resume, say)
     describe(sets, say)
-    # a run that goes on has its weights in the checkpoint, whatever became of the warm start
-    network = task_network(recipe, sets, warm=checkpoint is None)
+    network = task_network(recipe, sets, None if checkpoint is None else checkpoint / WEIGHTS)
     module, train, val = task_module(recipe, network, sets)
     saves = Saves(out, recipe.checkpoints.keep)
     callbacks: list[Callback] = [_Curve(out), saves]
@@ -129,12 +128,14 @@ def train_task(
     }
     write_atomic(out / "result.json", strict_json(value))
     model = recipe.model
-    backbone = model.backbone if model.operator == "conv" else f"{model.operator}_{model.backbone}"
+    converted = model.operator if model.warm_start and model.operator != "conv" else None
+    named = converted is None and model.operator != "conv"
+    backbone = f"{model.operator}_{model.backbone}" if named else model.backbone
     scaled = {} if recipe.data.image_size is None else {"image_size": recipe.data.image_size}
     save_predictor(
         out / PREDICTOR, network, task={"detection": "detect"}.get(recipe.task, "segment"),
         kind=model.kind, names=sets.classes,
-        backbone=backbone, **settings(recipe), **scaled,
+        backbone=backbone, converted=converted, **settings(recipe), **scaled,
     )  # fmt: skip
     return value
 
