@@ -69,9 +69,7 @@ def task_sets(recipe: TaskRecipe) -> TaskSets:
     return TaskSets(_masks(recipe, root, data.train), _masks(recipe, root, data.val))
 
 
-def task_network(
-    recipe: TaskRecipe, sets: TaskSets, weights: Path | None = None
-) -> nn.Module:
+def task_network(recipe: TaskRecipe, sets: TaskSets, weights: Path | None = None) -> nn.Module:
     """The network of a recipe, initialised or from its ``model.warm_start``.
 
     With ``weights``, a file that a run of the recipe saved, it has those, whatever became of the
