@@ -60,6 +60,41 @@ def bccd() -> list[str]:
     return lines
 
 
+def costs() -> list[str]:
+    found = json.loads((RESULTS / "yolov8n-costs.json").read_text())["rows"]
+    plain = found[0]["parameters"]
+    lines = [
+        "| operator | parameters | added | published | GFLOPs | published |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        millions, gflops = row["published_millions"], row["published_gflops"]
+        added = row["parameters"] - plain
+        lines.append(
+            f"| {row['operator']} | {row['parameters']:,} | {f'{added:,}' if added else ''} "
+            f"| {f'{millions} M' if millions else ''} | {row['gflops_640']:.2f} | {gflops or ''} |"
+        )
+    return lines
+
+
+def fcos() -> list[str]:
+    found = runs("fcos-bccd")
+    first = next(iter(found.values()))[0]
+    lines = [
+        f"{first['epochs']} epochs at {first['recipe']['model']['size']} pixels.",
+        "",
+        "| operator | parameters | seeds | mAP50 | mAP | mAP against conv |",
+        "|---|---|---|---|---|---|",
+    ]
+    for operator, group in found.items():
+        lines.append(
+            f"| {operator} | {group[0]['parameters']:,} | {len(group)} "
+            f"| {spread(r['map_50'] for r in group)} | {spread(r['map'] for r in group)} "
+            f"| {against(found, operator, 'map')} |"
+        )
+    return lines
+
+
 def warm() -> list[str]:
     lines = [
         "| training | epochs | seeds | mAP50 | mAP | against conv |",
@@ -104,12 +139,18 @@ def camvid() -> list[str]:
 
 
 def inference() -> list[str]:
-    found = json.loads((RESULTS / "yolov8n-inference-640.json").read_text())
-    lines = ["| operator | milliseconds a picture | of conv |", "|---|---|---|"]
+    names = ("yolov8n-inference-640-2threads", "yolov8n-inference-640")
+    two, one = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
+    lines = [
+        "| operator | two threads, ms | of conv | one thread, ms | of conv |",
+        "|---|---|---|---|---|",
+    ]
     for operator in ORDER:
-        if operator in found["ratio"]:
-            milliseconds = 1e3 * found["median_seconds"][operator]
-            lines.append(f"| {operator} | {milliseconds:.1f} | {found['ratio'][operator]:.2f} |")
+        cells = [
+            f"{1e3 * found['median_seconds'][operator]:.1f} | {found['ratio'][operator]:.2f}"
+            for found in (two, one)
+        ]
+        lines.append(f"| {operator} | {' | '.join(cells)} |")
     return lines
 
 
@@ -131,6 +172,8 @@ def lifecycle() -> list[str]:
 TABLES = {
     "bccd": bccd,
     "camvid": camvid,
+    "costs": costs,
+    "fcos": fcos,
     "inference": inference,
     "lifecycle": lifecycle,
     "warm": warm,

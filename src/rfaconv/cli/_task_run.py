@@ -29,6 +29,7 @@ def train(
         raise InvalidArgument("devices", f"1 process with task: {recipe.task}", processes)
     from rfaconv.tasks.running import METRICS, train_task
     from rfaconv.training.device import resolve_device
+    from rfaconv.training.preemption import Preempted
     from rfaconv.training.task_module import TaskEpoch
 
     console = Console(stderr=True)
@@ -42,10 +43,18 @@ def train(
     if accelerator == "auto":
         accelerator = {"cuda": "gpu"}.get(kind := resolve_device("auto").type, kind)
     signal.signal(signal.SIGTERM, _terminate)
-    value = train_task(
-        recipe, out, accelerator=accelerator, resume=resume, progress=console.is_terminal,
-        on_epoch=epoch, say=lambda text: console.print(text, highlight=False, markup=False),
-    )  # fmt: skip
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    try:
+        value = train_task(
+            recipe, out, accelerator=accelerator, resume=resume, progress=console.is_terminal,
+            on_epoch=epoch, say=say,
+        )  # fmt: skip
+    except Preempted as error:
+        say(str(error))
+        _terminate(signal.SIGTERM, None)
     result, seconds = value["result"], value["measured"]["seconds"]
     print(f"{metric} {result[metric]:.2%} of {result['pictures']} pictures, {seconds:.0f} s, "
           f"in {out}")  # fmt: skip

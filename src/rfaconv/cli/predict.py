@@ -35,7 +35,7 @@ def predict(
 
     from rfaconv.errors import InvalidArgument, RFAConvError
     from rfaconv.predict import frames, load_predictor
-    from rfaconv.predict.sources import expand
+    from rfaconv.predict.sources import expand, unique_stems
     from rfaconv.training.files import strict_json, write_atomic
 
     files = expand(sources)
@@ -45,12 +45,13 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     entries, skipped = [], []
+    names = unique_stems(files)
     for file in track(files, "predicting", console=console, disable=not console.is_terminal):
         try:
             for number, image in frames(file, every):
                 finding = predictor.find(image)
                 part = "" if number is None else f"-{number:06d}"
-                drawn = out / f"{file.stem}{part}.png"
+                drawn = out / f"{names[file]}{part}.png"
                 buffer = io.BytesIO()
                 to_pil_image(finding.draw(image)).save(buffer, "PNG")
                 write_atomic(drawn, buffer.getvalue())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.detection import MeanAveragePrecision
 
-from rfaconv.data import EpochShuffle
+from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.detection.samples import DetectionSet
 from rfaconv.training.running import run
 from rfaconv.training.seeds import derive
@@ -149,9 +149,7 @@ def loaders(
     shuffled = DetectionSet(kept, train.classes)
     return DataLoader(
         shuffled,
-        batch_size=min(batch_size, len(shuffled)),
-        sampler=EpochShuffle(len(shuffled), derive(seed, "order")),
-        drop_last=True,
+        batch_sampler=GlobalBatches(len(shuffled), batch_size, derive(seed, "order")),
         collate_fn=_columns,
         num_workers=workers,
     ), DataLoader(val, batch_size=batch_size, collate_fn=_columns, num_workers=workers)

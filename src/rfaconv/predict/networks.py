@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -45,7 +45,8 @@ def save_predictor(
     kind: str,
     backbone: str,
     names: Sequence[str],
-    **settings: float | None,
+    converted: str | None = None,
+    **settings: float | Sequence[int] | None,
 ) -> None:
     """Writes a trained network as safetensors that say how to build it.
 
@@ -57,8 +58,10 @@ def save_predictor(
         kind: of detector or segmenter; ``timm`` for a classifier.
         backbone: the timm model.
         names: of the classes.
+        converted: the operator that ``convert_`` put into the backbone with ``init="preserve"``.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
-            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify.
+            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify;
+            ``image_size``, height and width to which pictures are scaled before a segmenter.
 
     Raises:
         InvalidArgument: an unknown task.
@@ -74,6 +77,7 @@ def save_predictor(
         "kind": kind,
         "backbone": backbone,
         "names": list(names),
+        "converted": converted,
         "settings": settings,
     }
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -124,8 +128,30 @@ def read_network(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         raise InvalidArgument("weights", f"{expected} (save_predictor)", str(path))
     about: dict[str, Any] = json.loads(text)
     network = _build(about)
+    if about.get("converted"):
+        converted_structure_(network, about["converted"], state)
     network.load_state_dict(state)
     return network.eval(), about
+
+
+def backbone_of(network: Any) -> nn.Module:
+    """The timm network inside a detector or a segmenter."""
+    part: nn.Module = network.backbone.body if hasattr(network, "backbone") else network.encoder
+    return part
+
+
+def converted_structure_(network: nn.Module, operator: str, state: Mapping[str, Tensor]) -> None:
+    """Gives the backbone the layers of a conversion that keeps outputs, for ``state`` to load."""
+    from rfaconv.surgery import convert_
+    from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
+
+    where = basic_block_conv1 | bottleneck_3x3
+    convert_(backbone_of(network), operator, where=where, init="fresh")
+    for name, module in network.named_modules():
+        # such a conversion adds a bias where the inputs of a layer may be negative
+        bias = state.get(f"{name}.bias")
+        if bias is not None and isinstance(module, nn.Conv2d) and module.bias is None:
+            module.bias = nn.Parameter(torch.zeros_like(bias))
 
 
 def _build(about: dict[str, Any]) -> nn.Module:
@@ -133,7 +159,8 @@ def _build(about: dict[str, Any]) -> nn.Module:
     if about["kind"] in DETECTORS:
         return build_detector(about["kind"], about["backbone"], count, **settings)
     if about["kind"] in SEGMENTERS:
-        return build_segmenter(about["kind"], about["backbone"], count, **settings)
+        building = {k: v for k, v in settings.items() if k != "image_size"}
+        return build_segmenter(about["kind"], about["backbone"], count, **building)
     import timm
 
     import rfaconv.models  # noqa: F401  # registers the networks
@@ -180,8 +207,15 @@ def _detector(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: 
 
 def _segmenter(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
     def find(image: Tensor) -> Finding:
+        x, shape = image[None].float() / 255, image.shape[-2:]
+        size = tuple(settings.get("image_size") or shape)
+        if size != shape:
+            x = F.interpolate(x, size, mode="bilinear", antialias=True)
         with torch.no_grad():
-            return Finding(names, mask=scores(net, image[None].float() / 255).argmax(1)[0])
+            found = scores(net, x)
+        if size != shape:
+            found = F.interpolate(found, shape, mode="bilinear")
+        return Finding(names, mask=found.argmax(1)[0])
 
     return find
 

@@ -35,6 +35,25 @@ def expand(sources: Sequence[Path]) -> list[Path]:
     return files
 
 
+def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
+    """A name for what is written about each file: its own, numbered where several have the same.
+
+    Example:
+        >>> list(unique_stems([Path("a/1.png"), Path("b/1.png"), Path("b/2.png")]).values())
+        ['1', '1-2', '2']
+    """
+    stems: dict[Path, str] = {}
+    taken: set[str] = set()
+    for file in dict.fromkeys(files):
+        stem, number = file.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{file.stem}-{number}"
+        taken.add(stem)
+        stems[file] = stem
+    return stems
+
+
 def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:
     """The picture of a file, or every so many frames of a video with their numbers.
 

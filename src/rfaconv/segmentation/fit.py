@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from rfaconv.data import EpochShuffle
+from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.segmentation.masks import IGNORED, MaskSet
 from rfaconv.training.running import run
 from rfaconv.training.seeds import derive
@@ -152,8 +152,6 @@ def loaders(
     """Batches to train on and to judge on."""
     return DataLoader(
         train,
-        batch_size=min(batch_size, len(train)),
-        sampler=EpochShuffle(len(train), derive(seed, "order")),
-        drop_last=True,
+        batch_sampler=GlobalBatches(len(train), batch_size, derive(seed, "order")),
         num_workers=workers,
     ), DataLoader(val, batch_size=batch_size, num_workers=workers)

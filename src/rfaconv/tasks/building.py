@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from rfaconv.detection import build_detector, read_coco, read_voc
 from rfaconv.detection import fit as detecting
 from rfaconv.detection.samples import DetectionSet
 from rfaconv.errors import InvalidArgument
+from rfaconv.predict.networks import backbone_of, converted_structure_
 from rfaconv.recipes.tasks import TaskRecipe
 from rfaconv.segmentation import MaskSet, build_segmenter, read_masks, read_voc_masks
 from rfaconv.segmentation import fit as segmenting
-from rfaconv.training.build import load_weights
+from rfaconv.training.build import load_weights, read_weights
 from rfaconv.training.saves import WEIGHTS, best_good
 from rfaconv.training.seeds import derive, seed_all
 from rfaconv.training.task_module import TaskModule
@@ -66,19 +69,26 @@ def task_sets(recipe: TaskRecipe) -> TaskSets:
     return TaskSets(_masks(recipe, root, data.train), _masks(recipe, root, data.val))
 
 
-def task_network(recipe: TaskRecipe, sets: TaskSets, *, warm: bool = True) -> nn.Module:
-    """The network of a recipe, initialised; with ``warm`` from its ``model.warm_start``.
+def task_network(recipe: TaskRecipe, sets: TaskSets, weights: Path | None = None) -> nn.Module:
+    """The network of a recipe, initialised or from its ``model.warm_start``.
+
+    With ``weights``, a file that a run of the recipe saved, it has those, whatever became of the
+    warm start.
 
     Raises:
         InvalidArgument: an unknown name, or weights that do not fit.
     """
     model = recipe.model
-    source = model.warm_start if warm else None
+    source = model.warm_start
     plain = source is not None or model.operator == _PLAIN
     name = model.backbone if plain else f"{model.operator}_{model.backbone}"
     seed_all(derive(recipe.seed, "network"))
     network = built(recipe, name, len(sets.classes))
-    if source is not None:
+    if weights is not None:
+        if source is not None and model.operator != _PLAIN:
+            converted_structure_(network, model.operator, read_weights(weights))
+        load_weights(network, weights)
+    elif source is not None:
         path = Path(source).expanduser()
         load_weights(network, best_good(path) / WEIGHTS if path.is_dir() else path)
         if model.operator != _PLAIN:
@@ -117,6 +127,26 @@ def task_module(
     return segmenting.Segmenter(network, len(sets.classes), steps, *numbers), train, val
 
 
+class TaskLoaders(LightningDataModule):
+    """The loaders of a training, which go on within the epoch that a checkpoint was saved in."""
+
+    def __init__(self, train: DataLoader[Any], val: DataLoader[Any]) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Batches to train on; those of the current epoch that are done are left out."""
+        assert self.trainer is not None
+        module: Any = self.trainer.lightning_module
+        batches: Any = self.train.batch_sampler
+        batches.go_on(self.trainer.current_epoch, module.within)
+        return self.train
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Batches to judge on."""
+        return self.val
+
+
 def _boxes(
     recipe: TaskRecipe, root: Path, split: str, classes: tuple[str, ...] | None
 ) -> DetectionSet:
@@ -147,12 +177,10 @@ def _convert(network: nn.Module, recipe: TaskRecipe, sets: TaskSets) -> None:
     from rfaconv.surgery import convert_
     from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
 
-    part: Any = network
-    part = part.backbone.body if recipe.task == "detection" else part.encoder
     network.eval()
-    convert_(part, recipe.model.operator, where=basic_block_conv1 | bottleneck_3x3,
-             init="preserve", bias=True, calibration=list(_calibration(network, recipe, sets)),
-             )  # fmt: skip
+    convert_(backbone_of(network), recipe.model.operator,
+             where=basic_block_conv1 | bottleneck_3x3, init="preserve",
+             calibration=list(_calibration(network, recipe, sets)))  # fmt: skip
     network.train()
 
 

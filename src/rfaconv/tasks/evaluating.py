@@ -17,7 +17,7 @@ from rfaconv.recipes.tasks import read_task_recipe
 from rfaconv.segmentation import IGNORED
 from rfaconv.segmentation.fit import scores
 from rfaconv.tasks.building import task_module, task_network, task_sets
-from rfaconv.training.build import RECIPE_FILE, load_weights
+from rfaconv.training.build import RECIPE_FILE
 from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.saves import WEIGHTS, best_good, last_good
 
@@ -44,8 +44,7 @@ def evaluate_task(run: Path, which: str = "last") -> dict[str, Any]:
     last, _ = last_good(run)
     path = last if which == "last" and last is not None else best_good(run)
     sets = task_sets(recipe)
-    network = task_network(recipe, sets, warm=False)
-    load_weights(network, path / WEIGHTS)
+    network = task_network(recipe, sets, path / WEIGHTS)
     network.eval()
     _, _, loader = task_module(recipe, network, sets)
     count = len(sets.classes)

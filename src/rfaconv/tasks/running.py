@@ -17,12 +17,20 @@ from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.predict import save_predictor
 from rfaconv.recipes import recipe_text
 from rfaconv.recipes.tasks import TaskRecipe, read_task_recipe
-from rfaconv.tasks.building import TaskSets, settings, task_module, task_network, task_sets
+from rfaconv.tasks.building import (
+    TaskLoaders,
+    TaskSets,
+    settings,
+    task_module,
+    task_network,
+    task_sets,
+)
 from rfaconv.training.build import RECIPE_FILE
 from rfaconv.training.environment import environment, limited_threads
 from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.training.preemption import Preemption
 from rfaconv.training.running import quiet
-from rfaconv.training.saves import STATE, Saves, last_good
+from rfaconv.training.saves import STATE, WEIGHTS, Saves, last_good
 from rfaconv.training.task_module import TaskEpoch, TaskModule
 
 METRICS = {"detection": "mAP", "segmentation": "mIoU"}
@@ -46,8 +54,8 @@ def train_task(
 ) -> dict[str, Any]:
     """Trains a recipe in the folder ``out`` and returns what is written to its ``result.json``.
 
-    A checkpoint is saved at the end of every epoch; ``predictor.safetensors`` is written at the end
-    for ``rfaconv predict``.
+    A checkpoint is saved at the end of every epoch and when a termination signal comes;
+    ``predictor.safetensors`` is written at the end for ``rfaconv predict``.
 
     Args:
         recipe: what to train.
@@ -62,20 +70,24 @@ def train_task(
         InvalidArgument: the folder holds another run, or an argument does not fit.
         TrainingDiverged: the loss is no longer a number.
         SavingFailed: a checkpoint could not be written.
+        Preempted: a termination signal came; the run is saved and goes on when started again.
     """
     if resume not in _RESUME:
         raise unknown_name("resume", resume, _RESUME)
     sets = task_sets(recipe)
     checkpoint = _prepare(recipe, out, resume, say)
     describe(sets, say)
-    # a run that goes on has its weights in the checkpoint, whatever became of the warm start
-    network = task_network(recipe, sets, warm=checkpoint is None)
+    network = task_network(recipe, sets, None if checkpoint is None else checkpoint / WEIGHTS)
     module, train, val = task_module(recipe, network, sets)
-    callbacks: list[Callback] = [_Curve(out), Saves(out, recipe.checkpoints.keep)]
+    saves = Saves(out, recipe.checkpoints.keep)
+    callbacks: list[Callback] = [_Curve(out), saves]
     if on_epoch is not None:
         callbacks.append(_Report(on_epoch))
+    preemption = Preemption(saves, accumulate=1)
+    callbacks.append(preemption)
     start = time.perf_counter()
-    with quiet(), limited_threads(recipe.threads or torch.get_num_threads()):
+    threads = limited_threads(recipe.threads or torch.get_num_threads())
+    with quiet(), threads, preemption.listening():
         trainer = Trainer(
             max_epochs=recipe.epochs,
             accelerator=accelerator,
@@ -92,7 +104,8 @@ def train_task(
         path = None if checkpoint is None else checkpoint / STATE
         try:
             # the file is checked against its manifest, and is this user's own
-            trainer.fit(module, train, val, ckpt_path=path, weights_only=True)
+            loaders = TaskLoaders(train, val)
+            trainer.fit(module, datamodule=loaders, ckpt_path=path, weights_only=True)
         except SystemExit as error:
             if trainer.interrupted and error.code == 1:
                 raise KeyboardInterrupt from error
@@ -115,11 +128,14 @@ def train_task(
     }
     write_atomic(out / "result.json", strict_json(value))
     model = recipe.model
-    backbone = model.backbone if model.operator == "conv" else f"{model.operator}_{model.backbone}"
+    converted = model.operator if model.warm_start and model.operator != "conv" else None
+    named = converted is None and model.operator != "conv"
+    backbone = f"{model.operator}_{model.backbone}" if named else model.backbone
+    scaled = {} if recipe.data.image_size is None else {"image_size": recipe.data.image_size}
     save_predictor(
         out / PREDICTOR, network, task={"detection": "detect"}.get(recipe.task, "segment"),
         kind=model.kind, names=sets.classes,
-        backbone=backbone, **settings(recipe),
+        backbone=backbone, converted=converted, **settings(recipe), **scaled,
     )  # fmt: skip
     return value
 

@@ -120,13 +120,7 @@ def load_weights(network: nn.Module, path: Path, reset_head: bool = False) -> No
     Raises:
         InvalidArgument: the file cannot be read or does not fit; the first misfit is named.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InvalidArgument("weights", "a safetensors file", f"{path} ({error})") from error
+    state = read_weights(path)
     own = network.state_dict()
     if reset_head:
         state |= {key: own[key] for key in own if key.startswith("fc.")}
@@ -134,6 +128,22 @@ def load_weights(network: nn.Module, path: Path, reset_head: bool = False) -> No
         if key not in state or key not in own or own[key].shape != state[key].shape:
             raise InvalidArgument("weights", f"this network's tensors, {key} among them", str(path))
     network.load_state_dict(state)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        InvalidArgument: it cannot be read.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InvalidArgument("weights", "a safetensors file", f"{path} ({error})") from error
+    return state
 
 
 def read_run(run: Path) -> Recipe:

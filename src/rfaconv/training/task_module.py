@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from rfaconv.training.module import TrainingDiverged
+from rfaconv.training.preemption import random_state, set_random_state
 from rfaconv.training.running import optimizer_of
 from rfaconv.training.seeds import derive, seed_all
 
@@ -44,9 +45,6 @@ class TaskModule(LightningModule):
         seed: of the augmentation.
     """
 
-    within = 0
-    """Checkpoints are written at the end of an epoch only."""
-
     def __init__(
         self,
         network: nn.Module,
@@ -61,6 +59,9 @@ class TaskModule(LightningModule):
         self.settings = (optimizer, lr, weight_decay)
         self.history: list[TaskEpoch] = []
         self._sum, self._count = 0.0, 0
+        self.within = 0
+        """Batches of the current epoch that a checkpoint in its middle has; 0 at its end."""
+        self.rest: dict[str, Any] | None = None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -73,8 +74,15 @@ class TaskModule(LightningModule):
         return tuple(record.train_loss for record in self.history)
 
     def begin(self, batch_idx: int) -> None:
-        """To be called with every training batch: the first one seeds the epoch."""
-        if batch_idx == 0:
+        """To be called with every training batch: the first one seeds the epoch.
+
+        The first one after a save within the epoch finds all as it was.
+        """
+        if self.rest is not None:
+            set_random_state(self.rest["random"])
+            self._sum, self._count = self.rest["loss"], self.rest["batches"]
+            self.rest, self.within = None, 0
+        elif batch_idx == 0:
             seed_all(derive(self.seed, "epoch", self.current_epoch))
             self._sum, self._count = 0.0, 0
 
@@ -108,9 +116,15 @@ class TaskModule(LightningModule):
         return optimizer_of(self.network, name, lr, decay, self.steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history goes along."""
+        """The history goes along, and what the rest of an epoch depends on."""
         checkpoint["history"] = [asdict(record) for record in self.history]
+        if self.within:
+            checkpoint["within"] = self.within
+            checkpoint["rest"] = {
+                "loss": self._sum, "batches": self._count, "random": random_state()
+            }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The history comes back."""
+        """All of that comes back."""
         self.history = [TaskEpoch(**record) for record in checkpoint["history"]]
+        self.within, self.rest = checkpoint.get("within", 0), checkpoint.get("rest")

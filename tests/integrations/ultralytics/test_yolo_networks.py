@@ -81,6 +81,8 @@ def test_yolov8n_costs_what_is_published(operator, parameters, gflops):
     from ultralytics.utils.torch_utils import fuse_conv_and_bn, get_flops
 
     model = build(model_config("yolov8n", operator))
+    # the published numbers are cut, not rounded: 3.157 million is 3.1
+    assert size(model) // 100_000 / 10 == parameters
     for module in model.modules():
         # the published layers are no Conv of ultralytics, so fuse() left their norms alone
         if type(module) is Conv:
@@ -88,8 +90,6 @@ def test_yolov8n_costs_what_is_published(operator, parameters, gflops):
             del module.bn
             module.forward = module.forward_fuse
     assert round(get_flops(model, 640), 1) == gflops
-    # 3.15 to 3.17 million are published as 3.1, ours with RFAConv are 3.19990: rounded to 3.2
-    assert abs(size(model) / 1e6 - parameters) < 0.07
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
