@@ -3,6 +3,8 @@
 Both run in ONNX Runtime with the same threads, in turn, so that a slow minute meets both.
 
     python benchmarks/export_custom.py --out benchmarks/results/export-onnxruntime-custom.json
+    python benchmarks/export_custom.py --definitions \
+        --out benchmarks/results/export-onnxruntime-definitions.json
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--batches", default="1,8")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20.0, help="per batch")
+    parser.add_argument("--definitions", action="store_true", help="without the library")
     parser.add_argument("--out", type=Path)
     words = parser.parse_args()
     torch.manual_seed(0)
@@ -44,12 +47,13 @@ def main() -> None:
         "imgsz": words.imgsz,
         "threads": words.threads,
         "dtype": "float32",
+        "library": not words.definitions,
         "environment": describe(),
         "onnx": version("onnx"),
         "batches": {},
     }
     with tempfile.TemporaryDirectory() as folder:
-        sessions, differences = open_sessions(names, Path(folder), words.imgsz, words.threads)
+        sessions, differences = open_sessions(names, Path(folder), words)
         for batch in map(int, words.batches.split(",")):
             x = np.random.default_rng(0).random((batch, 3, words.imgsz, words.imgsz), np.float32)
             sides = {k: partial(s.run, None, {"x": x}) for k, s in sessions.items()}
@@ -64,10 +68,10 @@ def main() -> None:
 
 
 def open_sessions(
-    names: list[str], folder: Path, size: int, threads: int
+    names: list[str], folder: Path, words: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, float]]:
     sessions, differences = {}, {}
-    x = torch.rand(1, 3, size, size)
+    x = torch.rand(1, 3, words.imgsz, words.imgsz)
     for name in names:
         model = timm.create_model(name).eval()
         path = folder / f"{name}.onnx"
@@ -76,13 +80,15 @@ def open_sessions(
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if name == names[0]:
             export_plain(model, x, path)
-            options.intra_op_num_threads = threads
+        else:
+            export_onnx_custom(model, x, path)
+        if name == names[0] or words.definitions:
+            options.intra_op_num_threads = words.threads
             opened = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
         else:
-            export_onnx_custom(model, x, path)
-            opened = session(path, threads=threads, options=options)
+            opened = session(path, threads=words.threads, options=options)
         with torch.inference_mode():
             expected = model(x).numpy()
         got = opened.run(None, {"x": x.numpy()})[0]

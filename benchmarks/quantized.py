@@ -1,16 +1,18 @@
 """Accuracy, size and speed of a trained network in int8, in ONNX Runtime and OpenVINO.
 
-python benchmarks/quantized.py RUN FOLDER --out benchmarks/results/export-int8.json
+python benchmarks/quantized.py FOLDER RUN... --out benchmarks/results/export-int8.json
+python benchmarks/quantized.py FOLDER RUN... --step speed --out benchmarks/results/export-int8.json
 
-RUN is a folder of ``rfaconv train`` on EuroSAT; nothing is trained here. The files go to FOLDER.
+RUNs are folders of ``rfaconv train`` on EuroSAT; nothing is trained here. Files go to FOLDER.
 Ranges come from training pictures; accuracy is that on the validation and on the test pictures.
+A step adds its part to what the results already hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,21 +28,24 @@ from rfaconv.training.files import strict_json, write_atomic
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 KINDS = ("float32", "int8")
+PARTS = ("val", "test")
 
 
-def make(run: Path, folder: Path) -> None:
+def make(run: Path, folder: Path) -> dict[str, int]:
+    """Writes the four files; their bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     source, data = load_source(run), recipe_data(read_run(run))
     picked = torch.linspace(0, len(data.train) - 1, IMAGES).round().long().tolist()
     pictures = list(Normalize(data.mean, data.std)(data.train.__getitems__(picked)[0]).split(1))
+    sizes = {}
     for target, suffix in SUFFIX.items():
         for kind in KINDS:
             path = folder / f"{kind}{suffix}"
             print(path, flush=True)
             given = pictures if kind == "int8" else []
             made = export(source, path, target, dtype=kind, calibration=given, force=True)
-            about = json.dumps({"bytes": made.bytes})
-            (folder / f"{path.name}.bytes").write_text(about)
+            sizes[f"{target} {kind}"] = made.bytes
+    return sizes
 
 
 def answers(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
@@ -50,7 +55,7 @@ def answers(function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 def judge(run: Path, folder: Path, threads: int) -> dict:
     recipe = read_run(run)
     parts = {}
-    for part in ("val", "test"):
+    for part in PARTS:
         data = recipe_data(
             recipe.model_copy(update={"data": recipe.data.model_copy(update={"part": part})})
         )
@@ -97,45 +102,48 @@ def speed(folder: Path, size: int, threads: int, seconds: float) -> dict:
     return found
 
 
+def one(run: Path, folder: Path, steps: Sequence[str], given: argparse.Namespace) -> dict:
+    recipe, result = read_run(run), {}
+    if "make" in steps:
+        sizes = make(run, folder)
+        result["bytes"] = sizes
+        result["share"] = {t: round(sizes[f"{t} int8"] / sizes[f"{t} float32"], 4) for t in SUFFIX}
+    if "judge" in steps:
+        accuracy = judge(run, folder, given.threads)
+        result["accuracy"] = accuracy
+        result["drop in points"] = {
+            f"{target} {part}": drop(*(accuracy[f"{target} {kind}"][part] for kind in KINDS))
+            for target in SUFFIX
+            for part in PARTS
+        }
+    size = load_source(run).input_size[0]
+    if "speed" in steps:
+        result["speed"] = speed(folder, size, given.threads, given.seconds)
+    about = recipe.model_dump(mode="json", include={"model", "epochs", "batch_size"})
+    return result | {"recipe": about, "limit": recipe.data.limit, "size": size}
+
+
+def drop(plain: dict, other: dict) -> float:
+    return round(100 * (plain["right"] - other["right"]) / plain["images"], 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--step", choices=("make", "judge", "speed", "all"), default="all")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=4)
+    parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     steps = ("make", "judge", "speed") if given.step == "all" else (given.step,)
     old = given.out is not None and given.out.is_file()
-    result = json.loads(given.out.read_text()) if old else {}
-    recipe = read_run(given.run)
-    if "make" in steps:
-        make(given.run, given.folder)
-        sizes = {
-            p.name.removesuffix(".bytes"): json.loads(p.read_text())["bytes"]
-            for p in given.folder.glob("*.bytes")
-        }
-        shares = {t: round(sizes[f"int8{s}"] / sizes[f"float32{s}"], 4) for t, s in SUFFIX.items()}
-        result |= {"bytes": sizes, "share": shares}
-    if "judge" in steps:
-        accuracy = judge(given.run, given.folder, given.threads)
-        drop = {}
-        for target in SUFFIX:
-            for part in ("val", "test"):
-                one, other = (accuracy[f"{target} {kind}"][part] for kind in KINDS)
-                drop[f"{target} {part}"] = round(
-                    100 * (one["right"] - other["right"]) / one["images"], 3
-                )
-        result |= {"accuracy": accuracy, "drop in points": drop}
-    if "speed" in steps:
-        result["speed"] = speed(
-            given.folder, load_source(given.run).input_size[0], given.threads, given.seconds
-        )
-    result["network"] = {
-        "recipe": recipe.model_dump(mode="json", include={"model", "epochs", "batch_size"}),
-        "size": load_source(given.run).input_size[0],
-    }
+    result = json.loads(given.out.read_text()) if old else {"networks": {}}
+    for run in given.runs:
+        model = read_run(run).model
+        name = f"{model.operator} {model.name}"
+        found = one(run, given.folder / name.replace(" ", "-"), steps, given)
+        result["networks"][name] = result["networks"].get(name, {}) | found
     result |= {"threads": given.threads, "calibration": IMAGES, "environment": describe()}
     text = strict_json(result)
     print(text) if given.out is None else write_atomic(given.out, text)
