@@ -14,7 +14,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rfaconv.cli.main import main
-from rfaconv.errors import InvalidArgument
 from rfaconv.nn import CONVOLUTIONS
 from rfaconv.predict.networks import read_network
 from rfaconv.recipes import recipe_text
