@@ -15,6 +15,7 @@ from rfaconv.cli.main import main
 from rfaconv.detection import build_detector
 from rfaconv.predict import Finding, load_predictor, save_predictor
 from rfaconv.segmentation import build_segmenter
+from rfaconv.segmentation.fit import scores
 
 
 @pytest.fixture
@@ -85,6 +86,39 @@ def test_masks_of_a_video(tmp_path):
     found = predicted(tmp_path, weights, path, "--every", "2")
     assert [p["frame"] for p in found["pictures"]] == [0, 2, 4]
     assert all(sum(p["mask"].values()) == pytest.approx(1, abs=1e-4) for p in found["pictures"])
+
+
+def test_masks_at_the_size_of_the_training(tmp_path):
+    network = build_segmenter("unet", "resnet18", 3, width=0.25).eval()
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "segment", "kind": "unet", "backbone": "resnet18", "width": 0.25}
+    save_predictor(weights, network, names=["a", "b", "c"], image_size=(32, 64), **about)
+    predictor = load_predictor(weights)
+    image = torch.randint(0, 255, (3, 96, 80), dtype=torch.uint8)
+    small = torch.nn.functional.interpolate(
+        image[None].float() / 255, (32, 64), mode="bilinear", antialias=True
+    )
+    with torch.no_grad():
+        expected = torch.nn.functional.interpolate(
+            scores(network, small), (96, 80), mode="bilinear"
+        )
+    mask = predictor.find(image).mask
+    assert torch.equal(mask, expected.argmax(1)[0]) and mask.shape == (96, 80)
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (20, 30)).save(other / "0.png")
+    weights = tmp_path / "net.safetensors"
+    network = build_segmenter("unet", "resnet18", 2, width=0.25)
+    about = {"task": "segment", "kind": "unet", "backbone": "resnet18", "width": 0.25}
+    save_predictor(weights, network, names=["a", "b"], **about)
+    found = predicted(tmp_path, weights, pictures, other)["pictures"]
+    assert [p["drawn"] for p in found] == ["0.png", "1.png", "0-2.png"]
+    for entry in found:
+        with Image.open(tmp_path / "out" / entry["drawn"]) as drawn:
+            assert list(drawn.size) == entry["size"]
 
 
 def test_drawing_marks_the_box():
