@@ -80,12 +80,14 @@ class TapForm(nn.Module):
 
     def project(self, panel: Sequence[Tensor]) -> Tensor:
         """``K`` times the gated features, one (B, C, *out) per tap."""
+        result: Tensor
         if self.sums:
-            return reduce(add, [k(tap) for k, tap in zip(self.projections, panel, strict=True)])
+            result = reduce(add, [k(tap) for k, tap in zip(self.projections, panel, strict=True)])
+            return result
         if self.groups > 1:
             parts = [tap.chunk(self.groups, 1) for tap in panel]
             panel = [part[group] for group in range(self.groups) for part in parts]
-        result: Tensor = self.projections[0](torch.cat(list(panel), 1))
+        result = self.projections[0](torch.cat(list(panel), 1))
         return result
 
 
