@@ -52,7 +52,7 @@ def session(
         threads: threads within an operator; None for those of ``options``, or else one for each
             processor that this process may use.
         require: raise where the library was not built. Otherwise the definitions that the file
-            carries run, several times slower, and a warning says so.
+            carries run, 1.3 to 4 times slower, and a warning says so.
         options: an ``onnxruntime.SessionOptions`` to start from; it is changed.
 
     Returns:

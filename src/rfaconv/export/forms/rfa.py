@@ -21,7 +21,7 @@ class RFAForm(TapForm):
     high: Tensor
 
     def __init__(self, layer: RFAConv2d, runtime: str) -> None:
-        super().__init__(layer)
+        super().__init__(layer, runtime)
         weight = layer.attention_weight.detach().view(self.channels, self.taps)
         shape = (self.channels, 1, 1)
         for tap in range(self.taps):

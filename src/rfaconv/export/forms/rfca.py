@@ -22,7 +22,7 @@ class RFCAForm(TapForm):
     """
 
     def __init__(self, layer: RFCAConv2d, runtime: str) -> None:
-        super().__init__(layer)
+        super().__init__(layer, runtime)
         # ONNX Runtime leaves its blocked layout for every addition, not for a mean
         self.add_means = runtime == "onnx"
         gate: Any = layer.attention

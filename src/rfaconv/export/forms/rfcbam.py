@@ -17,7 +17,7 @@ class RFCBAMForm(TapForm):
     """
 
     def __init__(self, layer: RFCBAMConv2d, runtime: str) -> None:
-        super().__init__(layer)
+        super().__init__(layer, runtime)
         kernel = enlarged_kernel(layer.spatial_weight.detach(), layer.inner_window)
         high, wide = kernel.shape[2:]
         self.spatial = nn.Conv2d(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -20,11 +22,13 @@ class TapForm(nn.Module):
 
     Args:
         layer: a fused layer; its tensors are copied.
+        runtime: the target. OpenVINO adds to what a 1x1 convolution finds there: it gets one per
+            tap, and no concatenation, the largest map of all, is written.
 
     Shape: (B, C, H, W) to (B, O, Ho, Wo), as of the layer.
     """
 
-    def __init__(self, layer: ReceptiveFieldConv) -> None:
+    def __init__(self, layer: ReceptiveFieldConv, runtime: str) -> None:
         super().__init__()
         assert layer.feature_bias is not None  # fused
         window = layer.window
@@ -46,7 +50,8 @@ class TapForm(nn.Module):
             self.depthwise(weight[:, tap], bias[:, tap]) for tap in range(self.taps)
         )
         self.groups = layer.groups
-        self.projection = self._projection(layer)
+        self.sums = runtime == "openvino"
+        self.projections = nn.ModuleList(self._projections(layer))
 
     def depthwise(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
         """A convolution with the layer's window and ``weight`` (C, 1, *kernel)."""
@@ -54,14 +59,20 @@ class TapForm(nn.Module):
         conv = nn.Conv2d(channels, channels, **self.sliding, groups=channels, bias=bias is not None)
         return _filled(conv, weight, bias)
 
-    def _projection(self, layer: ReceptiveFieldConv) -> nn.Conv2d:
-        """``K`` with its columns in the order group, tap, channel."""
-        columns = layer.weight.detach().flatten(2).transpose(1, 2).flatten(1)[..., None, None]
+    def _projections(self, layer: ReceptiveFieldConv) -> list[nn.Conv2d]:
+        """``K``: one per tap, or one with its columns in the order group, tap, channel."""
+        columns = layer.weight.detach().flatten(2).transpose(1, 2)
         bias = None if layer.bias is None else layer.bias.detach()
-        conv = nn.Conv2d(
-            self.channels * self.taps, len(columns), 1, groups=self.groups, bias=bias is not None
-        )
-        return _filled(conv, columns, bias)
+        parts = columns.split(1, 1) if self.sums else [columns]
+        return [
+            self._pointwise(part.flatten(1)[..., None, None], bias if index == 0 else None)
+            for index, part in enumerate(parts)
+        ]
+
+    def _pointwise(self, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+        inputs = weight.shape[1] * self.groups
+        conv = nn.Conv2d(inputs, len(weight), 1, groups=self.groups, bias=bias is not None)
+        return _filled(conv, weight, bias)
 
     def padded(self, x: Tensor) -> Tensor:
         """The padding that a convolution cannot do itself."""
@@ -69,10 +80,14 @@ class TapForm(nn.Module):
 
     def project(self, panel: Sequence[Tensor]) -> Tensor:
         """``K`` times the gated features, one (B, C, *out) per tap."""
+        result: Tensor
+        if self.sums:
+            result = reduce(add, [k(tap) for k, tap in zip(self.projections, panel, strict=True)])
+            return result
         if self.groups > 1:
             parts = [tap.chunk(self.groups, 1) for tap in panel]
             panel = [part[group] for group in range(self.groups) for part in parts]
-        result: Tensor = self.projection(torch.cat(list(panel), 1))
+        result = self.projections[0](torch.cat(list(panel), 1))
         return result
 
 

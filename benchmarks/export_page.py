@@ -1,0 +1,104 @@
+"""Writes the tables of docs/export.md from the committed results.
+
+python benchmarks/export_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from rfaconv.training.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
+RECEPTIVE_FIELD = ("rfa", "rfcbam", "rfca")
+OPERATORS = (*RECEPTIVE_FIELD, "cam", "cbam", "ca")
+
+
+def load(name: str) -> dict:
+    return json.loads((RESULTS / f"export-{name}.json").read_text())
+
+
+def networks() -> list[str]:
+    """Times relative to the plain network."""
+    columns = {
+        f"{RUNTIMES[target]}, batch {batch}": load(f"{target}-{batch}")["networks"]
+        for target in RUNTIMES
+        for batch in (1, 8)
+    }
+    plain, rows = "resnet18", {f"{o}_resnet18": f"{o}_resnet18" for o in OPERATORS}
+    rows |= {f"{o}_published": f"{o} as published" for o in RECEPTIVE_FIELD}
+    lines = [[""], ["---"], *([label] for label in rows.values()), [plain]]
+    for head, found in columns.items():
+        ratios = [f"{found[name]['ratio']:.2f}" for name in rows]
+        cells = [head, "---", *ratios, f"{found[plain]['ms']:.0f} ms"]
+        for line, cell in zip(lines, cells, strict=True):
+            line.append(cell)
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def against_published() -> list[str]:
+    """How many times faster than the published formulation."""
+    heads = [f"{o}, batch {b}" for o in RECEPTIVE_FIELD for b in (1, 8)]
+    lines = ["| | " + " | ".join(heads) + " |"]
+    lines.append("|---" * (2 * len(RECEPTIVE_FIELD) + 1) + "|")
+    for target, name in RUNTIMES.items():
+        cells = []
+        for operator in RECEPTIVE_FIELD:
+            for batch in (1, 8):
+                found = load(f"{target}-{batch}")["networks"]
+                ours, theirs = (found[f"{operator}_{k}"]["ms"] for k in ("resnet18", "published"))
+                cells.append(f"{theirs / ours:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def int8() -> list[str]:
+    """Accuracy, size and speed."""
+    lines = [
+        "| network | runtime | float32, test | int8, test | drop, test | drop, validation "
+        "| file | time, batch 1 | batch 8 |",
+        "|---" * 9 + "|",
+    ]
+    for name, found in load("int8")["networks"].items():
+        for target, runtime in RUNTIMES.items():
+            tests = [found["accuracy"][f"{target} {kind}"]["test"] for kind in ("float32", "int8")]
+            right = [f"{100 * t['right'] / t['images']:.2f} %" for t in tests]
+            drops = [found["drop in points"][f"{target} {part}"] for part in ("test", "val")]
+            times = [found["speed"][f"{target} {b}"] for b in (1, 8)]
+            cells = [
+                f"{name}, {found['size']} pixels", runtime, *right, *(f"{d:+.2f}" for d in drops),
+                f"{100 * found['share'][target]:.1f} %",
+                *(f"{t['ratio']:.2f} of {t['float32 ms']:.1f} ms" for t in times),
+            ]  # fmt: skip
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "networks": networks,
+    "published": against_published,
+    "int8": int8,
+}
+
+
+def filled(text: str) -> str:
+    """The page with its tables made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
+
+    return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    page = ROOT / "docs" / "export.md"
+    write_atomic(page, filled(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
