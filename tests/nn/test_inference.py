@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rfaconv import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 from rfaconv.backends.cpu import library
 from rfaconv.errors import InvalidArgument
-from rfaconv.nn import _receptive_field
+from rfaconv.nn import _inference, _receptive_field
 
 pytestmark = pytest.mark.skipif(library.refusal() is not None, reason=str(library.refusal()))
 
@@ -263,6 +263,14 @@ class Quiet(RFAConv2d):
 def test_other_layers_go_the_ordinary_way(layer: Any, taken: list[bool]) -> None:
     with torch.no_grad():
         layer(torch.randn(2, 8, 13, 11).to(layer.weight.dtype))
+    assert taken == [False]
+
+
+def test_a_torch_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, taken: list[bool]) -> None:
+    assert _inference._TORCH_TELLS
+    monkeypatch.setattr(_inference, "_TORCH_TELLS", False)
+    with torch.no_grad():
+        fused(RFAConv2d)(torch.randn(2, 8, 13, 11))
     assert taken == [False]
 
 

@@ -144,7 +144,8 @@ def _plain(tensor: Tensor) -> bool:
 def _ordinary(x: Tensor) -> bool:
     """Whether an operation on x would go straight to its kernel, unseen and unrecorded."""
     return (
-        type(x) is Tensor
+        _TORCH_TELLS
+        and type(x) is Tensor
         and not torch.is_grad_enabled()
         and (*_thread_keys(), torch._C._dispatch_keys(x).raw_repr()) in _ordinary_keys()
         and not torch._C._is_torch_function_mode_enabled()
@@ -152,6 +153,21 @@ def _ordinary(x: Tensor) -> bool:
         and forward_ad._current_level < 0
         and not nn.modules.module._has_any_global_hook()
     )
+
+
+# torch has no public names for these; where one is missing, every layer goes the ordinary way
+_TORCH_TELLS = all(
+    hasattr(owner, name)
+    for owner, name in (
+        (torch._C, "_dispatch_keys"),
+        (torch._C, "_dispatch_tls_local_include_set"),
+        (torch._C, "_dispatch_tls_local_exclude_set"),
+        (torch._C, "_is_torch_function_mode_enabled"),
+        (torch._C._autograd, "_profiler_enabled"),
+        (forward_ad, "_current_level"),
+        (nn.modules.module, "_has_any_global_hook"),
+    )
+)
 
 
 def _thread_keys() -> tuple[int, int]:
