@@ -269,8 +269,9 @@ def test_other_layers_go_the_ordinary_way(layer: Any, taken: list[bool]) -> None
 def test_a_torch_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, taken: list[bool]) -> None:
     assert _inference._TORCH_TELLS
     monkeypatch.setattr(_inference, "_TORCH_TELLS", False)
+    layer = fused(RFAConv2d)
     with torch.no_grad():
-        fused(RFAConv2d)(torch.randn(2, 8, 13, 11))
+        layer(torch.randn(2, 8, 13, 11))
     assert taken == [False]
 
 
