@@ -11,10 +11,11 @@ from torch import nn
 
 from rfaconv.export.forms.rfa import RFAForm
 from rfaconv.export.forms.rfca import RFCAForm
+from rfaconv.export.forms.rfca_openvino import rfca_for_openvino
 from rfaconv.export.forms.rfcbam import RFCBAMForm
 from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 
-__all__ = ["FORMS", "shape_for_export_"]
+__all__ = ["FORMS", "OPENVINO_FORMS", "shape_for_export_"]
 
 FORMS: dict[type[nn.Module], Any] = {
     RFAConv2d: RFAForm,
@@ -22,6 +23,8 @@ FORMS: dict[type[nn.Module], Any] = {
     RFCAConv2d: RFCAForm,
 }
 """The layers that have a form; the others already are what runtimes like."""
+
+OPENVINO_FORMS: dict[type[nn.Module], Any] = {**FORMS, RFCAConv2d: rfca_for_openvino}
 
 
 def shape_for_export_(network: nn.Module, runtime: str = "onnx") -> nn.Module:
@@ -34,7 +37,7 @@ def shape_for_export_(network: nn.Module, runtime: str = "onnx") -> nn.Module:
     Returns:
         The network; the form itself where the network is one layer.
     """
-    kind = FORMS.get(type(network))
+    kind = (OPENVINO_FORMS if runtime == "openvino" else FORMS).get(type(network))
     if kind is not None:
         form: nn.Module = kind(network, runtime)
         return form.train(network.training)

@@ -36,13 +36,19 @@ class RFCAForm(TapForm):
         features = [conv(x).relu() for conv in self.features]
         high, wide = self.kernel
         table = [features[i * wide : (i + 1) * wide] for i in range(high)]
-        lines = [self._mean(line, 3) for line in table]
-        posts = [self._mean(post, 2) for post in zip(*table, strict=True)]
+        lines = [self._row_means(line) for line in table]
+        posts = [self._column_means(post) for post in zip(*table, strict=True)]
         rows = self.row(self._hidden(torch.cat(lines, 3))).sigmoid().split(1, 3)
         columns = self.column(self._hidden(torch.cat(posts, 2))).sigmoid().split(1, 2)
         return self.project(
             [f * (rows[i] * columns[j]) for i, line in enumerate(table) for j, f in enumerate(line)]
         )
+
+    def _row_means(self, line: Sequence[Tensor]) -> Tensor:
+        return self._mean(line, 3)
+
+    def _column_means(self, post: Sequence[Tensor]) -> Tensor:
+        return self._mean(post, 2)
 
     def _mean(self, maps: Sequence[Tensor], dim: int) -> Tensor:
         """Mean over the maps and one dimension."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rfaconv.export.forms.taps import TapForm
+from rfaconv.export.forms.taps import TapForm, pointwise
 from rfaconv.nn.rfcbam import RFCBAMConv2d
 from rfaconv.reference.stats import enlarged_kernel
 
@@ -25,8 +25,8 @@ class RFCBAMForm(TapForm):
         )
         self.spatial.weight = nn.Parameter(kernel.contiguous(), requires_grad=False)
         self.squeeze, self.excite = (
-            _pointwise(layer.se.fc1.weight.detach()),
-            _pointwise(layer.se.fc2.weight.detach()),
+            pointwise(layer.se.fc1.weight.detach()[..., None, None]),
+            pointwise(layer.se.fc2.weight.detach()[..., None, None]),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -39,9 +39,3 @@ class RFCBAMForm(TapForm):
         maps += [f.mean(1, keepdim=True) for f in features]
         pixel = self.spatial(torch.cat(maps, 1)).sigmoid().split(1, 1)
         return self.project([f * (channel * p) for f, p in zip(features, pixel, strict=True)])
-
-
-def _pointwise(weight: Tensor) -> nn.Conv2d:
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=False)
-    conv.weight = nn.Parameter(weight[..., None, None].clone(), requires_grad=False)
-    return conv

@@ -57,7 +57,7 @@ class TapForm(nn.Module):
         """A convolution with the layer's window and ``weight`` (C, 1, *kernel)."""
         channels = self.channels
         conv = nn.Conv2d(channels, channels, **self.sliding, groups=channels, bias=bias is not None)
-        return _filled(conv, weight, bias)
+        return filled(conv, weight, bias)
 
     def _projections(self, layer: ReceptiveFieldConv) -> list[nn.Conv2d]:
         """``K``: one per tap, or one with its columns in the order group, tap, channel."""
@@ -65,14 +65,9 @@ class TapForm(nn.Module):
         bias = None if layer.bias is None else layer.bias.detach()
         parts = columns.split(1, 1) if self.sums else [columns]
         return [
-            self._pointwise(part.flatten(1)[..., None, None], bias if index == 0 else None)
+            pointwise(part.flatten(1)[..., None, None], bias if index == 0 else None, self.groups)
             for index, part in enumerate(parts)
         ]
-
-    def _pointwise(self, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-        inputs = weight.shape[1] * self.groups
-        conv = nn.Conv2d(inputs, len(weight), 1, groups=self.groups, bias=bias is not None)
-        return _filled(conv, weight, bias)
 
     def padded(self, x: Tensor) -> Tensor:
         """The padding that a convolution cannot do itself."""
@@ -91,8 +86,15 @@ class TapForm(nn.Module):
         return result
 
 
-def _filled(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+def filled(conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
+    """The convolution with these values, which do not learn."""
     conv.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
     if bias is not None:
         conv.bias = nn.Parameter(bias.clone(memory_format=torch.contiguous_format))
     return conv.requires_grad_(False)
+
+
+def pointwise(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> nn.Conv2d:
+    """A 1x1 convolution with these values: ``weight`` (O, C / groups, 1, 1)."""
+    conv = nn.Conv2d(weight.shape[1] * groups, len(weight), 1, groups=groups, bias=bias is not None)
+    return filled(conv, weight, bias)
