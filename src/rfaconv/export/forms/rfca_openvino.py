@@ -29,8 +29,8 @@ def rfca_for_openvino(layer: RFCAConv2d, runtime: str) -> nn.Module:
 class ColumnMeans(nn.Module):
     """Means of the columns of several maps together: (B, C, H, W) each to (B, C, 1, W).
 
-    A depthwise convolution sums blocks of rows and adds to what the map before left. Its padding
-    of one block less one row on both sides covers every height.
+    A depthwise convolution averages blocks of rows. Its padding of one block less one row on both
+    sides covers every height.
     """
 
     def __init__(self, channels: int) -> None:
@@ -49,7 +49,7 @@ class ColumnMeans(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """The mean over maps and rows."""
-        blocks = reduce(add, [self.blocks(m) for m in maps])
+        blocks = self.blocks(reduce(add, maps))
         result: Tensor = blocks.sum(2, keepdim=True) / maps[0].shape[2] * (ROWS / len(maps))
         return result
 
