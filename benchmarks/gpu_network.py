@@ -35,6 +35,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, O, Ho, Wo)."""
         y = self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
         result: Tensor = self.act(y + self.shortcut(x))
         return result
