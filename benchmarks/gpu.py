@@ -18,6 +18,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_network import with_timm
 from gpu_parts import Stopwatch, alternate, captured, ceilings, convergence, kept, peak, prepare
 from predict_gpu import counts
 
@@ -36,6 +38,8 @@ from rfaconv.geometry import Window
 
 SIDES = ("conv", "conv-nhwc", "published", "compiled", "reference", "fused")
 BASELINE = "conv-nhwc"
+GRACE = 30.0
+"""Seconds after ``--seconds`` at which the call ends whatever happens."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -51,6 +55,7 @@ def arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=440, help="after which nothing is begun")
+    parser.add_argument("--sections", nargs="+", help="only these keys of the result")
     parser.add_argument("--steps", type=int, default=200, help="of the training run; 0 for none")
     parser.add_argument("--tune", action="store_true", help="time the table's candidates first")
     parser.add_argument("--smoke", action="store_true", help="toy sizes, to try the script itself")
@@ -148,14 +153,19 @@ def measure(
                 _, _, half = prepare(case, side, operator, training, batch // 2, device, dtype)
                 extra["peak_bytes_half_batch"] = peak(half, device)
                 del half
-            if side in (BASELINE, "fused"):
-                graph = captured(step, watch.cuda)
-                if graph is not None:
-                    steps[f"{side} graph"] = graph
         except Exception as error:  # one side must not take the others along
             yield {**common, "side": side, "status": "error", "note": said(error)}
             continue
         steps[side], extras[side] = step, extra
+        if side in (BASELINE, "fused"):
+            try:
+                graph = captured(step, watch.cuda)
+            except Exception as error:  # the eager times stay
+                note = said(error)
+                yield {**common, "side": f"{side} graph", "status": "error", "note": note}
+                continue
+            if graph is not None:
+                steps[f"{side} graph"] = graph
     if BASELINE not in steps:
         return
     rounds = 3 if options.smoke else options.rounds
@@ -274,6 +284,26 @@ def write(path: Path, result: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
+def lost(device: torch.device) -> str:
+    """Why nothing more can run on the device, after an illegal access for example; else empty."""
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except Exception as error:
+        return said(error)
+    return ""
+
+
+def give_up(path: Path, result: dict[str, Any]) -> None:
+    """Writes what there is and ends the process, whatever it is in."""
+    try:
+        late = "the time was over and something still ran"
+        write(path, {**result, "errors": {**result["errors"], "time": {"error": late}}})
+        print(f"wrote {path}; {late}", flush=True)
+    finally:
+        os._exit(1)
+
+
 def main(argv: list[str]) -> int:
     options = arguments(argv)
     options.begin = time.monotonic()
@@ -288,15 +318,28 @@ def main(argv: list[str]) -> int:
         options.batch, options.network_batch, options.steps = 2, 2, min(options.steps, 2)
     told = {name: value for name, value in vars(options).items() if name not in ("out", "begin")}
     result: dict[str, Any] = {"options": told, "errors": {}, "seconds": {}}
+    result["networks"] = "timm" if with_timm() else "stand-in, timm is not installed"
+    # what has begun by then (a compilation, a kernel that never ends) must not keep the call
+    watchdog = threading.Timer(options.seconds + GRACE, give_up, (options.out, result))
+    watchdog.daemon = True
+    watchdog.start()
     for name, compute in sections(options, result):
+        if name not in (options.sections or (name,)):
+            continue
         before = time.monotonic()
         try:
             result[name] = compute()
         except Exception as error:  # the other sections go on
             result["errors"][name] = {"error": said(error), "trace": traceback.format_exc()}
         result["seconds"][name] = round(time.monotonic() - before, 1)
+        gone = lost(device)
+        if gone:
+            result["errors"]["device"] = {"error": gone, "trace": f"after {name}"}
         write(options.out, result)
         print(f"{name}: {result['seconds'][name]} s", flush=True)
+        if gone:
+            break
+    watchdog.cancel()
     failures = [row["case"] for row in result.get("parity", []) if row["passed"] is False]
     errors = list(result["errors"])
     print(f"wrote {options.out}; parity failed for {failures or 'nothing'}; errors: {errors}")

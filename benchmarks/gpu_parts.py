@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from gpu_network import resnet18, with_timm
 from torch import Tensor, nn
 
 from rfaconv.bench.cases import BenchCase
@@ -116,7 +117,12 @@ def prepare(
     map arrives in ``dtype``: in inference so do the parameters, in training autocast casts them.
     """
     source = {"conv-nhwc": "conv", "compiled": "published"}.get(side, side)
-    module = build(case, source, operator, training).to(device)
+    if case.network == "resnet18" and not with_timm():
+        torch.manual_seed(0)
+        module: nn.Module = resnet18(source, operator, case.out_channels).train(training)
+    else:
+        module = build(case, source, operator, training)
+    module = module.to(device)
     x = torch.randn(batch, case.in_channels, case.size, case.size, device=device).to(dtype)
     if side != "conv":
         x = x.to(memory_format=torch.channels_last)
@@ -188,19 +194,12 @@ def convergence(
 
     The images are noise around a pattern per class, so the loss falls. Returns both loss curves.
     """
-    import timm
-
-    import rfaconv.models
-
-    assert rfaconv.models
     classes = 10
+    case = BenchCase("rfa_resnet18", 3, classes, size, network="resnet18")
     curves: dict[str, list[float]] = {}
-    for backend in ("reference", "auto"):
+    for side in ("reference", "fused"):
         torch.manual_seed(0)
-        net = timm.create_model("rfa_resnet18", num_classes=classes)
-        for module in net.modules():
-            if hasattr(module, "backend"):
-                module.backend = backend
+        net = build(case, side, "rfa", True) if with_timm() else resnet18(side, "rfa", classes)
         net = net.to(device).train()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.02, momentum=0.9)
         generator = torch.Generator().manual_seed(1)
@@ -216,6 +215,6 @@ def convergence(
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
-        curves["kernels" if backend == "auto" else "reference"] = torch.stack(losses).tolist()
+        curves["kernels" if side == "fused" else "reference"] = torch.stack(losses).tolist()
     ends = {name: statistics.mean(curve[-20:]) for name, curve in curves.items()}
     return {"losses": curves, "mean_of_last_20": ends}

@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
 MULTIPROCESSORS = 132
 WORKSPACE_BYTES = 128 * 2**20  # of launch.py, which imports Triton
+LINES = 4  # rows of ``configs.lines`` under the Triton that the instructions were counted with
 MARKS = ("<!-- prediction -->", "<!-- /prediction -->")
 
 
@@ -160,7 +161,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     kernels = projection(machine, case, operator, batch)
     statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
     # sums over columns that a program of some rows leaves, and the one kernel that joins them
-    lines = 4.0 * case.kernel * panel / configs.lines(case.in_channels).length
+    lines = 4.0 * case.kernel * panel / LINES
     lines = lines if operator == "rfca" else 0.0
     if operator == "rfca":
         kernels.append(kernel(machine, bytes=lines))

@@ -8,6 +8,7 @@ a measurement has confirmed.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "blocks",
     "gather",
     "moments",
+    "older",
     "project",
     "project_candidates",
     "rows",
@@ -81,6 +83,19 @@ class WalkConfig:
     warps: int
     length: int
     rows: int
+
+
+@functools.cache
+def older() -> bool:
+    """Whether Triton is older than 3.8: then a few kernels (every use of this function) spill with
+    the tiles that are best otherwise, for parameters are loaded long before they are needed.
+    """
+    try:
+        import triton
+    except ImportError:
+        return False
+    major, minor, *_ = triton.__version__.split(".")
+    return (int(major), int(minor)) < (3, 8)
 
 
 def _power(value: int, low: int, high: int) -> int:
@@ -150,7 +165,8 @@ def project_candidates(
         return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
     if dtype == "float32" or block_o <= 128 or not last:
         # maps without channels last need a pointer for every input, which leaves fewer registers
-        fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, 4, 2)
+        warps = 8 if older() and not hopper and not last else 4
+        fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, warps, 2)
     else:
         # two groups of warps side by side compute the same features, which is less than computing
         # them again for another block of outputs
@@ -209,7 +225,7 @@ def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowCon
 def lines(channels: int) -> RowConfig:
     """Rows that one program of both directions of rfca takes at once."""
     block_c = _power(channels, 32, 64)
-    return RowConfig(4, block_c, block_c // 32)
+    return RowConfig(3 if older() else 4, block_c, block_c // 32)
 
 
 def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
@@ -217,8 +233,13 @@ def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:
     return kernel[0] * kernel[1] <= JOINT_TAPS and (dilation[1] == 1 or kernel[1] == 1)
 
 
-def rows(taps: int) -> int:
-    """Taps of a program that reduces over channels: more would not fit into the registers."""
+def rows(taps: int, *, each: bool = False) -> int:
+    """Taps of a program that reduces over channels: more would not fit into the registers.
+
+    ``each``: whether a thread reduces the channels of its pixel alone (tiles :data:`EIGHTS`).
+    """
+    if each and older():
+        return min(taps, 3)
     return taps if taps <= JOINT_TAPS else 1
 
 

@@ -130,7 +130,8 @@ class _Rows(FeatureGradients):
                 "p_rows": d_panel if du is None else du, "p_sums": self.part(first, last),
                 "segments": self.splits, "length": config.length,
                 "WITH_PANEL": panel is not None, "WITH_DU": du is not None,
-                "FULL": channels % config.block_c == 0, "BLOCK_C": config.block_c,
+                "FULL": channels % config.block_c == 0,
+                "FENCED": configs.older() and self.source >= 4, "BLOCK_C": config.block_c,
             },
             num_warps=config.warps,
         )  # fmt: skip

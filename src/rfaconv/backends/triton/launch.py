@@ -32,7 +32,8 @@ def chunks(batch: int, bytes_per_image: int) -> list[tuple[int, int]]:
         >>> chunks(5, 30 * 2**20)
         [(0, 2), (2, 4), (4, 5)]
     """
-    most = max(1, min(batch, WORKSPACE_BYTES // max(1, bytes_per_image)))
+    # never beyond the offsets of 32 bits that maps of ordinary size are given
+    most = max(1, min(batch, min(WORKSPACE_BYTES, 2**31 - 1) // max(1, bytes_per_image)))
     size = cdiv(batch, cdiv(batch, most)) if batch else 1
     return [(start, min(start + size, batch)) for start in range(0, batch, size)]
 

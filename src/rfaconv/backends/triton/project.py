@@ -35,7 +35,11 @@ def tensor_cores(dtype: torch.dtype) -> bool:
     """Whether products of this dtype may run on tensor cores: float32 only with TF32."""
     if dtype != torch.float32:
         return True
-    return torch.get_float32_matmul_precision() != "highest"
+    # torch.get_float32_matmul_precision raises where this newer setting has been used
+    chosen = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    if chosen is None:  # before torch 2.9
+        return torch.get_float32_matmul_precision() != "highest"
+    return bool(chosen == "tf32")
 
 
 def project(

@@ -49,16 +49,17 @@ def over_channels(
     # compiled for sm_80 it spills with the panel's gradient
     each = each and (mode != GRADIENT or support.hopper(x.device))
     config = configs.EIGHTS if each else configs.tile(geometry.taps, geometry.channels)
+    taps = configs.rows(geometry.taps, each=each)
     pixels = x.size(0) * geometry.positions
     launch(
         reduce_channels,
-        (cdiv(pixels, config.block_p), cdiv(geometry.taps, configs.rows(geometry.taps))),
+        (cdiv(pixels, config.block_p), cdiv(geometry.taps, taps)),
         x,
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
             "p_mean": mean,
             "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
-            "VECTOR": config.vector, "TAPS": configs.rows(geometry.taps), "BLOCK_P": config.block_p,
+            "VECTOR": config.vector, "TAPS": taps, "BLOCK_P": config.block_p,
             "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,

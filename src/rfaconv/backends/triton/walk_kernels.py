@@ -110,13 +110,14 @@ def walk_backward(
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, SOURCE: tl.constexpr,
-    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FULL: tl.constexpr, BLOCK_C: tl.constexpr,
+    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FULL: tl.constexpr, FENCED: tl.constexpr,
+    BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Panel (pixels, T, C), rows of the input's gradient, and sums over pixels (programs, T, T + 2,
     C), of ``length`` rows of output pixels of one image.
 
     The sums are those of ``parameter_backward``. Reads dA (pixels, T, C) of a projection, or the
-    gradients of statistics. FULL: C is a multiple of BLOCK_C.
+    gradients of statistics. FULL: C is a multiple of BLOCK_C. FENCED: one tap after the other.
     """
     T: tl.constexpr = KH * KW
     KEPT: tl.constexpr = KW - SW if SW < KW else 0
@@ -150,7 +151,11 @@ def walk_backward(
             dot = du[0]  # sum_j a_j da_j
             pull = du[0]  # sum_j a_j da_j w_j
             level = du[0]  # sum_j a_j w_j
+            channel = sums[T * (T + 2) - 1]  # of all taps together, which takes one register
             for j in tl.static_range(T):
+                if FENCED:
+                    # keeps the parameters of later taps out of the registers
+                    tl.debug_barrier()
                 row = load_row(p_row, j, T)
                 f = feature_of(u, row, load_bias(p_row, j, T), T)
                 a, da, df = tap_gradient(
@@ -175,7 +180,9 @@ def walk_backward(
                     extra += a * da * state[0]
                 if SOURCE == RFCBAM:
                     one = (tl.full(f.shape, 1.0, tl.float32),)
-                    extra += da * pixel_tap(one, p_1, j, o_b, h, o_w, m_p, HO, WO, T)
+                    channel += da * pixel_tap(one, p_1, j, o_b, h, o_w, m_p, HO, WO, T)
+                    if j == T - 1:
+                        extra = channel
                 new = new + (extra,)
                 if WITH_DU:
                     added = ()

@@ -16,6 +16,22 @@ if os.environ.get("TRITON_INTERPRET") != "1":
     collect_ignore_glob = ["test_*.py"]
 
 
+@pytest.fixture(autouse=True)
+def bounds_of_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets tensors bound a loop where Triton is older than its NumPy: its interpreter then converts
+    arrays of one element to an integer, which NumPy 2.4 refuses.
+    """
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any, *rest: Any) -> None:
+        patch(tensor, scope, *rest)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
+
+
 class _PoisonedTorch:
     """Stands in for torch inside the launch code: fresh memory holds NaN."""
 
