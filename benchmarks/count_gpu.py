@@ -30,7 +30,9 @@ from rfaconv.backends.triton import (
     backward,
     configs,
     launch,
+    line_gates,
     moments,
+    pixel_gate,
     project,
     registration,
     stats,
@@ -39,8 +41,9 @@ from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
 from rfaconv.bench.cases import SUITES, BenchCase
 from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
-from rfaconv.functional import batch_norm, coordinate, stages
+from rfaconv.functional import batch_norm, coordinate, squeeze, stages
 from rfaconv.geometry import Window
+from rfaconv.reference.features import recorded
 
 CHANNELS, TAPS = 64, 9
 WINDOW = Window.create(3).to_ints()
@@ -149,7 +152,34 @@ def count(variant: str) -> dict[str, float]:
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+    found |= gate_kernels(variant)
     return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def gate_kernels(variant: str) -> dict[str, float]:
+    """Instructions of the kernels that make gates: per output pixel, per line and channel."""
+    kind = {"dtype": torch.bfloat16}
+    with Recorder(90) as recorder:
+        if variant == "rfcbam":
+            maps = torch.zeros(2, TAPS, 14, 14)
+            pixel_gate.pixel_gate(maps, maps, torch.zeros(1, 2, 3, 3, **kind), WINDOW)
+        if variant == "rfca":
+            lines, hidden = torch.zeros(2, 42, CHANNELS).mT, torch.zeros(8, **kind)
+            weights = [torch.zeros(CHANNELS, 8, **kind)] * 2
+            biases = [torch.zeros(CHANNELS, **kind)] * 2
+            line_gates.coordinate_gates(
+                lines, lines, weights[0].mT, hidden, [hidden] * 4, 1e-5, weights, biases
+            )
+    found = {}
+    for kernel in recorder.found.values():
+        if kernel.kernel == "coordinate_forward":
+            tile = line_gates.tiles(8)
+            trips, share = CHANNELS // tile["BLOCK_C"], tile["BLOCK_L"] * CHANNELS / kernel.threads
+            # rows and columns have code of their own, of which a program runs one
+            found[kernel.kernel] = issued(kernel, [trips]) / share / 2
+        else:
+            found[kernel.kernel] = float(issued(kernel, []))
+    return found
 
 
 def storage(value: Any) -> int | None:
@@ -184,16 +214,20 @@ class Launches(TorchDispatchMode):
         self.count += 1
 
 
+def gates_on_cuda(*tensors: torch.Tensor, **_: Any) -> str:
+    """Takes the place of ``gate_backend``."""
+    return "" if recorded(*tensors) else "triton"
+
+
 @contextmanager
 def as_on_cuda(execute: Any) -> Iterator[None]:
     """Host code takes the ways that it takes on CUDA; ``execute`` is called for every kernel."""
-    before = launch.execute
+    before, gated = launch.execute, (coordinate, squeeze, stages)
     patches = (
         patch.object(batch_norm, "folds_in_one", lambda *_: True),
         patch.object(stages, "select", lambda *_: "triton"),
         patch.object(stages, "_finite", lambda *_: True),
-        patch.object(stages, "fused_gate", lambda *_, **__: False),
-        patch.object(coordinate, "fused_gate", lambda *_, **__: False),
+        *(patch.object(module, "gate_backend", gates_on_cuda) for module in gated),
     )
     with ExitStack() as stack:
         for each in patches:

@@ -147,6 +147,24 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     ]
 
 
+def gates(machine: Machine, case: BenchCase, operator: str, batch: int) -> list[float]:
+    """The kernels that make gates in inference, but for rfcbam's of channels, which is small."""
+    x, panel, _ = sizes(case, batch)
+    issued, pixels = INSTRUCTIONS[operator], panel / case.in_channels
+    if operator == "rfcbam":
+        # the mean of x; maxima and means read, gates written
+        maps, instructions = 4.0 * case.kernel**2 * pixels, issued["pixel_gate_forward"] * pixels
+        return [
+            kernel(machine, bytes=2 * x),
+            kernel(machine, bytes=3 * maps, instructions=instructions),
+        ]
+    if operator == "rfca":
+        lines = 2.0 * batch * case.kernel * math.sqrt(pixels / batch) * case.in_channels
+        instructions = issued["coordinate_forward"] * lines
+        return [kernel(machine, bytes=2 * 4 * lines, instructions=instructions)]
+    return []
+
+
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
     """The kernels of this library, as the table of configurations runs them."""
     x, panel, y = sizes(case, batch)
@@ -167,6 +185,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     if statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
         kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
+    if not training:
+        kernels += gates(machine, case, operator, batch)
     if training:
         out = -(-case.size // case.stride)
         # rows of the input's gradient, and the sums that a program leaves, which one more reads

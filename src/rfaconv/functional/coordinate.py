@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfaconv.functional._fused import fused_gate
+from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import without_autocast
 
 
@@ -48,13 +48,51 @@ def coordinate_gates(
     return coordinate_expand(hidden, pooled, weights.expand_weights, weights.expand_biases)
 
 
+def coordinate_inference(
+    pooled: Sequence[Tensor],
+    weights: CoordinateWeights,
+    norm: Sequence[Tensor],
+    eps: float,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor] | None:
+    """:func:`coordinate_gates` as one operation, or None where no backend has it.
+
+    Args:
+        pooled: one tensor (B, C, L_i) per spatial dimension.
+        weights: the two pointwise layers.
+        norm: running mean and variance (M,) of the BatchNorm, then its scale and shift if any.
+        eps: added to the variance.
+        backend: ``auto`` or ``triton``.
+    """
+    parameters = [weights.reduce_weight, *weights.expand_weights, *norm]
+    parameters += [b for b in (weights.reduce_bias, *weights.expand_biases) if b is not None]
+    hidden = weights.reduce_weight.size(0)
+    if len(pooled) != 2 or pooled[0].numel() == 0:
+        return None
+    if gate_backend(*pooled, *parameters, backend=backend, hidden=hidden) != "triton":
+        return None
+    first, second = torch.ops.rfaconv.coordinate_gates(
+        *pooled,
+        weights.reduce_weight.flatten(1),
+        weights.reduce_bias,
+        norm,
+        eps,
+        [weight.flatten(1) for weight in weights.expand_weights],
+        weights.expand_biases,
+    )
+    return first, second
+
+
 def coordinate_hidden(
-    pooled: Sequence[Tensor], reduce_weight: Tensor, reduce_bias: Tensor | None
+    pooled: Sequence[Tensor],
+    reduce_weight: Tensor,
+    reduce_bias: Tensor | None,
+    backend: str = "auto",
 ) -> Tensor:
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        if len(pooled) == 2 and fused_gate(*pooled, reduce_weight):
+        if len(pooled) == 2 and gate_backend(*pooled, reduce_weight, backend=backend) == "cpu":
             matrix, offset = reduce_weight.flatten(1).to(dtype), _cast(reduce_bias, dtype)
             both: Tensor = torch.ops.rfaconv.line_hidden(*pooled, matrix, offset)
             return both.unsqueeze(-1).to(reduce_weight.dtype)
@@ -68,11 +106,13 @@ def coordinate_expand(
     pooled: Sequence[Tensor],
     expand_weights: Sequence[Tensor],
     expand_biases: Sequence[Tensor | None],
+    backend: str = "auto",
 ) -> tuple[Tensor, ...]:
     """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
     with without_autocast(hidden):
         dtype = pooled[0].dtype
-        if len(pooled) == 2 and fused_gate(*pooled, hidden, *expand_weights):
+        tensors = (*pooled, hidden, *expand_weights)
+        if len(pooled) == 2 and gate_backend(*tensors, backend=backend) == "cpu":
             first, second = torch.ops.rfaconv.line_gates(
                 hidden.squeeze(-1).to(dtype),
                 [weight.flatten(1).to(dtype) for weight in expand_weights],

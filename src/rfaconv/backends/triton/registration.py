@@ -20,6 +20,9 @@ KERNELS = {
     "project_backward": "backward",
     "fold_statistics": "fold",
     "fold_statistics_backward": "fold",
+    "channel_gate": "channel_gate",
+    "pixel_gate": "pixel_gate",
+    "coordinate_gates": "line_gates",
 }
 """Op to the module of this package that has a function of the same name."""
 
