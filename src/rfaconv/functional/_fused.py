@@ -18,13 +18,13 @@ def gate_backend(
     """The backend whose kernels make a gate from these tensors, ``cpu`` or ``triton``; empty for
     plain torch.
 
-    On the CPU they take float32. Nothing may be recorded.
+    On the CPU they take float32, and nothing may be recorded.
     """
     device, dtype = tensors[0].device.type, str(tensors[0].dtype).removeprefix("torch.")
     name = _BACKENDS.get(device, "")
     if not name or backend not in ("auto", name):
         return ""
-    if recorded(*tensors) or dispatch.plain_torch_required():
+    if (name == "cpu" and recorded(*tensors)) or dispatch.plain_torch_required():
         return ""
     problem = Problem("gate", "", device, dtype, window, hidden)
     return name if dispatch.BACKENDS[name].refusal(problem) is None else ""

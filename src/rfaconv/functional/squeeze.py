@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import without_autocast
+from rfaconv.reference import attention
 from rfaconv.reference.features import accumulation_dtype
 
 
@@ -35,5 +36,4 @@ def squeeze_excite(
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         mean = x.mean(tuple(range(2, x.dim())), dtype=acc)
-        hidden = (mean @ reduce_weight.to(acc).t()).relu()
-        return (hidden @ expand_weight.to(acc).t()).sigmoid()
+        return attention.channel_gate(mean, reduce_weight, expand_weight)

@@ -1,6 +1,8 @@
-"""Operations that make gates from statistics, for inference alone: no gradient is registered.
+"""Operations that make gates from statistics.
 
-While autograd records, :mod:`rfaconv.functional` composes the same from torch's operations.
+On CUDA they have gradients (:mod:`rfaconv.ops.gate_gradients`) but for ``coordinate_gates``. On the
+CPU they are for inference: while autograd records, :mod:`rfaconv.functional` composes the same from
+torch's operations.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ def _pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[
 
 @_fake("line_hidden")
 def _line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return first.new_empty((first.size(0), weight.size(0), first.size(2) + second.size(2)))
+    size = (first.size(0), weight.size(0), first.size(2) + second.size(2))
+    return first.new_empty(size, dtype=torch.float32)
 
 
 @_fake("line_gates")
@@ -76,7 +79,4 @@ def _line_gates(
 ) -> tuple[Tensor, Tensor]:
     batch, channels = hidden.size(0), weights[0].size(0)
     second = hidden.size(2) - first
-    return (
-        hidden.new_empty((batch, channels, first)),
-        hidden.new_empty((batch, channels, second)),
-    )
+    return _lines(hidden, (batch, channels, first)), _lines(hidden, (batch, channels, second))

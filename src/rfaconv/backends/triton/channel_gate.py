@@ -44,12 +44,13 @@ def channel_gate_backward(
     mean: Tensor,
     reduce_weight: Tensor,
     expand_weight: Tensor,
-    x: Tensor,
+    pixels: int,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of one pixel of x (B, C) and of both weights; see the schema of the op."""
     batch, channels = mean.shape
     hidden = reduce_weight.size(0)
-    dmean = torch.empty(mean.shape, dtype=x.dtype, device=x.device)
+    dmean = torch.empty(mean.shape, dtype=dtype, device=mean.device)
     middle, dmiddle = (mean.new_empty((batch, hidden)) for _ in range(2))
     dreduce, dexpand = (
         torch.empty(w.shape, dtype=w.dtype, device=w.device) for w in (reduce_weight, expand_weight)
@@ -61,11 +62,11 @@ def channel_gate_backward(
     launch(
         squeeze_excite_backward,
         (batch,),
-        x,
+        mean,
         {
             **shared, "p_reduce": reduce_weight.contiguous(),
             "p_expand": expand_weight.contiguous(), "p_dmean": dmean,
-            "pixels": x.size(2) * x.size(3), "BLOCK_C": BLOCK_C,
+            "pixels": pixels, "BLOCK_C": BLOCK_C,
         },
         num_warps=4,
     )  # fmt: skip
@@ -73,7 +74,7 @@ def channel_gate_backward(
     launch(
         squeeze_excite_weights,
         (cdiv(channels, block_c),),
-        x,
+        mean,
         {
             **shared, "p_dreduce": dreduce, "p_dexpand": dexpand, "batch": batch, "BLOCK_B": 8,
             "BLOCK_C": block_c,

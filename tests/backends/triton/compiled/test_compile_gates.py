@@ -6,7 +6,7 @@ import pytest
 import torch
 from testing.triton_compiler import SHARED_LIMIT, Recorder
 
-from rfaconv.backends.triton import channel_gate, line_gates, pixel_gate
+from rfaconv.backends.triton import channel_gate, line_gates, line_layers, pixel_gate
 from rfaconv.geometry import Window
 
 DTYPES = [torch.bfloat16, torch.float32]
@@ -27,7 +27,8 @@ def test_channel_gate(hidden: int, capability: int) -> None:
         for dtype in DTYPES:
             x = torch.zeros(2, 64, 14, 14, dtype=dtype)
             weights = torch.zeros(hidden, 64, dtype=dtype), torch.zeros(64, hidden, dtype=dtype)
-            channel_gate.channel_gate(x, *weights)
+            gate, mean = channel_gate.channel_gate(x, *weights)
+            channel_gate.channel_gate_backward(gate, gate, mean, *weights, 196, dtype)
     judge(recorder)
 
 
@@ -39,6 +40,7 @@ def test_pixel_gate(kernel: int, capability: int) -> None:
     with Recorder(capability) as recorder:
         weight = torch.zeros(1, 2, 3, 3)
         pixel_gate.pixel_gate(maps, maps, weight, window.to_ints())
+        pixel_gate.pixel_gate_backward(maps, maps, maps, maps, weight, window.to_ints())
     judge(recorder)
 
 
@@ -55,4 +57,9 @@ def test_coordinate_gates(hidden: int, capability: int) -> None:
             line_gates.coordinate_gates(
                 first.mT, second.mT, reduce_weight, state, [state] * 4, 1e-5, weights, biases
             )
+            pair = first.mT, second.mT
+            middle = line_layers.line_hidden(*pair, reduce_weight, state)
+            line_layers.line_gates(middle, weights, biases, 42)
+            line_layers.line_gates_backward(*pair, middle, weights, biases, 42)
+            line_layers.line_hidden_backward(middle, *pair, reduce_weight)
     judge(recorder)

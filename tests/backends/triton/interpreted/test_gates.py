@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-import rfaconv
-from rfaconv import RFCAConv2d, RFCBAMConv2d, functional
+from rfaconv import functional
 from rfaconv.backends.triton import channel_gate, line_gates, pixel_gate
-from rfaconv.backends.triton.registration import KERNELS
-from rfaconv.functional import CoordinateWeights, coordinate_gates, squeeze, stages
-from rfaconv.functional import coordinate as coordinate_functions
+from rfaconv.functional import CoordinateWeights, coordinate_gates
 from rfaconv.geometry import Window
-from rfaconv.reference.features import recorded
 from rfaconv.reference.parity import compare, require
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-OPERATIONS = ("channel_gate", "pixel_gate", "coordinate_gates")
 
 
 class Draw:
@@ -151,53 +145,3 @@ def test_coordinate_gates(channels: int, hidden: int, dtype: torch.dtype) -> Non
     plain, oracle = formula(torch.float32), formula(torch.float64)
     require([compare("gate", *each) for each in zip(found, plain, oracle, strict=True)])
     assert found[0].stride() == (21 * channels, 1, channels)
-
-
-@pytest.fixture
-def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The kernels as those of a CPU, where the interpreter runs them; which of them ran."""
-    library, ran = torch.library.Library("rfaconv", "IMPL"), []
-
-    def register(name: str) -> None:
-        module = import_module(f"rfaconv.backends.triton.{KERNELS[name]}")
-
-        def run(*args: Any) -> Any:
-            ran.append(name)
-            return getattr(module, name)(*args)
-
-        library.impl(name, run, "CPU", allow_override=True)
-
-    for name in OPERATIONS:
-        register(name)
-    for module in (coordinate_functions, squeeze, stages):
-        monkeypatch.setattr(module, "gate_backend", chosen)
-    yield ran
-    library._destroy()
-
-
-def chosen(*tensors: Tensor, backend: str, **_: Any) -> str:
-    return "" if backend == "reference" or recorded(*tensors) else "triton"
-
-
-@pytest.mark.parametrize("layer", [RFCBAMConv2d, RFCAConv2d])
-def test_layers_take_them(layer: type, on_cpu: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A layer is the same with and without them, and without where a hook would miss a call."""
-    torch.manual_seed(0)
-    fused = layer(6, 4, 3, stride=2).to(memory_format=torch.channels_last)
-    plain = layer(6, 4, 3, stride=2, backend="reference")
-    plain(torch.randn(4, 6, 7, 5))
-    fused.load_state_dict(plain.state_dict())
-    monkeypatch.setattr(rfaconv.nn._receptive_field, "infer", lambda *_: None)
-    x = torch.randn(2, 6, 7, 5)
-    with torch.no_grad():
-        torch.testing.assert_close(fused.eval()(x), plain.eval()(x), rtol=1e-5, atol=1e-5)
-    expected = ["channel_gate", "pixel_gate"] if layer is RFCBAMConv2d else ["coordinate_gates"]
-    assert on_cpu == expected
-    if layer is RFCAConv2d:
-        calls: list[Any] = []
-        fused.attention.bn1.register_forward_hook(lambda *_: calls.append(None))
-        monkeypatch.setattr(coordinate_functions, "gate_backend", lambda *_, **__: "")
-        with torch.no_grad():
-            torch.testing.assert_close(fused(x), plain(x), rtol=1e-5, atol=1e-5)
-        assert calls
-        assert on_cpu == expected
