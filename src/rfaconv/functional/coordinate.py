@@ -119,7 +119,7 @@ def coordinate_expand(
         if chosen:
             matrices = [weight.flatten(1) for weight in expand_weights]
             # autograd knows no list in which a tensor stands beside None
-            offsets = [
+            offsets: list[Tensor | None] = [
                 weight.new_zeros(len(weight)) if bias is None else bias
                 for weight, bias in zip(expand_weights, expand_biases, strict=True)
             ]

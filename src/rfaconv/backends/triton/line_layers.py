@@ -59,7 +59,7 @@ def line_hidden_backward(
             "p_dhidden": dhidden.contiguous(), "p_drows": drows, "p_dcols": dcols,
             "p_dweight": dweight, "p_dbias": dbias, "batch": batch,
         },
-        num_warps=4,
+        num_warps=4, num_stages=1,  # as below
     )  # fmt: skip
     return (
         drows.transpose(1, 2),
@@ -112,8 +112,6 @@ def line_gates_backward(
         num_warps=4,
     )
     shared.pop("row_blocks")
-    # with more channels at a time the sums spill
-    shared["BLOCK_C"] = max(16, shared["BLOCK_C"] // 2)
     splits = min(batch, SPLITS)
     dweights = hidden.new_empty((2, splits, channels, width))
     dbiases = hidden.new_empty((2, splits, channels))
@@ -122,7 +120,8 @@ def line_gates_backward(
         (cdiv(channels, shared["BLOCK_C"]), splits, 2),
         hidden,
         {**shared, "p_dweight": dweights, "p_dbias": dbiases, "batch": batch},
-        num_warps=8 if shared["BLOCK_M"] > 16 else 4,
+        num_warps=4,
+        num_stages=1,  # with loads ahead of the loop the sums spill
     )
     return dhidden, dweights.sum(1), dbiases.sum(1)
 
