@@ -31,6 +31,7 @@ from rfaconv.backends.triton import (
     configs,
     launch,
     line_gates,
+    line_layers,
     moments,
     pixel_gate,
     project,
@@ -157,11 +158,12 @@ def count(variant: str) -> dict[str, float]:
 
 def gate_kernels(variant: str) -> dict[str, float]:
     """Instructions of the kernels that make gates: per output pixel, per line and channel."""
-    kind = {"dtype": torch.bfloat16}
+    kind, found = {"dtype": torch.bfloat16}, {}
     with Recorder(90) as recorder:
         if variant == "rfcbam":
-            maps = torch.zeros(2, TAPS, 14, 14)
-            pixel_gate.pixel_gate(maps, maps, torch.zeros(1, 2, 3, 3, **kind), WINDOW)
+            maps, weight = torch.zeros(2, TAPS, 14, 14), torch.zeros(1, 2, 3, 3)
+            pixel_gate.pixel_gate(maps, maps, weight, WINDOW)
+            pixel_gate.pixel_gate_backward(maps, maps, maps, maps, weight, WINDOW)
         if variant == "rfca":
             lines, hidden = torch.zeros(2, 42, CHANNELS).mT, torch.zeros(8, **kind)
             weights = [torch.zeros(CHANNELS, 8, **kind)] * 2
@@ -169,15 +171,22 @@ def gate_kernels(variant: str) -> dict[str, float]:
             line_gates.coordinate_gates(
                 lines, lines, weights[0].mT, hidden, [hidden] * 4, 1e-5, weights, biases
             )
-    found = {}
+            weights, biases = [w.float() for w in weights], [b.float() for b in biases]
+            middle = line_layers.line_hidden(lines, lines, weights[0].mT, biases[0])
+            line_layers.line_gates(middle, weights, biases, 42)
+            line_layers.line_gates_backward(lines, lines, middle, weights, biases, 42)
+            line_layers.line_hidden_backward(middle, lines, lines, weights[0].mT)
+    tile = line_gates.tiles(8)
+    share = tile["BLOCK_L"] * CHANNELS
     for kernel in recorder.found.values():
-        if kernel.kernel == "coordinate_forward":
-            tile = line_gates.tiles(8)
-            trips, share = CHANNELS // tile["BLOCK_C"], tile["BLOCK_L"] * CHANNELS / kernel.threads
-            # rows and columns have code of their own, of which a program runs one
-            found[kernel.kernel] = issued(kernel, [trips]) / share / 2
-        else:
+        per_thread = share / kernel.threads
+        if variant == "rfcbam":
             found[kernel.kernel] = float(issued(kernel, []))
+        else:
+            # rows and columns have code of their own: a program runs one of both, or, where it sums
+            # over an image, both for a block each
+            trips = [CHANNELS // tile["BLOCK_C"], 1]
+            found[kernel.kernel] = issued(kernel, trips) / per_thread / 2
     return found
 
 

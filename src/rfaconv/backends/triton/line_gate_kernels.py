@@ -87,8 +87,7 @@ def coordinate_forward(
     COLS_BIAS: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Gates of rows (B, ROWS, C) and columns (B, COLS, C) from the means in the same places."""
-    b = tl.program_id(1).to(tl.int64)
-    block = tl.program_id(0)
+    b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     if block < row_blocks:
         fused_gate(
             p_rows, p_reduce, p_offset, p_mean, p_var, p_gamma, p_beta, p_weight_rows, p_bias_rows,

@@ -37,7 +37,7 @@ def coordinate_gates(
     pointers = [mean if bias is None else bias.contiguous() for bias in biases]
     launch(
         coordinate_forward,
-        (sum(counts), batch),
+        (batch, sum(counts)),
         first,
         {
             "p_rows": rows, "p_cols": cols, "p_reduce": reduce_weight.contiguous(),

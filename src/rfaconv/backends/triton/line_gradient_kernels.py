@@ -39,7 +39,7 @@ def hidden_forward(
     HAS_BIAS: tl.constexpr, BLOCK_L: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Hidden channels (B, M, ROWS + COLS) from means (B, ROWS, C) and (B, COLS, C)."""
-    b, block = tl.program_id(1).to(tl.int64), tl.program_id(0)
+    b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     total = ROWS + COLS
     p_own = p_hidden + b * M * total
     if block < row_blocks:
@@ -72,7 +72,7 @@ def gates_forward(
     BLOCK_L: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Gates (B, ROWS, C) and (B, COLS, C) from normalised hidden channels."""
-    b, block = tl.program_id(1).to(tl.int64), tl.program_id(0)
+    b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     total = ROWS + COLS
     p_own = p_hidden + b * M * total
     if block < row_blocks:
@@ -133,7 +133,7 @@ def gates_backward(
     BLOCK_L: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the normalised hidden channels (B, M, ROWS + COLS)."""
-    b, block = tl.program_id(1).to(tl.int64), tl.program_id(0)
+    b, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     total = ROWS + COLS
     o_own = b * M * total
     if block < row_blocks:

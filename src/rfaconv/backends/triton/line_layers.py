@@ -26,7 +26,7 @@ def line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | No
     hidden = torch.empty(size, dtype=torch.float32, device=first.device)
     launch(
         kernels.hidden_forward,
-        (blocks, rows.size(0)),
+        (rows.size(0), blocks),
         first,
         {
             **shared, "p_rows": rows, "p_cols": cols, "p_weight": weight.contiguous(),
@@ -82,7 +82,7 @@ def line_gates(
     )
     launch(
         kernels.gates_forward,
-        (blocks, batch),
+        (batch, blocks),
         hidden,
         {**shared, **_second(hidden, weights, biases), "p_gate_rows": rows, "p_gate_cols": cols},
         num_warps=4,
@@ -106,7 +106,7 @@ def line_gates_backward(
     dhidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
     launch(
         kernels.gates_backward,
-        (blocks, batch),
+        (batch, blocks),
         hidden,
         {**shared, "p_dhidden": dhidden},
         num_warps=4,

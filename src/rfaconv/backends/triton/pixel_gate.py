@@ -11,6 +11,7 @@ from torch import Tensor
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.pixel_gate_kernels import pixel_gate_backward as backward_kernel
 from rfaconv.backends.triton.pixel_gate_kernels import pixel_gate_forward
+from rfaconv.errors import InvalidArgument
 
 __all__ = ["pixel_gate", "pixel_gate_backward"]
 
@@ -20,6 +21,13 @@ BLOCK_P = 128
 
 def pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[int]) -> Tensor:
     """The gate (B, T, Ho, Wo); see the schema of the op."""
+    taps = window[0] * window[1]
+    if maximum.dim() != 4 or maximum.size(1) != taps:
+        raise InvalidArgument("maximum", f"shape (B, {taps}, Ho, Wo)", tuple(maximum.shape))
+    if mean.shape != maximum.shape:
+        raise InvalidArgument("mean", f"shape {tuple(maximum.shape)}", tuple(mean.shape))
+    if weight.dim() != 4 or weight.size(2) % 2 == 0 or weight.size(3) % 2 == 0:
+        raise InvalidArgument("weight", "shape (1, 2, odd, odd)", tuple(weight.shape))
     gate = torch.empty(maximum.shape, dtype=torch.float32, device=maximum.device)
     shared, programs = _shared(maximum, weight, window)
     launch(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rfaconv import functional
 from rfaconv.backends.triton import channel_gate, line_gates, pixel_gate
+from rfaconv.errors import InvalidArgument
 from rfaconv.functional import CoordinateWeights, coordinate_gates
 from rfaconv.geometry import Window
 from rfaconv.reference.parity import compare, require
@@ -145,3 +146,14 @@ def test_coordinate_gates(channels: int, hidden: int, dtype: torch.dtype) -> Non
     plain, oracle = formula(torch.float32), formula(torch.float64)
     require([compare("gate", *each) for each in zip(found, plain, oracle, strict=True)])
     assert found[0].stride() == (21 * channels, 1, channels)
+
+
+def test_bad_arguments_are_named() -> None:
+    maps, ints = torch.rand(2, 2, 9, 5, 4), Window.create(3).to_ints()
+    weight = torch.rand(1, 2, 3, 3)
+    with pytest.raises(InvalidArgument, match="maximum"):
+        pixel_gate.pixel_gate(maps[0, :, :8], maps[1], weight, ints)
+    with pytest.raises(InvalidArgument, match="mean"):
+        pixel_gate.pixel_gate(maps[0], maps[1, :1], weight, ints)
+    with pytest.raises(InvalidArgument, match="weight"):
+        pixel_gate.pixel_gate(maps[0], maps[1], weight[..., :2], ints)
