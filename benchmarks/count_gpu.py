@@ -30,7 +30,10 @@ from rfaconv.backends.triton import (
     backward,
     configs,
     launch,
+    line_gates,
+    line_layers,
     moments,
+    pixel_gate,
     project,
     registration,
     stats,
@@ -39,7 +42,7 @@ from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
 from rfaconv.bench.cases import SUITES, BenchCase
 from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
-from rfaconv.functional import batch_norm, coordinate, stages
+from rfaconv.functional import batch_norm, coordinate, squeeze, stages
 from rfaconv.geometry import Window
 
 CHANNELS, TAPS = 64, 9
@@ -149,7 +152,42 @@ def count(variant: str) -> dict[str, float]:
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+    found |= gate_kernels(variant)
     return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def gate_kernels(variant: str) -> dict[str, float]:
+    """Instructions of the kernels that make gates: per output pixel, per line and channel."""
+    kind, found = {"dtype": torch.bfloat16}, {}
+    with Recorder(90) as recorder:
+        if variant == "rfcbam":
+            maps, weight = torch.zeros(2, TAPS, 14, 14), torch.zeros(1, 2, 3, 3)
+            pixel_gate.pixel_gate(maps, maps, weight, WINDOW)
+            pixel_gate.pixel_gate_backward(maps, maps, maps, maps, weight, WINDOW)
+        if variant == "rfca":
+            lines, hidden = torch.zeros(2, 42, CHANNELS).mT, torch.zeros(8, **kind)
+            weights = [torch.zeros(CHANNELS, 8, **kind)] * 2
+            biases = [torch.zeros(CHANNELS, **kind)] * 2
+            line_gates.coordinate_gates(
+                lines, lines, weights[0].mT, hidden, [hidden] * 4, 1e-5, weights, biases
+            )
+            weights, biases = [w.float() for w in weights], [b.float() for b in biases]
+            middle = line_layers.line_hidden(lines, lines, weights[0].mT, biases[0])
+            line_layers.line_gates(middle, weights, biases, 42)
+            line_layers.line_gates_backward(lines, lines, middle, weights, biases, 42)
+            line_layers.line_hidden_backward(middle, lines, lines, weights[0].mT)
+    tile = line_gates.tiles(8)
+    share = tile["BLOCK_L"] * CHANNELS
+    for kernel in recorder.found.values():
+        per_thread = share / kernel.threads
+        if variant == "rfcbam":
+            found[kernel.kernel] = float(issued(kernel, []))
+        else:
+            # rows and columns have code of their own: a program runs one of both, or, where it sums
+            # over an image, both for a block each
+            trips = [CHANNELS // tile["BLOCK_C"], 1]
+            found[kernel.kernel] = issued(kernel, trips) / per_thread / 2
+    return found
 
 
 def storage(value: Any) -> int | None:
@@ -184,16 +222,20 @@ class Launches(TorchDispatchMode):
         self.count += 1
 
 
+def gates_on_cuda(*_: torch.Tensor, **__: Any) -> str:
+    """Takes the place of ``gate_backend``."""
+    return "triton"
+
+
 @contextmanager
 def as_on_cuda(execute: Any) -> Iterator[None]:
     """Host code takes the ways that it takes on CUDA; ``execute`` is called for every kernel."""
-    before = launch.execute
+    before, gated = launch.execute, (coordinate, squeeze, stages)
     patches = (
         patch.object(batch_norm, "folds_in_one", lambda *_: True),
         patch.object(stages, "select", lambda *_: "triton"),
         patch.object(stages, "_finite", lambda *_: True),
-        patch.object(stages, "fused_gate", lambda *_, **__: False),
-        patch.object(coordinate, "fused_gate", lambda *_, **__: False),
+        *(patch.object(module, "gate_backend", gates_on_cuda) for module in gated),
     )
     with ExitStack() as stack:
         for each in patches:

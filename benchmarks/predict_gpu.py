@@ -148,6 +148,40 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     ]
 
 
+def gates(
+    machine: Machine, case: BenchCase, operator: str, batch: int, training: bool
+) -> list[float]:
+    """The kernels that make gates, and their gradients, but for those as small as rfcbam's of
+    channels.
+    """
+    x, panel, _ = sizes(case, batch)
+    issued, pixels = INSTRUCTIONS[operator], panel / case.in_channels
+    maps = 4.0 * case.kernel**2 * pixels
+    lines = 2.0 * batch * case.kernel * math.sqrt(pixels / batch) * case.in_channels
+
+    def spent(name: str, bytes: float, elements: float) -> float:
+        return kernel(machine, bytes=bytes, instructions=issued[name] * elements)
+
+    if operator == "rfcbam":
+        # the mean of x; maxima and means read, gates written
+        found = [kernel(machine, bytes=2 * x), spent("pixel_gate_forward", 3 * maps, pixels)]
+        if training:  # of the maximum and of the mean
+            found += 2 * [spent("pixel_gate_backward", 4 * maps, pixels)]
+        return found
+    if operator == "rfca" and training:
+        once, twice = 4.0 * lines, 8.0 * lines
+        return [
+            spent("hidden_forward", once, lines),
+            spent("gates_forward", once, lines),
+            spent("gates_backward", once, lines),
+            spent("gates_weights", once, lines),
+            spent("hidden_backward", twice, lines),
+        ]
+    if operator == "rfca":
+        return [spent("coordinate_forward", 8.0 * lines, lines)]
+    return []
+
+
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
     """The kernels of this library, as the table of configurations runs them."""
     x, panel, y = sizes(case, batch)
@@ -168,6 +202,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     if statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
         kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
+    kernels += gates(machine, case, operator, batch, training)
     if training:
         out = -(-case.size // case.stride)
         # rows of the input's gradient, and the sums that a program leaves, which one more reads
@@ -194,9 +229,9 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
             product,
             *walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums),
             product,
-            # the mean of x, and its gradients added
+            # the mean of x, and its gradients added; that of rfcbam's channels is one number each
             kernel(machine, bytes=2 * x),
-            kernel(machine, bytes=(6 if operator == "rfa" else 12) * x),
+            kernel(machine, bytes={"rfa": 6, "rfcbam": 16, "rfca": 12}[operator] * x),
         ]
         if statistics:
             gate = {"rfcbam": "reduce_channels", "rfca": "walk_lines"}[operator]

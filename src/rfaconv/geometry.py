@@ -148,12 +148,12 @@ class Problem:
     """What a backend has to know to say whether it can run an op.
 
     Attributes:
-        op: ``patch_moments``, ``feature_stats`` or ``project``.
+        op: ``patch_moments``, ``feature_stats``, ``project`` or ``gate``.
         variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``; empty for ``patch_moments``.
         device: device type, for example ``cpu``.
         dtype: name of the dtype of the input, for example ``float32``.
         window: the sliding window.
-        in_channels: channels of the input.
+        in_channels: channels of the input; of a gate its hidden channels.
         out_channels: channels of the output; 0 where the op has none.
         groups: groups of the final convolution.
     """

@@ -9,12 +9,22 @@ from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import recorded
 
 _POINT = Window.create(1)
+_BACKENDS = {"cpu": "cpu", "cuda": "triton"}
 
 
-def fused_gate(*tensors: Tensor, backend: str = "auto", window: Window = _POINT) -> bool:
-    """Whether the CPU kernels make a gate from these tensors: float32, and nothing recorded."""
-    if backend not in ("auto", "cpu") or recorded(*tensors) or dispatch.plain_torch_required():
-        return False
+def gate_backend(
+    *tensors: Tensor, backend: str = "auto", window: Window = _POINT, hidden: int = 1
+) -> str:
+    """The backend whose kernels make a gate from these tensors, ``cpu`` or ``triton``; empty for
+    plain torch.
+
+    On the CPU they take float32, and nothing may be recorded.
+    """
     device, dtype = tensors[0].device.type, str(tensors[0].dtype).removeprefix("torch.")
-    problem = Problem("gate", "", device, dtype, window, 1)
-    return dtype == "float32" and dispatch.BACKENDS["cpu"].refusal(problem) is None
+    name = _BACKENDS.get(device, "")
+    if not name or backend not in ("auto", name):
+        return ""
+    if (name == "cpu" and recorded(*tensors)) or dispatch.plain_torch_required():
+        return ""
+    problem = Problem("gate", "", device, dtype, window, hidden)
+    return name if dispatch.BACKENDS[name].refusal(problem) is None else ""

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfaconv.functional._fused import fused_gate
+from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import without_autocast
+from rfaconv.reference.features import recorded
 
 
 class CoordinateWeights(NamedTuple):
@@ -48,14 +49,55 @@ def coordinate_gates(
     return coordinate_expand(hidden, pooled, weights.expand_weights, weights.expand_biases)
 
 
+def coordinate_inference(
+    pooled: Sequence[Tensor],
+    weights: CoordinateWeights,
+    norm: Sequence[Tensor],
+    eps: float,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor] | None:
+    """:func:`coordinate_gates` as one operation, or None where no backend has it.
+
+    Args:
+        pooled: one tensor (B, C, L_i) per spatial dimension.
+        weights: the two pointwise layers.
+        norm: running mean and variance (M,) of the BatchNorm, then its scale and shift if any.
+        eps: added to the variance.
+        backend: ``auto`` or ``triton``.
+    """
+    parameters = [weights.reduce_weight, *weights.expand_weights, *norm]
+    parameters += [b for b in (weights.reduce_bias, *weights.expand_biases) if b is not None]
+    hidden = weights.reduce_weight.size(0)
+    if len(pooled) != 2 or pooled[0].numel() == 0 or recorded(*pooled, *parameters):
+        return None
+    if gate_backend(*pooled, *parameters, backend=backend, hidden=hidden) != "triton":
+        return None
+    first, second = torch.ops.rfaconv.coordinate_gates(
+        *pooled,
+        weights.reduce_weight.flatten(1),
+        weights.reduce_bias,
+        norm,
+        eps,
+        [weight.flatten(1) for weight in weights.expand_weights],
+        weights.expand_biases,
+    )
+    return first, second
+
+
 def coordinate_hidden(
-    pooled: Sequence[Tensor], reduce_weight: Tensor, reduce_bias: Tensor | None
+    pooled: Sequence[Tensor],
+    reduce_weight: Tensor,
+    reduce_bias: Tensor | None,
+    backend: str = "auto",
 ) -> Tensor:
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        if len(pooled) == 2 and fused_gate(*pooled, reduce_weight):
-            matrix, offset = reduce_weight.flatten(1).to(dtype), _cast(reduce_bias, dtype)
+        chosen = _chosen(pooled, len(reduce_weight), backend, reduce_weight)
+        if chosen:
+            matrix, offset = reduce_weight.flatten(1), reduce_bias
+            if chosen == "cpu":
+                matrix, offset = matrix.to(dtype), _cast(offset, dtype)
             both: Tensor = torch.ops.rfaconv.line_hidden(*pooled, matrix, offset)
             return both.unsqueeze(-1).to(reduce_weight.dtype)
         # joined behind the reduction, where there are fewer channels to copy
@@ -68,16 +110,24 @@ def coordinate_expand(
     pooled: Sequence[Tensor],
     expand_weights: Sequence[Tensor],
     expand_biases: Sequence[Tensor | None],
+    backend: str = "auto",
 ) -> tuple[Tensor, ...]:
     """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
     with without_autocast(hidden):
         dtype = pooled[0].dtype
-        if len(pooled) == 2 and fused_gate(*pooled, hidden, *expand_weights):
+        chosen = _chosen(pooled, hidden.size(1), backend, hidden, *expand_weights)
+        if chosen:
+            matrices = [weight.flatten(1) for weight in expand_weights]
+            # autograd knows no list in which a tensor stands beside None
+            offsets: list[Tensor | None] = [
+                weight.new_zeros(len(weight)) if bias is None else bias
+                for weight, bias in zip(expand_weights, expand_biases, strict=True)
+            ]
+            if chosen == "cpu":
+                matrices = [matrix.to(dtype) for matrix in matrices]
+                offsets = [_cast(bias, dtype) for bias in expand_biases]
             first, second = torch.ops.rfaconv.line_gates(
-                hidden.squeeze(-1).to(dtype),
-                [weight.flatten(1).to(dtype) for weight in expand_weights],
-                [_cast(bias, dtype) for bias in expand_biases],
-                pooled[0].shape[2],
+                hidden.squeeze(-1).to(dtype), matrices, offsets, pooled[0].shape[2]
             )
             return first, second
         active = F.hardswish(hidden.squeeze(-1).to(dtype))
@@ -86,6 +136,13 @@ def coordinate_expand(
         for part, weight, bias in zip(parts, expand_weights, expand_biases, strict=True):
             gates.append(_pointwise(part, weight.to(dtype), bias).sigmoid())
         return tuple(gates)
+
+
+def _chosen(pooled: Sequence[Tensor], hidden: int, backend: str, *tensors: Tensor) -> str:
+    """The backend whose kernels run a layer, or empty."""
+    if len(pooled) != 2 or pooled[0].numel() == 0:
+        return ""
+    return gate_backend(*pooled, *tensors, backend=backend, hidden=hidden)
 
 
 def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import without_autocast
+from rfaconv.reference import attention
 from rfaconv.reference.features import accumulation_dtype
 
 
-def squeeze_excite(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Tensor:
+def squeeze_excite(
+    x: Tensor, reduce_weight: Tensor, expand_weight: Tensor, backend: str = "auto"
+) -> Tensor:
     """Channel gate ``sigmoid(W2 relu(W1 mean(x)))``.
 
     Args:
         x: input (B, C, *size).
         reduce_weight: W1 (hidden, C).
         expand_weight: W2 (C, hidden).
+        backend: ``auto`` or ``triton`` use the Triton kernel where they can; else plain torch.
 
     Returns:
         (B, C), entries in (0, 1), in float32 (float64 for float64 inputs).
 
     Source: paper, section 3.3: SE in place of CAM in RFCBAM.
     """
+    tensors = (x, reduce_weight, expand_weight)
+    if x.dim() == 4 and x.numel() > 0:
+        width = reduce_weight.size(0)
+        if gate_backend(*tensors, backend=backend, hidden=width) == "triton":
+            gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors)[0]
+            return gate
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         mean = x.mean(tuple(range(2, x.dim())), dtype=acc)
-        hidden = (mean @ reduce_weight.to(acc).t()).relu()
-        return (hidden @ expand_weight.to(acc).t()).sigmoid()
+        return attention.channel_gate(mean, reduce_weight, expand_weight)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfaconv import dispatch, reference
 from rfaconv.functional._checks import check_input
-from rfaconv.functional._fused import fused_gate
+from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import autocast_dtype, cast, without_autocast
 from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import accumulation_dtype, recorded
@@ -198,15 +198,18 @@ def pixel_gate(
         mean: their mean (B, T, *out).
         spatial_weight: (1, 2, *kernel), odd kernel.
         window: the sliding window of the features.
-        backend: ``auto`` or ``cpu`` use the CPU kernels where they can; else plain torch.
+        backend: ``auto``, ``cpu`` or ``triton``, whose kernels are used where they can; else plain
+            torch.
 
     Returns:
         (B, T, *out), entries in (0, 1).
 
     Source: paper, section 3.3.
     """
-    if fused_gate(maximum, mean, spatial_weight, backend=backend, window=window):
-        weight = spatial_weight.to(maximum.dtype)
+    chosen = gate_backend(maximum, mean, spatial_weight, backend=backend, window=window)
+    if chosen:
+        # the Triton kernel reads it as it is; a cast would cost a launch
+        weight = spatial_weight if chosen == "triton" else spatial_weight.to(maximum.dtype)
         gate: Tensor = torch.ops.rfaconv.pixel_gate(maximum, mean, weight, window.to_ints())
         return gate
     maps = torch.stack([maximum, mean], dim=1)

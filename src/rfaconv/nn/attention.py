@@ -17,7 +17,12 @@ from rfaconv.functional.baselines import (
     channel_gate,
     spatial_gate,
 )
-from rfaconv.functional.coordinate import coordinate_expand, coordinate_hidden
+from rfaconv.functional.coordinate import (
+    CoordinateWeights,
+    coordinate_expand,
+    coordinate_hidden,
+    coordinate_inference,
+)
 from rfaconv.functional.squeeze import squeeze_excite
 from rfaconv.geometry import to_tuple
 
@@ -74,9 +79,9 @@ class SE(nn.Module):
         self.fc1 = nn.Linear(channels, hidden, bias=False, device=device, dtype=dtype)
         self.fc2 = nn.Linear(hidden, channels, bias=False, device=device, dtype=dtype)
 
-    def gate(self, x: Tensor) -> Tensor:
+    def gate(self, x: Tensor, backend: str = "auto") -> Tensor:
         """Returns the gate of each channel (B, C)."""
-        return squeeze_excite(x, self.fc1.weight, self.fc2.weight)
+        return squeeze_excite(x, self.fc1.weight, self.fc2.weight, backend)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns x (B, C, *size) times the gate of each channel."""
@@ -215,13 +220,35 @@ class CoordinateGate(nn.Module):
         for name in self.NAMES[dims]:
             setattr(self, name, nn.Conv2d(hidden, channels, 1, device=device, dtype=dtype))
 
-    def forward(self, pooled: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, pooled: Sequence[Tensor], backend: str = "auto") -> tuple[Tensor, ...]:
         """Returns the gates (B, C, L_i) for means of the same shapes."""
         layers = [getattr(self, name) for name in self.NAMES[self.dims]]
-        hidden = self.bn1(coordinate_hidden(pooled, self.conv1.weight, self.conv1.bias))
-        return coordinate_expand(
-            hidden, pooled, [layer.weight for layer in layers], [layer.bias for layer in layers]
-        )
+        reduction = self.conv1.weight, self.conv1.bias
+        expansion = [layer.weight for layer in layers], [layer.bias for layer in layers]
+        norm = self._running_norm()
+        if norm and isinstance(pooled[0], Tensor):
+            weights = CoordinateWeights(*reduction, *expansion)
+            gates = coordinate_inference(pooled, weights, norm, self.bn1.eps, backend)
+            if gates is not None:
+                return gates
+        hidden = self.bn1(coordinate_hidden(pooled, *reduction, backend))
+        return coordinate_expand(hidden, pooled, *expansion, backend)
+
+    def _running_norm(self) -> list[Tensor]:
+        """Running mean and variance, scale and shift of the norm; empty where it must be called.
+
+        It must where it uses the batch, is another layer, or has a hook that would see the call.
+        """
+        norm = self.bn1
+        if type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm) or norm.training:
+            return []
+        seen = norm._forward_hooks or norm._forward_pre_hooks
+        if seen or nn.modules.module._has_any_global_hook():
+            return []
+        if norm.running_mean is None or norm.running_var is None:
+            return []
+        affine = [] if norm.weight is None else [norm.weight, norm.bias]
+        return [norm.running_mean, norm.running_var, *affine]
 
 
 class CoordinateAttention(CoordinateGate):

@@ -44,7 +44,7 @@ class _RFCBAMConv(ReceptiveFieldConv):
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""
-        channel = self.se.gate(input)
+        channel = self.se.gate(input, self.backend)
         maximum, mean = feature_stats(field)
         pixel = pixel_gate(maximum, mean, self.spatial_weight, self.inner_window, self.backend)
         return channel, pixel

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from rfaconv.geometry import Window
-from rfaconv.ops import gates, schema  # noqa: F401  the formulas are of what these define
+from rfaconv.ops import gate_gradients, gates, schema  # noqa: F401  the formulas are of what these define
 
 _COUNTER = "torch.utils.flop_counter"
 
@@ -150,6 +150,41 @@ def _line_gates(
     return 2 * batch * sum(prod(w) * part for w, part in zip(weights, lengths, strict=True))
 
 
+def _channel_gate(x: Shape, reduce_weight: Shape, expand_weight: Shape, **kwargs: Any) -> int:
+    return 2 * x[0] * (prod(reduce_weight) + prod(expand_weight))
+
+
+def _channel_gate_backward(
+    dgate: Shape, gate: Shape, mean: Shape, reduce_weight: Shape, *args: Any, **kwargs: Any
+) -> int:
+    return 2 * mean[0] * 5 * prod(reduce_weight)  # the hidden channels again
+
+
+def _pixel_gate_backward(
+    dgate: Shape, gate: Shape, maximum: Shape, mean: Shape, weight: Shape, *args: Any, **kwargs: Any
+) -> int:
+    return 4 * prod(maximum) * prod(weight)
+
+
+def _line_hidden_backward(
+    dhidden: Shape, first: Shape, second: Shape, weight: Shape, **kwargs: Any
+) -> int:
+    return 2 * _line_hidden(first, second, weight, None)
+
+
+def _line_gates_backward(
+    drows: Shape, dcols: Shape, hidden: Shape, weights: Sequence[Shape], *args: Any, **kwargs: Any
+) -> int:
+    # two kernels compute the gates again
+    return 2 * hidden[0] * hidden[2] * prod(weights[0]) * 4
+
+
+def _coordinate_gates(
+    first: Shape, second: Shape, reduce_weight: Shape, *args: Any, **kwargs: Any
+) -> int:
+    return 2 * _line_hidden(first, second, reduce_weight, None)
+
+
 _FORMULAS: dict[str, Callable[..., int]] = {
     "patch_moments": _moments,
     "patch_moments_backward": _moments_backward,
@@ -160,6 +195,12 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "pixel_gate": _pixel_gate,
     "line_hidden": _line_hidden,
     "line_gates": _line_gates,
+    "channel_gate": _channel_gate,
+    "channel_gate_backward": _channel_gate_backward,
+    "pixel_gate_backward": _pixel_gate_backward,
+    "line_hidden_backward": _line_hidden_backward,
+    "line_gates_backward": _line_gates_backward,
+    "coordinate_gates": _coordinate_gates,
 }
 
 

@@ -133,6 +133,14 @@ def _like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
+def _lines(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
+    """One number per channel and line, (B, C, L): on CUDA the channels lie next to each other."""
+    batch, channels, length = shape
+    if like.device.type != "cuda":
+        return like.new_empty((batch, channels, length), dtype=dtype)
+    return like.new_empty((batch, length, channels), dtype=dtype).transpose(1, 2)
+
+
 def _nothing(x: Tensor) -> Tensor:
     return x.new_empty((0,))
 
@@ -165,6 +173,8 @@ def _feature_stats(
     _check_features(x, feature_weight, feature_bias, window)
     first, second = stats_shapes(x, variant, window)
     acc = accumulation_dtype(x.dtype)
+    if variant == "rfca":
+        return _lines(x, first, acc), _lines(x, second, acc)
     return x.new_empty(first, dtype=acc), x.new_empty(second, dtype=acc)
 
 
@@ -234,5 +244,12 @@ def _project_backward(
         feature_weight.new_empty(feature_weight.shape) if needs[1] else _nothing(feature_weight),
         feature_bias.new_empty(feature_bias.shape) if needs[2] else _nothing(feature_bias),
         weight.new_empty(weight.shape) if needs[3] else _nothing(weight),
-        [g.new_empty(g.shape) if needs[4] else _nothing(g) for g in gate],
+        [
+            _nothing(g)
+            if not needs[4]
+            else _lines(g, g.shape)
+            if variant == "rfca"
+            else g.new_empty(g.shape)
+            for g in gate
+        ],
     )

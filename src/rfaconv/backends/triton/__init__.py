@@ -14,6 +14,7 @@ __all__ = ["BACKEND", "TritonBackend"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _KERNELS = ((1, 1), (3, 3), (5, 5))
+_HIDDEN = 64
 
 
 class TritonBackend:
@@ -35,6 +36,10 @@ class TritonBackend:
             )
         if problem.groups != 1:
             return f"groups: expected 1, got {problem.groups}"
+        if problem.op == "gate" and problem.in_channels > _HIDDEN:
+            return (
+                f"hidden channels of a gate: expected at most {_HIDDEN}, got {problem.in_channels}"
+            )
         if problem.variant and problem.variant not in GATES:
             return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
         return support.refusal()

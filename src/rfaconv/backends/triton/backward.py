@@ -113,7 +113,7 @@ def _gate_gradients(
     if variant == "rfcbam":
         return [walk.channel_gradient(), lines[1]]
     if variant == "rfca":
-        return [line.transpose(1, 2).contiguous() for line in lines]
+        return [line.transpose(1, 2) for line in lines]
     return []
 
 

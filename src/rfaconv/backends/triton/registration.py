@@ -20,6 +20,15 @@ KERNELS = {
     "project_backward": "backward",
     "fold_statistics": "fold",
     "fold_statistics_backward": "fold",
+    "channel_gate": "channel_gate",
+    "channel_gate_backward": "channel_gate",
+    "pixel_gate": "pixel_gate",
+    "pixel_gate_backward": "pixel_gate",
+    "line_hidden": "line_layers",
+    "line_hidden_backward": "line_layers",
+    "line_gates": "line_layers",
+    "line_gates_backward": "line_layers",
+    "coordinate_gates": "line_gates",
 }
 """Op to the module of this package that has a function of the same name."""
 

@@ -31,7 +31,7 @@ def feature_stats(
         over_channels(x, rows, geometry, STATISTICS, top, top, top, mean)
         return top, mean
     row, col = over_lines(x, rows, geometry, STATISTICS)
-    return row.transpose(1, 2).contiguous(), col.transpose(1, 2).contiguous()
+    return row.transpose(1, 2), col.transpose(1, 2)
 
 
 def over_channels(

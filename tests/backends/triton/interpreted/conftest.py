@@ -50,7 +50,18 @@ class _PoisonedTorch:
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the launch code allocates holds NaN until a kernel writes it."""
-    from rfaconv.backends.triton import backward, fold, moments, operands, project, stats
+    from rfaconv.backends.triton import (
+        backward,
+        channel_gate,
+        fold,
+        line_gates,
+        line_layers,
+        moments,
+        operands,
+        pixel_gate,
+        project,
+        stats,
+    )
 
     new_empty = torch.Tensor.new_empty
 
@@ -58,7 +69,19 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         return new_empty(self, *args, **kwargs).fill_(torch.nan)
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
-    for module in (backward, fold, moments, operands, project, stats):
+    launching = (
+        backward,
+        channel_gate,
+        fold,
+        line_gates,
+        line_layers,
+        moments,
+        operands,
+        pixel_gate,
+        project,
+        stats,
+    )
+    for module in launching:
         monkeypatch.setattr(module, "torch", _PoisonedTorch())
 
 
