@@ -242,10 +242,13 @@ class CoordinateGate(nn.Module):
         norm = self.bn1
         if type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm) or norm.training:
             return []
-        seen = norm._forward_hooks or norm._forward_pre_hooks
-        if seen or nn.modules.module._has_any_global_hook():
+        # torch has no public name for this; without it the norm is called
+        any_global_hook = getattr(nn.modules.module, "_has_any_global_hook", lambda: True)
+        if norm._forward_hooks or norm._forward_pre_hooks or any_global_hook():
             return []
         if norm.running_mean is None or norm.running_var is None:
+            return []
+        if (norm.weight is None) != (norm.bias is None):
             return []
         affine = [] if norm.weight is None else [norm.weight, norm.bias]
         return [norm.running_mean, norm.running_var, *affine]
