@@ -2,14 +2,16 @@
 
 python benchmarks/export.py make FOLDER
 python benchmarks/export.py time FOLDER onnx 8 --out benchmarks/results/export-onnx-8.json
-python benchmarks/export.py page benchmarks/results/export-*.json
+
+A network keeps the memory that it got when it was loaded, and with it a time that differs by a
+quarter from load to load: every one is loaded several times, and ratios are medians over loads.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
+from statistics import median
 
 import timm
 import torch
@@ -53,35 +55,29 @@ def make(folder: Path) -> None:
                 export(Source(network, name), path, target)
 
 
-def measure(folder: Path, target: str, batch: int, threads: int, seconds: float) -> dict:
+def measure(
+    folder: Path, target: str, batch: int, threads: int, seconds: float, loads: int
+) -> dict:
     x = torch.randn(batch, 3, 224, 224)
     paths = sorted(folder.glob(f"*{SUFFIX[target]}"))
-    sides = {}
-    for path in paths:
-        run = load_exported(path, threads=threads)
-        sides[path.stem] = lambda run=run: run(x)
-    # several calls in a row, so that no network starts with the weights of another in the cache
-    timings = alternate(sides, "resnet18", seconds=seconds, sample_ms=300)
-    found = {
-        name: {
-            "ms": round(t.milliseconds.median, 2),
-            "ratio": round(t.ratio.median, 3),
-            "quartiles": [round(t.ratio.q1, 3), round(t.ratio.q3, 3)],
-            "rounds": t.rounds,
-        }
-        for name, t in timings.items()
+    found: dict[str, dict[str, list[float]]] = {}
+    for _ in range(loads):
+        sides = {}
+        for path in paths:
+            run = load_exported(path, threads=threads)
+            sides[path.stem] = lambda run=run: run(x)
+        # several calls in a row, so that no network starts with another's weights in the cache
+        timings = alternate(sides, "resnet18", seconds=seconds / loads, sample_ms=300)
+        for name, timing in timings.items():
+            lists = found.setdefault(name, {"ms": [], "ratios": []})
+            lists["ms"].append(round(timing.milliseconds.median, 2))
+            lists["ratios"].append(round(timing.ratio.median, 3))
+    about = {"target": target, "batch": batch, "threads": threads, "size": 224, "loads": loads}
+    medians = {
+        name: {"ms": median(lists["ms"]), "ratio": median(lists["ratios"]), "loads": lists}
+        for name, lists in found.items()
     }
-    about = {"target": target, "batch": batch, "threads": threads, "size": 224}
-    return {**about, "networks": found, "environment": describe()}
-
-
-def page(files: list[Path]) -> None:
-    results = [json.loads(file.read_text()) for file in files]
-    print("| network |", " | ".join(f"{r['target']}, batch {r['batch']}" for r in results), "|")
-    print("|---" * (len(results) + 1) + "|")
-    for name in results[0]["networks"]:
-        cells = [r["networks"][name] for r in results]
-        print(f"| {name} |", " | ".join(f"{c['ratio']:.2f} ({c['ms']:.0f} ms)" for c in cells), "|")
+    return {**about, "networks": medians, "environment": describe()}
 
 
 def main() -> None:
@@ -94,16 +90,14 @@ def main() -> None:
     timing.add_argument("batch", type=int)
     timing.add_argument("--threads", type=int, default=2)
     timing.add_argument("--seconds", type=float, default=45)
+    timing.add_argument("--loads", type=int, default=5)
     timing.add_argument("--out", type=Path)
-    commands.add_parser("page").add_argument("files", type=Path, nargs="+")
     given = parser.parse_args()
     if given.command == "make":
         make(given.folder)
-    elif given.command == "page":
-        page(given.files)
     else:
         args = (given.folder, given.target, given.batch, given.threads, given.seconds)
-        text = strict_json(measure(*args))
+        text = strict_json(measure(*args, given.loads))
         print(text) if given.out is None else write_atomic(given.out, text)
 
 
