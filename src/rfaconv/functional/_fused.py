@@ -52,8 +52,8 @@ def source_of(gates: Sequence[Tensor]) -> Sequence[Tensor]:
     """
     if torch.compiler.is_compiling() or not gates:
         return ()
-    others, source = getattr(gates[0], _SOURCE, (None, ()))
-    same = others is not None and len(others) == len(gates) - 1
+    others, source = getattr(gates[0], _SOURCE, ((), ()))
+    same = len(others) == len(gates) - 1
     same = same and all(a is b for a, b in zip(others, gates[1:], strict=True))
     found: Sequence[Tensor] = source if same else ()
     return found

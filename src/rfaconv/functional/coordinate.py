@@ -131,7 +131,8 @@ def coordinate_expand(
                 normed, matrices, offsets, pooled[0].shape[2]
             )
             if chosen == "triton":
-                remember_source((first, second), (normed, *matrices, *offsets))
+                source = [normed, *matrices, *(offset for offset in offsets if offset is not None)]
+                remember_source((first, second), source)
             return first, second
         active = F.hardswish(hidden.squeeze(-1).to(dtype))
         parts = active.split([p.shape[2] for p in pooled], dim=2)

@@ -138,8 +138,8 @@ def _project_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     need_x, need_fw, need_fb, need_gate, need_weight, need_bias, *_ = ctx.needs_input_grad
     others: list[None] = []
     if ctx.again:
-        # the gates' own node has the gradients of what they are made from; those of second
-        # derivatives reach it through this call
+        # the gates' own node passes their gradients on; second derivatives go through this call, to
+        # what the gates are made from: one with respect to a gate itself would miss this part
         hidden, *layers = gate
         rows = stats_shapes(x, ctx.variant, ctx.window)[0][2]
         gate = list(_OPS.line_gates(hidden, layers[:2], layers[2:], rows))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, reference
-from rfaconv.backends.registry import BACKENDS
 from rfaconv.backends.triton.registration import KERNELS
 from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.geometry import Window
@@ -27,10 +28,8 @@ def project(x: Tensor, weight: Tensor, bias: Tensor, gate: list[Tensor], *rest: 
 
 
 @pytest.fixture(autouse=True)
-def ran(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def ran(monkeypatch: pytest.MonkeyPatch, cpu_library: None) -> Iterator[list[str]]:
     """rfca's gates are made as on CUDA, in the interpreter; which of their operations ran."""
-    if not BACKENDS["cpu"].status().available:
-        pytest.skip("the CPU library is not built")
     library, names = torch.library.Library("rfaconv", "IMPL"), []
 
     def register(name: str) -> None:
@@ -128,6 +127,46 @@ def test_second_derivatives() -> None:
         found.append(torch.autograd.grad(loss, leaves))
     for got, want in zip(*found, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4 * float(want.abs().max()))
+
+
+def test_activation_checkpointing(ran: list[str]) -> None:
+    """The forward pass runs once more, and then the gates come again as they do without."""
+    fused, plain, x = pair()
+    found = []
+    for layer, call in ((fused, partial(checkpoint, use_reentrant=False)), (plain, _call)):
+        leaf = x.clone().requires_grad_()
+        call(layer, leaf).square().sum().backward()
+        found.append([leaf.grad, *(p.grad for p in layer.parameters())])
+    for got, want in zip(*found, strict=True):
+        atol = 1e-4 * float(want.abs().max()) + 1e-5
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=atol)
+    assert ran.count("line_gates") == 3
+
+
+def _call(layer: RFCAConv2d, x: Tensor) -> Tensor:
+    return layer(x)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore::FutureWarning",
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning",  # opcheck itself
+)
+def test_opcheck() -> None:
+    """Schema, fake kernel and traced gradients of a projection that is given what gates are of."""
+    torch.manual_seed(0)
+    hidden, weights = torch.randn(1, 2, 15), [torch.randn(2, 2), torch.randn(2, 2)]
+    source = [hidden, *weights, torch.randn(2), torch.randn(2)]
+    gates = torch.ops.rfaconv.line_gates(hidden, weights, source[3:], 9)
+    operands = [torch.randn(1, 2, 3, 2), torch.randn(2, 9, 9), torch.randn(2, 9)]
+    given = [t.detach().requires_grad_() for t in (*operands, *gates, torch.randn(3, 2, 3, 3))]
+    arguments = *given[:3], [*given[3:5], *source], given[5], None, "rfca", 1
+    tests = "test_schema", "test_autograd_registration", "test_faketensor"
+    torch.library.opcheck(
+        torch.ops.rfaconv.project.default,
+        (*arguments, Window.create(3).to_ints()),
+        test_utils=[*tests, "test_aot_dispatch_dynamic"],
+    )
 
 
 def test_frozen_parts() -> None:
