@@ -172,7 +172,8 @@ def gates(
         once, twice = 4.0 * lines, 8.0 * lines
         return [
             spent("hidden_forward", once, lines),
-            spent("gates_forward", once, lines),
+            # once more in the backward pass, which keeps no gates
+            *2 * [spent("gates_forward", once, lines)],
             spent("gates_backward", once, lines),
             spent("gates_weights", once, lines),
             spent("hidden_backward", twice, lines),

@@ -1,7 +1,10 @@
-"""Whether a gate is made by a fused operation."""
+"""Whether a gate is made by a fused operation, and what it was made from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 from rfaconv import dispatch
@@ -10,6 +13,7 @@ from rfaconv.reference.features import recorded
 
 _POINT = Window.create(1)
 _BACKENDS = {"cpu": "cpu", "cuda": "triton"}
+_SOURCE = "_rfaconv_source"
 
 
 def gate_backend(
@@ -28,3 +32,28 @@ def gate_backend(
         return ""
     problem = Problem("gate", "", device, dtype, window, hidden)
     return name if dispatch.BACKENDS[name].refusal(problem) is None else ""
+
+
+def remember_source(gates: Sequence[Tensor], source: Sequence[Tensor]) -> None:
+    """Notes on gates, if autograd records them, the operands they can be made from again.
+
+    The first gate carries the note, so that what a module hands on are plain tensors in a plain
+    tuple. A compiler decides by itself what is computed twice.
+    """
+    if recorded(*gates) and not torch.compiler.is_compiling():
+        setattr(gates[0], _SOURCE, (gates[1:], source))
+
+
+def source_of(gates: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The operands that exactly these gates were made from; empty if unknown, or if a hook has put
+    another tensor in the place of one.
+
+    None has been written to: torch refuses that for gates, which are results of one operation.
+    """
+    if torch.compiler.is_compiling() or not gates:
+        return ()
+    others, source = getattr(gates[0], _SOURCE, ((), ()))
+    same = len(others) == len(gates) - 1
+    same = same and all(a is b for a, b in zip(others, gates[1:], strict=True))
+    found: Sequence[Tensor] = source if same else ()
+    return found

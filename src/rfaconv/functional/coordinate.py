@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfaconv.functional._fused import gate_backend
+from rfaconv.functional._fused import gate_backend, remember_source
 from rfaconv.functional._precision import without_autocast
 from rfaconv.reference.features import recorded
 
@@ -126,9 +126,13 @@ def coordinate_expand(
             if chosen == "cpu":
                 matrices = [matrix.to(dtype) for matrix in matrices]
                 offsets = [_cast(bias, dtype) for bias in expand_biases]
+            normed = hidden.squeeze(-1).to(dtype)
             first, second = torch.ops.rfaconv.line_gates(
-                hidden.squeeze(-1).to(dtype), matrices, offsets, pooled[0].shape[2]
+                normed, matrices, offsets, pooled[0].shape[2]
             )
+            if chosen == "triton":
+                source = [normed, *matrices, *(offset for offset in offsets if offset is not None)]
+                remember_source((first, second), source)
             return first, second
         active = F.hardswish(hidden.squeeze(-1).to(dtype))
         parts = active.split([p.shape[2] for p in pooled], dim=2)

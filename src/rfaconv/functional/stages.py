@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfaconv import dispatch, reference
 from rfaconv.functional._checks import check_input
-from rfaconv.functional._fused import gate_backend
+from rfaconv.functional._fused import gate_backend, source_of
 from rfaconv.functional._precision import autocast_dtype, cast, without_autocast
 from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import accumulation_dtype, recorded
@@ -170,6 +170,7 @@ def project(
     x, feature_weight, feature_bias, window, variant, groups, backend, values = field
     weight = weight.to(x.dtype)
     bias = cast(bias, x.dtype)
+    source = source_of(gate) if variant == "rfca" and backend == "triton" else ()
     if variant != "rfa" or feature_weight.dtype == accumulation_dtype(x.dtype):
         gate = [g.to(accumulation_dtype(x.dtype)) for g in gate]
     with without_autocast(x):
@@ -178,9 +179,11 @@ def project(
                 x, feature_weight, feature_bias, gate, weight, bias, variant, groups, window,
                 precomputed=values,
             )  # fmt: skip
+        operands = [*gate, *source]
         y: Tensor = torch.ops.rfaconv.project(
-            x, feature_weight, feature_bias, gate, weight, bias, variant, groups, window.to_ints()
-        )
+            x, feature_weight, feature_bias, operands, weight, bias, variant, groups,
+            window.to_ints(),
+        )  # fmt: skip
         return y
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rfaconv import reference
 from rfaconv.geometry import Window
-from rfaconv.ops.schema import DEFINITIONS
+from rfaconv.ops.schema import DEFINITIONS, stats_shapes
 
 __all__ = ["second_derivative"]
 
@@ -128,12 +128,22 @@ def _stats_second(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
 
 def _project_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, feature_weight, feature_bias, gate, weight, _, ctx.variant, ctx.groups, ctx.window = inputs
-    ctx.save_for_backward(x, feature_weight, feature_bias, *gate, weight)
+    ctx.again = ctx.variant == "rfca" and len(gate) > 2
+    kept = gate[2:] if ctx.again else gate
+    ctx.save_for_backward(x, feature_weight, feature_bias, *kept, weight)
 
 
 def _project_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
     x, feature_weight, feature_bias, *gate, weight = ctx.saved_tensors
     need_x, need_fw, need_fb, need_gate, need_weight, need_bias, *_ = ctx.needs_input_grad
+    others: list[None] = []
+    if ctx.again:
+        # the gates' own node passes their gradients on; second derivatives go through this call, to
+        # what the gates are made from: one with respect to a gate itself would miss this part
+        hidden, *layers = gate
+        rows = stats_shapes(x, ctx.variant, ctx.window)[0][2]
+        gate = list(_OPS.line_gates(hidden, layers[:2], layers[2:], rows))
+        need_gate, others = need_gate[:2], [None] * 5
     needs = [need_x, need_fw, need_fb, need_weight, any(need_gate)]
     dx, dfw, dfb, dweight, dgate = _OPS.project_backward(
         dy,
@@ -151,7 +161,7 @@ def _project_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
         dx if need_x else None,
         dfw if need_fw else None,
         dfb if need_fb else None,
-        [g if need else None for g, need in zip(dgate, need_gate, strict=True)],
+        [g if need else None for g, need in zip(dgate, need_gate, strict=True)] + others,
         dweight if need_weight else None,
         dy.sum((0, 2, 3)) if need_bias else None,
         None,

@@ -38,6 +38,8 @@ DEFINITIONS: dict[str, str] = {
         f"(Tensor d0, Tensor d1, {_FEATURES}, Tensor s0, Tensor s1, str variant, int[] window) -> "
         "(Tensor dx, Tensor dfeature_weight, Tensor dfeature_bias)"
     ),
+    # gate: on CUDA the operands of line_gates may follow rfca's two gates (hidden, two weights, two
+    # biases): they are kept for the backward pass in place of the gates, which it makes again
     "project": (
         f"({_FEATURES}, Tensor[] gate, Tensor weight, Tensor? bias, str variant, int groups, "
         "int[] window) -> Tensor y"
