@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("triton", reason="needs Triton")
 
-from rfaconv.backends.triton import launch  # noqa: E402
-from rfaconv.backends.triton.project import tensor_cores  # noqa: E402
+from rfaconv.backends.triton import launch
+from rfaconv.backends.triton.project import tensor_cores
 
 MATMUL = torch.backends.cuda.matmul
 
