@@ -31,7 +31,10 @@ BF16, F16, F32 = torch.bfloat16, torch.float16, torch.float32
 
 @dataclass(frozen=True)
 class Call:
-    """Operands of one call; sizes as in a network, so that strides divide as they do there."""
+    """Operands of one call; sizes as in a network, so that strides divide as they do there.
+
+    ``side`` is both height and width.
+    """
 
     variant: str = "rfa"
     kernel: int = 3
@@ -40,6 +43,8 @@ class Call:
     channels: int = 64
     outputs: int = 64
     last: bool = True
+    batch: int = 2
+    side: int = 14
 
     def __str__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -53,20 +58,21 @@ class Call:
     def window(self) -> list[int]:
         return Window.create(self.kernel, self.stride).to_ints()
 
-    def map(self, channels: int, size: int) -> torch.Tensor:
+    def map(self, channels: int, side: int) -> torch.Tensor:
         format = torch.channels_last if self.last else torch.contiguous_format
-        return torch.zeros((2, channels, size, size), dtype=self.dtype).to(memory_format=format)
+        size = (self.batch, channels, side, side)
+        return torch.zeros(size, dtype=self.dtype).to(memory_format=format)
 
     def operands(self) -> dict[str, Any]:
-        c, t, out = self.channels, self.kernel**2, 14 // self.stride
+        b, c, t, out = self.batch, self.channels, self.kernel**2, self.side // self.stride
         gates = {
             "none": [],
             "rfa": [torch.zeros(c, t)],
-            "rfcbam": [torch.zeros(2, c), torch.zeros(2, t, out, out)],
-            "rfca": [torch.zeros(2, c, self.kernel * out), torch.zeros(2, c, self.kernel * out)],
+            "rfcbam": [torch.zeros(b, c), torch.zeros(b, t, out, out)],
+            "rfca": [torch.zeros(b, c, self.kernel * out), torch.zeros(b, c, self.kernel * out)],
         }
         return {
-            "x": self.map(c, 14),
+            "x": self.map(c, self.side),
             "feature_weight": torch.zeros(c, t, t),
             "feature_bias": torch.zeros(c, t),
             "gate": gates[self.variant],
@@ -78,7 +84,7 @@ class Call:
         given = self.operands()
         geometry = Geometry.of(given["x"], self.window)
         geometry = replace(geometry, wide=True) if wide else geometry
-        y = new_map(given["x"], (2, self.outputs, *geometry.out))
+        y = new_map(given["x"], (self.batch, self.outputs, *geometry.out))
         for config in configs.project_candidates(
             str(self.dtype).removeprefix("torch."),
             self.kernel**2,
@@ -95,7 +101,7 @@ class Call:
             )  # fmt: skip
 
     def backward(self) -> None:
-        dy = self.map(self.outputs, 14 // self.stride)
+        dy = self.map(self.outputs, self.side // self.stride)
         backward.project_backward(
             dy, *self.operands().values(), self.variant, 1, self.window, [True] * 5
         )
@@ -183,6 +189,31 @@ STATS = [Call(variant="rfcbam"), Call(variant="rfca"), Call(variant="rfcbam", ke
 @pytest.mark.parametrize("call", STATS, ids=str)
 def test_stats(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.stats)
+
+
+ONE = Call(channels=1, outputs=1, batch=1, side=1, last=False)
+SIZES_OF_ONE = [
+    ONE,
+    replace(ONE, dtype=F32, variant="rfcbam"),
+    replace(ONE, variant="rfca"),
+    replace(ONE, dtype=F32, variant="rfca", kernel=5),
+    replace(ONE, channels=16, last=True),
+]
+
+
+@pytest.mark.parametrize("call", SIZES_OF_ONE, ids=str)
+def test_sizes_of_one(call: Call) -> None:
+    """Arguments that are 1 are constants to the compiler: no conversion, no type of a loop's state
+    may count on tensors. The interpreter makes no such difference. Features as a product take
+    eight channels at least, and only the forward pass has them.
+    """
+    with Recorder(90) as recorder:
+        call.forward()
+        if call.channels == 1:
+            call.backward()
+            for made in (call.moments, call.fold) if call.variant == "rfa" else (call.stats,):
+                made()
+    assert recorder.found
 
 
 def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -38,8 +39,11 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
         library.impl(name, run, "CPU", allow_override=True)
 
-    for name in (*GATE_DEFINITIONS, *GATE_GRADIENTS):
-        register(name)
+    with warnings.catch_warnings():
+        # what torch 2.11 says once in a process, allowed or not
+        warnings.filterwarnings("ignore", "Warning only once for all operators", UserWarning)
+        for name in (*GATE_DEFINITIONS, *GATE_GRADIENTS):
+            register(name)
     for module in (coordinate, squeeze, stages):
         monkeypatch.setattr(module, "gate_backend", chosen)
     yield ran
