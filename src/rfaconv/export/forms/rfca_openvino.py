@@ -72,7 +72,7 @@ class RFCATapForm(RFCAForm):
 class RFCALineForm(nn.Module):
     """RFCA with one map of ``kw * C`` channels for every line of the kernel, taps side by side.
 
-    A third of the operations of the form by taps for 3x3 kernels. The layers of the gates take
+    Less than half the operations of the form by taps for 3x3 kernels. The layers of the gates take
     and give all taps of a line: their weights are repeated, sums over taps are theirs.
 
     Args:
@@ -82,7 +82,8 @@ class RFCALineForm(nn.Module):
     def __init__(self, form: RFCAForm) -> None:
         super().__init__()
         self.padded = form.padded
-        self.high, self.wide = high, wide = form.kernel
+        high, self.wide = form.kernel
+        wide = self.wide
         channels = form.channels
         taps = list(form.features)
         lines = [taps[i * wide : (i + 1) * wide] for i in range(high)]
