@@ -1,0 +1,69 @@
+"""int8: what the trained networks of the repository lose, and weights that overflow nowhere."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rfaconv.data import Normalize
+from rfaconv.export import export, load_exported, load_source
+from rfaconv.recipes import read_recipe
+from rfaconv.training.build import recipe_data
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
+FILES = {"onnx": "network.onnx", "openvino": "network.xml"}
+LIMIT = 0.5
+"""Points of accuracy that int8 may lose."""
+
+
+@pytest.fixture(scope="module")
+def eurosat(shared: Path):
+    """128 training pictures for the ranges; test pictures with their classes."""
+    recipe = read_recipe("eurosat")
+    given = recipe.data.model_copy(update={"root": shared / "data"})
+    data = recipe_data(recipe.model_copy(update={"data": given}))
+    normalize = Normalize(data.mean, data.std)
+    picked = torch.linspace(0, len(data.train) - 1, 128).round().long().tolist()
+    images, labels = data.val.__getitems__(list(range(len(data.val))))[:2]
+    return normalize(data.train.__getitems__(picked)[0]).split(1), normalize(images), labels
+
+
+@pytest.mark.parametrize("name", ["eurosat-rfa", "eurosat-conv"])
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_a_trained_network_keeps_its_accuracy(
+    target: str, name: str, eurosat, tmp_path: Path
+) -> None:
+    pytest.importorskip({"onnx": "onnxruntime", "openvino": "nncf"}[target])
+    pictures, images, labels = eurosat
+    source, right = load_source(WEIGHTS / name), {}
+    for dtype in ("float32", "int8"):
+        path = tmp_path / dtype / FILES[target]
+        path.parent.mkdir()
+        export(source, path, target, dtype=dtype, calibration=pictures if dtype == "int8" else ())
+        run = load_exported(path, threads=2)
+        answers = torch.cat([run(part).argmax(1) for part in images.split(50)])
+        right[dtype] = 100 * (answers == labels).double().mean().item()
+    assert len(labels) == 2000
+    assert right["float32"] > 90
+    assert right["float32"] - right["int8"] <= LIMIT
+
+
+def test_onnx_weights_have_seven_bits(block, tmp_path: Path) -> None:
+    """Two products of 8 by 8 bits overflow the 16 in which processors without VNNI add them."""
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    pictures = [torch.randn(1, 3, 12, 15) for _ in range(4)]
+    for operator in ("rfa", "cbam"):
+        path = tmp_path / f"{operator}.onnx"
+        export(block(operator), path, "onnx", dtype="int8", calibration=pictures)
+        graph = onnx.load(path).graph
+        tensors = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+        makers = {name: node for node in graph.node for name in node.output}
+        weights = 0
+        for node in graph.node:
+            source = makers.get(node.input[1]) if node.op_type == "Conv" else None
+            if source is not None and source.op_type == "DequantizeLinear":
+                values = tensors[source.input[0]].astype("int32")
+                assert 32 < abs(values).max() <= 64
+                weights += 1
+        assert weights
