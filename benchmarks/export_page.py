@@ -1,4 +1,4 @@
-"""Writes the tables of docs/export.md from the committed results.
+"""Writes the tables of docs/export.md and docs/export-custom.md from the committed results.
 
 python benchmarks/export_page.py
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rfaconv.training.files import write_atomic
@@ -17,16 +18,18 @@ RESULTS = ROOT / "benchmarks" / "results"
 RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 RECEPTIVE_FIELD = ("rfa", "rfcbam", "rfca")
 OPERATORS = (*RECEPTIVE_FIELD, "cam", "cbam", "ca")
+PROCESSORS = {"": "AMD EPYC (Zen 4)", "-xeon": "Intel Xeon (AMX)"}
+"""By the end of the results' names."""
 
 
 def load(name: str) -> dict:
     return json.loads((RESULTS / f"export-{name}.json").read_text())
 
 
-def networks() -> list[str]:
+def networks(processor: str) -> list[str]:
     """Times relative to the plain network."""
     columns = {
-        f"{RUNTIMES[target]}, batch {batch}": load(f"{target}-{batch}")["networks"]
+        f"{RUNTIMES[target]}, batch {batch}": load(f"{target}-{batch}{processor}")["networks"]
         for target in RUNTIMES
         for batch in (1, 8)
     }
@@ -45,15 +48,27 @@ def against_published() -> list[str]:
     """How many times faster than the published formulation."""
     heads = [f"{o}, batch {b}" for o in RECEPTIVE_FIELD for b in (1, 8)]
     lines = ["| | " + " | ".join(heads) + " |"]
-    lines.append("|---" * (2 * len(RECEPTIVE_FIELD) + 1) + "|")
-    for target, name in RUNTIMES.items():
-        cells = []
-        for operator in RECEPTIVE_FIELD:
-            for batch in (1, 8):
-                found = load(f"{target}-{batch}")["networks"]
-                ours, theirs = (found[f"{operator}_{k}"]["ms"] for k in ("resnet18", "published"))
-                cells.append(f"{theirs / ours:.2f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("|---" * (len(heads) + 1) + "|")
+    for processor, named in PROCESSORS.items():
+        for target, runtime in RUNTIMES.items():
+            found = {b: load(f"{target}-{b}{processor}")["networks"] for b in (1, 8)}
+            cells = [f"{faster(found[b], o):.2f}" for o in RECEPTIVE_FIELD for b in (1, 8)]
+            lines.append(f"| {runtime}, {named} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def faster(found: dict, operator: str) -> float:
+    return found[f"{operator}_published"]["ms"] / found[f"{operator}_resnet18"]["ms"]
+
+
+def custom() -> list[str]:
+    """ONNX Runtime with our kernels, relative to the plain network there."""
+    lines = ["| | RFAConv | RFCBAMConv | RFCAConv | plain |", "|---" * 5 + "|"]
+    for processor, named in PROCESSORS.items():
+        for batch, found in load(f"onnxruntime-custom{processor}")["batches"].items():
+            ratios = [f"{found[f'{o}_resnet18']['ratio']['median']:.2f}" for o in RECEPTIVE_FIELD]
+            plain = f"{found['resnet18']['milliseconds']['median']:.1f} ms"
+            lines.append(f"| {named}, batch {batch} | " + " | ".join([*ratios, plain]) + " |")
     return lines
 
 
@@ -80,8 +95,10 @@ def int8() -> list[str]:
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {
-    "networks": networks,
+    "networks": partial(networks, ""),
+    "networks-xeon": partial(networks, "-xeon"),
     "published": against_published,
+    "custom": custom,
     "int8": int8,
 }
 
@@ -92,12 +109,13 @@ def filled(text: str) -> str:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
 
-    return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+    return re.sub(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
 def main() -> None:
-    page = ROOT / "docs" / "export.md"
-    write_atomic(page, filled(page.read_text()))
+    for name in ("export.md", "export-custom.md"):
+        page = ROOT / "docs" / name
+        write_atomic(page, filled(page.read_text()))
 
 
 if __name__ == "__main__":
