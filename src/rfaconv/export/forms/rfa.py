@@ -18,16 +18,19 @@ class RFAForm(TapForm):
     """
 
     low: Tensor
+    """Minus the smallest weight: OpenVINO negates a map again for every subtraction of it."""
     high: Tensor
+    """Minus the largest weight."""
 
     def __init__(self, layer: RFAConv2d, runtime: str) -> None:
         super().__init__(layer, runtime)
+        self.shared = runtime == "openvino"
         weight = layer.attention_weight.detach().view(self.channels, self.taps)
         shape = (self.channels, 1, 1)
         for tap in range(self.taps):
             self.register_buffer(f"weight_{tap}", weight[:, tap].reshape(shape).clone())
-        self.register_buffer("low", weight.amin(1).view(shape))
-        self.register_buffer("high", weight.amax(1).view(shape))
+        self.register_buffer("low", -weight.amin(1).view(shape))
+        self.register_buffer("high", -weight.amax(1).view(shape))
         window: Any = layer.window  # torch wants pairs by type
         self.mean: nn.Module
         if all(d == 1 for d in window.dilation):
@@ -41,14 +44,17 @@ class RFAForm(TapForm):
         """(B, O, *out) of (B, C, *size)."""
         x = self.padded(x)
         mean = self.mean(x)
-        shift = torch.maximum(mean * self.low, mean * self.high)
+        shift = torch.minimum(mean * self.low, mean * self.high)
         powers = [
-            torch.exp(mean * self.get_buffer(f"weight_{tap}") - shift) for tap in range(self.taps)
+            torch.exp(mean * self.get_buffer(f"weight_{tap}") + shift) for tap in range(self.taps)
         ]
         total = powers[0]
         for power in powers[1:]:
             total = total + power
         scale = total.reciprocal()
+        if self.shared:
+            # else OpenVINO divides every tap by the total: nine reciprocals for one
+            scale = scale.abs()
         return self.project(
             [
                 conv(x).relu() * power * scale
