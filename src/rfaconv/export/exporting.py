@@ -111,8 +111,7 @@ def export(
         importlib.import_module(package)
     half = to == "openvino" and dtype == "float16"
     computed = "float32" if half or dtype == "int8" else dtype
-    # the sums of OpenVINO's form would be rounded to int8 one by one
-    form = "onnx" if dtype == "int8" else to
+    form = "int8" if dtype == "int8" else to
     prepared = prepare(source.network, computed, shaped=shaped, runtime=form)
     # a batch of one would be taken for a constant
     count = max(batch, 2) if dynamic else batch

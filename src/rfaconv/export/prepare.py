@@ -40,7 +40,7 @@ def prepare(
         network: any network.
         dtype: ``float32``, ``float16`` or ``bfloat16``: of the weights and of the computation.
         shaped: whether the receptive-field layers take the form that runtimes run fastest.
-        runtime: the target whose form they take.
+        runtime: the target whose form they take, or ``int8``.
 
     Returns:
         A network that computes the same to rounding.

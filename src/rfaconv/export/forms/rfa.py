@@ -24,8 +24,10 @@ class RFAForm(TapForm):
 
     def __init__(self, layer: RFAConv2d, runtime: str) -> None:
         super().__init__(layer, runtime)
-        self.shared = runtime == "openvino"
+        self.openvino, self.negative = runtime == "openvino", runtime in ("onnx", "int8")
         weight = layer.attention_weight.detach().view(self.channels, self.taps)
+        if self.negative:
+            weight = -weight
         shape = (self.channels, 1, 1)
         for tap in range(self.taps):
             self.register_buffer(f"weight_{tap}", weight[:, tap].reshape(shape).clone())
@@ -44,6 +46,10 @@ class RFAForm(TapForm):
         """(B, O, *out) of (B, C, *size)."""
         x = self.padded(x)
         mean = self.mean(x)
+        if self.negative:
+            # a mean in ONNX Runtime's blocked layout is multiplied by convolutions there, and
+            # every product is copied back for its exponential; a negation leaves that layout once
+            mean = -mean
         shift = torch.minimum(mean * self.low, mean * self.high)
         powers = [
             torch.exp(mean * self.get_buffer(f"weight_{tap}") + shift) for tap in range(self.taps)
@@ -52,7 +58,7 @@ class RFAForm(TapForm):
         for power in powers[1:]:
             total = total + power
         scale = total.reciprocal()
-        if self.shared:
+        if self.openvino:
             # else OpenVINO divides every tap by the total: nine reciprocals for one
             scale = scale.abs()
         return self.project(

@@ -8,9 +8,10 @@ from operator import add
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rfaconv.export.forms.taps import TapForm
+from rfaconv.export.forms.taps import TapForm, pointwise
 from rfaconv.nn.rfca import RFCAConv2d
 
 
@@ -24,10 +25,13 @@ class RFCAForm(TapForm):
     def __init__(self, layer: RFCAConv2d, runtime: str) -> None:
         super().__init__(layer, runtime)
         # ONNX Runtime leaves its blocked layout for every addition, not for a mean
-        self.add_means = runtime == "onnx"
+        self.add_means = runtime in ("onnx", "int8")
         gate: Any = layer.attention
         hidden = nn.utils.fuse_conv_bn_eval(gate.conv1.eval(), gate.bn1.eval())
-        self.hidden = hidden.requires_grad_(False)
+        high, wide = self.kernel
+        # ONNX Runtime divides lines (C, H, 1) slower than it sums the maps
+        self.row_hidden = pointwise(hidden.weight.detach() / wide, hidden.bias)
+        self.column_hidden = pointwise(hidden.weight.detach() / high, hidden.bias)
         self.row, self.column = gate.conv_h, gate.conv_w
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,10 +40,10 @@ class RFCAForm(TapForm):
         features = [conv(x).relu() for conv in self.features]
         high, wide = self.kernel
         table = [features[i * wide : (i + 1) * wide] for i in range(high)]
-        lines = [self._row_means(line) for line in table]
-        posts = [self._column_means(post) for post in zip(*table, strict=True)]
-        rows = self.row(self._hidden(torch.cat(lines, 3))).sigmoid().split(1, 3)
-        columns = self.column(self._hidden(torch.cat(posts, 2))).sigmoid().split(1, 2)
+        lines = torch.cat([self._row_means(line) for line in table], 3)
+        posts = torch.cat([self._column_means(post) for post in zip(*table, strict=True)], 2)
+        rows = self.row(F.hardswish(self.row_hidden(lines))).sigmoid().split(1, 3)
+        columns = self.column(F.hardswish(self.column_hidden(posts))).sigmoid().split(1, 2)
         return self.project(
             [f * (rows[i] * columns[j]) for i, line in enumerate(table) for j, f in enumerate(line)]
         )
@@ -51,10 +55,7 @@ class RFCAForm(TapForm):
         return self._mean(post, 2)
 
     def _mean(self, maps: Sequence[Tensor], dim: int) -> Tensor:
-        """Mean over the maps and one dimension."""
+        """Mean over one dimension, sum over the maps."""
         if self.add_means:
-            return reduce(add, [m.mean(dim, keepdim=True) for m in maps]) / len(maps)
-        return reduce(add, maps).mean(dim, keepdim=True) / len(maps)
-
-    def _hidden(self, means: Tensor) -> Tensor:
-        return nn.functional.hardswish(self.hidden(means))
+            return reduce(add, [m.mean(dim, keepdim=True) for m in maps])
+        return reduce(add, maps).mean(dim, keepdim=True)

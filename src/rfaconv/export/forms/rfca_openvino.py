@@ -48,9 +48,9 @@ class ColumnMeans(nn.Module):
         self.blocks = filled(conv, torch.full_like(conv.weight, 1 / ROWS))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """The mean over maps and rows."""
+        """The mean over rows, summed over the maps."""
         blocks = self.blocks(reduce(add, maps))
-        result: Tensor = blocks.sum(2, keepdim=True) / maps[0].shape[2] * (ROWS / len(maps))
+        result: Tensor = blocks.sum(2, keepdim=True) / maps[0].shape[2] * ROWS
         return result
 
 
@@ -62,7 +62,7 @@ class RFCATapForm(RFCAForm):
         self.column_means = ColumnMeans(self.channels)
 
     def _row_means(self, line: Sequence[Tensor]) -> Tensor:
-        return reduce(add, [m.mean(3, keepdim=True) for m in line]) / len(line)
+        return reduce(add, [m.mean(3, keepdim=True) for m in line])
 
     def _column_means(self, post: Sequence[Tensor]) -> Tensor:
         result: Tensor = self.column_means(post)
@@ -95,10 +95,14 @@ class RFCALineForm(nn.Module):
             )
             for line in lines
         )
-        weight, bias = form.hidden.weight, form.hidden.bias
-        assert bias is not None  # of its BatchNorm
-        self.row_hidden = pointwise((weight / wide).repeat(1, wide, 1, 1), bias)
-        self.column_hidden = pointwise(weight.repeat(wide, 1, 1, 1), bias.repeat(wide), wide)
+        self.row_hidden = pointwise(
+            form.row_hidden.weight.repeat(1, wide, 1, 1), form.row_hidden.bias
+        )
+        self.column_hidden = pointwise(
+            form.column_hidden.weight.repeat(wide, 1, 1, 1),
+            _repeated(form.column_hidden, wide),
+            wide,
+        )
         self.row = pointwise(form.row.weight.repeat(wide, 1, 1, 1), _repeated(form.row, wide))
         self.column = pointwise(
             form.column.weight.repeat(wide, 1, 1, 1), _repeated(form.column, wide), wide

@@ -22,8 +22,9 @@ class TapForm(nn.Module):
 
     Args:
         layer: a fused layer; its tensors are copied.
-        runtime: the target. OpenVINO adds to what a 1x1 convolution finds there: it gets one per
-            tap, and no concatenation, the largest map of all, is written.
+        runtime: the target, or ``int8``. ONNX Runtime and OpenVINO add to what a 1x1 convolution
+            finds there: they get one per tap, and no concatenation, the largest map of all, is
+            written. In int8 those sums would be rounded one by one.
 
     Shape: (B, C, H, W) to (B, O, Ho, Wo), as of the layer.
     """
@@ -50,7 +51,7 @@ class TapForm(nn.Module):
             self.depthwise(weight[:, tap], bias[:, tap]) for tap in range(self.taps)
         )
         self.groups = layer.groups
-        self.sums = runtime == "openvino"
+        self.sums = runtime in ("onnx", "openvino")
         self.projections = nn.ModuleList(self._projections(layer))
 
     def depthwise(self, weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
