@@ -38,4 +38,4 @@ class RFCBAMForm(TapForm):
         maps = [f.amax(1, keepdim=True) for f in features]
         maps += [f.mean(1, keepdim=True) for f in features]
         pixel = self.spatial(torch.cat(maps, 1)).sigmoid().split(1, 1)
-        return self.project([f * (channel * p) for f, p in zip(features, pixel, strict=True)])
+        return self.project([f * p * channel for f, p in zip(features, pixel, strict=True)])
