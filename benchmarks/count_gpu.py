@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 
 from rfaconv.backends.triton import (
     backward,
+    blocks,
     configs,
     launch,
     line_gates,
@@ -117,7 +118,7 @@ def count(variant: str) -> dict[str, float]:
         found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        matrices, rows = project.fill(x, fw, fb, gates(variant), variant)
+        matrices, rows = blocks.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), rows)
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
         project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)

@@ -73,8 +73,8 @@ def load_taps(
     m = m_p & (o_c < C) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
     o = o_b * x_sb + widen(o_c, WIDE) * x_sc + widen(h, WIDE) * x_sh + widen(w, WIDE) * x_sw
     if FIRST + WIDTH // CHANNELS > 9:
-        u = tl.load(p_x + o, mask=m & (i < 9), other=0.0)
-        u = tl.where(i == 9, tl.full(u.shape, 1.0, tl.float32).to(u.dtype), u)
+        one = tl.where(i == 9, tl.full(o.shape, 1.0, tl.float32), 0.0)
+        u = tl.load(p_x + o, mask=m & (i < 9), other=one.to(p_x.dtype.element_ty))
     else:
         u = tl.load(p_x + o, mask=m, other=0.0)
     return u

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = [
     "JOINT_TAPS",
     "PANEL",
+    "STATS_BLOCKS",
     "ProjectConfig",
     "TileConfig",
     "WalkConfig",
@@ -183,6 +184,10 @@ def tile(taps: int, channels: int) -> TileConfig:
 
 PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
+
+
+STATS_BLOCKS = TileConfig(128, 8, 8, 4)
+"""Tiles of the statistics where features are a product."""
 
 
 EIGHTS = TileConfig(64, 8, 8, 2)
