@@ -70,7 +70,7 @@ def load_taps(
     o_c = start + o_n % CHANNELS
     h = o_h + (i // 3) * DH
     w = o_w + (i % 3) * DW
-    m = m_p & (o_c < C) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    m = m_p & (h >= 0) & (h < H) & (w >= 0) & (w < W)
     o = o_b * x_sb + widen(o_c, WIDE) * x_sc + widen(h, WIDE) * x_sh + widen(w, WIDE) * x_sw
     if FIRST + WIDTH // CHANNELS > 9:
         one = tl.where(i == 9, tl.full(o.shape, 1.0, tl.float32), 0.0)
@@ -99,7 +99,7 @@ def load_kernel(
     j = FIRST + o_n // CHANNELS
     o_c = start + o_n % CHANNELS
     return tl.load(
-        p_k + o_o * k_so + j * k_sj + o_c * k_sc, mask=m_o & (o_c < C) & (j < 9), other=0.0
+        p_k + o_o * k_so + j * k_sj + o_c * k_sc, mask=m_o & (j < 9), other=0.0
     )
 
 

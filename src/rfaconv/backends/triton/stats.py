@@ -26,8 +26,8 @@ def feature_stats(
 ) -> tuple[Tensor, Tensor]:
     """Maximum and mean (rfcbam), or means of rows and columns (rfca); see the schema of the op."""
     geometry = Geometry.of(x, window)
-    # parameters of 16 bits come where nothing is differentiated: the backward kernels would not find
-    # these maxima again
+    # parameters come in 16 bits where nothing is differentiated: the backward kernels would not
+    # find these maxima again
     if variant == "rfcbam" and feature_weight.dtype == x.dtype and suits(x, geometry):
         return channels_by_blocks(x, feature_weight, feature_bias, geometry)
     shapes = stats_shapes(x, variant, window)
