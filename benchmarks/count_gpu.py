@@ -153,6 +153,12 @@ def count(variant: str) -> dict[str, float]:
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+    if variant == "rfcbam":
+        with Recorder(90) as recorder:
+            stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
+        share = configs.STATS_BLOCKS.block_p * CHANNELS / kernel.threads
+        found[kernel.kernel] = issued(kernel, [CHANNELS // 8]) / share
     found |= gate_kernels(variant)
     return {name: round(value, 1) for name, value in sorted(found.items())}
 

@@ -19,7 +19,7 @@ __all__ = ["fill", "suits"]
 def suits(x: Tensor, geometry: Geometry) -> bool:
     """Whether the features of this map are a product."""
     dtype = str(x.dtype).removeprefix("torch.")
-    return configs.blocks(dtype, geometry.taps, last=channels_last(x))
+    return configs.blocks(dtype, geometry.taps, geometry.channels, last=channels_last(x))
 
 
 def fill(

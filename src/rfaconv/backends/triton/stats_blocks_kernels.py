@@ -17,17 +17,13 @@ from rfaconv.backends.triton.tiles import widen
 
 @triton.jit
 def features_of(
-    p_x, p_blocks, o_b, o_h, o_w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, DH: tl.constexpr,
+    p_x, p_blocks, o_b, o_h, o_w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, DH: tl.constexpr,
     DW: tl.constexpr, WIDE: tl.constexpr, UPCAST: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Features (P, 64) and (P, 8), of tap 8, of eight channels; o_h, o_w: where a patch begins."""
     p_block = p_blocks + (start // CHANNELS) * (SIDE * SIDE)
-    u = load_taps(
-        p_x, o_b, o_h, o_w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE
-    )
-    v = load_taps(
-        p_x, o_b, o_h, o_w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE
-    )
+    u = load_taps(p_x, o_b, o_h, o_w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE)
+    v = load_taps(p_x, o_b, o_h, o_w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE)
     f, e = tl.zeros((BLOCK_P, 64), tl.float32), tl.zeros((BLOCK_P, 8), tl.float32)
     f = product(u, load_block(p_block, 0, 64, 0, 64), f, None, UPCAST)
     f = product(v, load_block(p_block, 64, 16, 0, 64), f, None, UPCAST)
@@ -68,7 +64,7 @@ def channels_blocks(
     top_8, total_8 = tl.zeros((BLOCK_P, 4), tl.float32), tl.zeros((BLOCK_P, 4), tl.float32)
     for start in range(0, C, CHANNELS):
         f, e = features_of(
-            p_x, p_blocks, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, DH, DW, WIDE,
+            p_x, p_blocks, o_b, h, w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, DH, DW, WIDE,
             UPCAST, BLOCK_P,
         )  # fmt: skip
         f = tl.reshape(f, (BLOCK_P, 8, 4, 2))

@@ -91,6 +91,7 @@ class Call:
             self.outputs,
             tensor_cores=True,
             variant=self.variant,
+            channels=self.channels,
             last=operands.channels_last(given["x"]),
             hopper=hopper,
         ):
@@ -157,6 +158,7 @@ FORWARD = [
     Call(variant="none", outputs=256),
     Call(dtype=F16, stride=2, last=False, channels=3),
     Call(last=False, outputs=256),
+    *(Call(variant=v, channels=24, outputs=o) for v, o in (("rfa", 64), ("rfca", 128))),
 ]
 
 
