@@ -61,3 +61,16 @@ def test_parity(case: Case, taken: list[str], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(configs, "STATS_BLOCKS", replace(configs.STATS_BLOCKS, block_p=16))
     require(rows(case))
     assert taken == ["channels_blocks"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "kept"), [(16, torch.float32), (24, BF16)], ids=["training", "odd"]
+)
+def test_other_ways(channels: int, kept: torch.dtype, taken: list[str]) -> None:
+    """Parameters in float32, whose maximum has a gradient, and an odd number of eights do not."""
+    x = torch.ones(1, channels, 2, 2, dtype=BF16).to(memory_format=torch.channels_last)
+    weight, bias = torch.ones(channels, 9, 9, dtype=kept), torch.zeros(channels, 9, dtype=kept)
+    top, mean = stats.feature_stats(x, weight, bias, "rfcbam", Window.create(3).to_ints())
+    assert taken == []
+    assert torch.equal(top, torch.full_like(top, 4.0))
+    assert torch.equal(mean, top)
