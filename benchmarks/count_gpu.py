@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 
 from rfaconv.backends.triton import (
     backward,
+    blocks,
     configs,
     launch,
     line_gates,
@@ -117,7 +118,7 @@ def count(variant: str) -> dict[str, float]:
         found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        matrices, rows = project.fill(x, fw, fb, gates(variant), variant)
+        matrices, rows = blocks.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), rows)
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
         project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
@@ -152,6 +153,12 @@ def count(variant: str) -> dict[str, float]:
             trips, share = rules[kernel.kernel]
             name = f"stats {kernel.kernel}"
             found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+    if variant == "rfcbam":
+        with Recorder(90) as recorder:
+            stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
+        share = configs.STATS_BLOCKS.block_p * CHANNELS / kernel.threads
+        found[kernel.kernel] = issued(kernel, [CHANNELS // 8]) / share
     found |= gate_kernels(variant)
     return {name: round(value, 1) for name, value in sorted(found.items())}
 

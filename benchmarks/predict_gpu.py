@@ -200,7 +200,12 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     lines = lines if operator == "rfca" else 0.0
     if operator == "rfca":
         kernels.append(kernel(machine, bytes=lines))
-    if statistics:
+    if operator == "rfcbam" and not training:
+        # 80 rows and 72 columns for eight channels
+        products = 2.0 * 80 * 72 / 8 * panel
+        issue = issued["channels_blocks"] * panel
+        kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
+    elif statistics:
         # half of what is counted under this name belongs to the backward pass of rfcbam
         kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
     kernels += gates(machine, case, operator, batch, training)

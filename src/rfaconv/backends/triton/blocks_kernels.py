@@ -61,7 +61,7 @@ def fill_blocks(
 
 @triton.jit
 def load_taps(
-    p_x, o_b, o_h, o_w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, FIRST: tl.constexpr,
+    p_x, o_b, o_h, o_w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, FIRST: tl.constexpr,
     WIDTH: tl.constexpr, DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Inputs (P, WIDTH) under the taps FIRST and following of eight channels; 1 for tap 9."""
@@ -70,11 +70,11 @@ def load_taps(
     o_c = start + o_n % CHANNELS
     h = o_h + (i // 3) * DH
     w = o_w + (i % 3) * DW
-    m = m_p & (o_c < C) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    m = m_p & (h >= 0) & (h < H) & (w >= 0) & (w < W)
     o = o_b * x_sb + widen(o_c, WIDE) * x_sc + widen(h, WIDE) * x_sh + widen(w, WIDE) * x_sw
     if FIRST + WIDTH // CHANNELS > 9:
-        u = tl.load(p_x + o, mask=m & (i < 9), other=0.0)
-        u = tl.where(i == 9, tl.full(u.shape, 1.0, tl.float32).to(u.dtype), u)
+        one = tl.where(i == 9, tl.full(o.shape, 1.0, tl.float32), 0.0)
+        u = tl.load(p_x + o, mask=m & (i < 9), other=one.to(p_x.dtype.element_ty))
     else:
         u = tl.load(p_x + o, mask=m, other=0.0)
     return u
@@ -91,16 +91,12 @@ def load_block(
 
 
 @triton.jit
-def load_kernel(
-    p_k, o_o, m_o, start, C, k_so, k_sj, k_sc, FIRST: tl.constexpr, WIDTH: tl.constexpr
-):
+def load_kernel(p_k, o_o, m_o, start, k_so, k_sj, k_sc, FIRST: tl.constexpr, WIDTH: tl.constexpr):
     """Rows (WIDTH, O) of K for the taps FIRST and following of eight channels."""
     o_n = tl.arange(0, WIDTH)[:, None]
     j = FIRST + o_n // CHANNELS
     o_c = start + o_n % CHANNELS
-    return tl.load(
-        p_k + o_o * k_so + j * k_sj + o_c * k_sc, mask=m_o & (o_c < C) & (j < 9), other=0.0
-    )
+    return tl.load(p_k + o_o * k_so + j * k_sj + o_c * k_sc, mask=m_o & (j < 9), other=0.0)
 
 
 @triton.jit
@@ -145,8 +141,8 @@ def gated(
     group = start // CHANNELS
     p_block = p_blocks + group * (SIDE * SIDE)
     h, w = o_h * SH - PT, o_w * SW - PL
-    u = load_taps(p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE)
-    v = load_taps(p_x, o_b, h, w, m_p, start, C, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE)
+    u = load_taps(p_x, o_b, h, w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, 0, 64, DH, DW, WIDE)
+    v = load_taps(p_x, o_b, h, w, m_p, start, H, W, x_sb, x_sc, x_sh, x_sw, 8, 16, DH, DW, WIDE)
     f, e = tl.zeros((BLOCK_P, 64), tl.float32), tl.zeros((BLOCK_P, 16), tl.float32)
     f = product(u, load_block(p_block, 0, 64, 0, 64), f, None, UPCAST)
     f = product(v, load_block(p_block, 64, 16, 0, 64), f, None, UPCAST)
@@ -221,9 +217,9 @@ def project_blocks(
             p_x, p_blocks, p_rows, p_0, p_1, o_b, o_h, o_w, m_p, start, C, H, W, HO, WO, x_sb,
             x_sc, x_sh, x_sw, SH, SW, PT, PL, DH, DW, WIDE, VARIANT, UPCAST, BLOCK_P,
         )  # fmt: skip
-        k = load_kernel(p_k, o_o, m_o, start, C, k_so, k_sj, k_sc, 0, 64)
+        k = load_kernel(p_k, o_o, m_o, start, k_so, k_sj, k_sc, 0, 64)
         acc = product(f, k, acc, None, UPCAST)
-        k = load_kernel(p_k, o_o, m_o, start, C, k_so, k_sj, k_sc, 8, 16)
+        k = load_kernel(p_k, o_o, m_o, start, k_so, k_sj, k_sc, 8, 16)
         acc = product(e, k, acc, None, UPCAST)
     if HAS_BIAS:
         acc += tl.load(p_bias + o_o, mask=m_o, other=0.0).to(tl.float32)

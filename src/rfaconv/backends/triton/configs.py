@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = [
     "JOINT_TAPS",
     "PANEL",
+    "STATS_BLOCKS",
     "ProjectConfig",
     "TileConfig",
     "WalkConfig",
@@ -134,9 +135,12 @@ def project(
     )[0]
 
 
-def blocks(dtype: str, taps: int, *, last: bool) -> bool:
-    """Whether features are a product too: of 3 x 3 kernels and 16-bit maps with channels last."""
-    return taps == 9 and dtype != "float32" and last
+def blocks(dtype: str, taps: int, channels: int, *, last: bool) -> bool:
+    """Whether features are a product too: of 3 x 3 kernels and 16-bit maps with channels last.
+
+    With an odd number of eights loads are narrower and the kernels spill.
+    """
+    return taps == 9 and dtype != "float32" and last and channels % 16 == 0
 
 
 def project_candidates(
@@ -146,6 +150,7 @@ def project_candidates(
     *,
     tensor_cores: bool,
     variant: str = "",
+    channels: int = 16,
     last: bool = True,
     hopper: bool = True,
 ) -> tuple[ProjectConfig, ...]:
@@ -156,14 +161,15 @@ def project_candidates(
     block_o = _power(outputs, 16, 256)
     if taps > 9:
         return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
-    if blocks(dtype, taps, last=last) and (hopper or variant != "rfca"):
+    if blocks(dtype, taps, channels, last=last) and (hopper or variant != "rfca"):
         # before Hopper the operands of a product lie in registers, beside its results
         most = (128 if variant in ("rfcbam", "rfca") else 256) if hopper else 64
         ways = [ProjectConfig("blocks", 128, 8, min(block_o, most), 8, 8, 2)]
         if hopper:
             ways.append(ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2))
         return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
-    if dtype == "float32" or block_o <= 128 or not last:
+    narrow = 128 if channels % 16 == 0 else 64
+    if dtype == "float32" or block_o <= narrow or not last:
         # maps without channels last need a pointer for every input, which leaves fewer registers
         warps = 8 if older() and not hopper and not last else 4
         fused = ProjectConfig("fused", 64, 16, min(block_o, 128), 2, warps, 2)
@@ -183,6 +189,10 @@ def tile(taps: int, channels: int) -> TileConfig:
 
 PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
+
+
+STATS_BLOCKS = TileConfig(128, 8, 8, 4)
+"""Tiles of the statistics where features are a product."""
 
 
 EIGHTS = TileConfig(64, 8, 8, 2)

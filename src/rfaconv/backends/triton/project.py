@@ -8,18 +8,12 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton import configs, tuning
-from rfaconv.backends.triton.blocks_kernels import (
-    CHANNELS,
-    SIDE,
-    fill_blocks,
-    panel_blocks,
-    project_blocks,
-)
+from rfaconv.backends.triton.blocks import fill, suits
+from rfaconv.backends.triton.blocks_kernels import panel_blocks, project_blocks
 from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.operands import (
     Geometry,
-    channels_last,
     gate_operands,
     kernel_matrix,
     new_map,
@@ -28,7 +22,7 @@ from rfaconv.backends.triton.operands import (
 )
 from rfaconv.backends.triton.project_kernels import panel_forward, project_forward
 
-__all__ = ["fill", "fill_panel", "project", "run_project", "tensor_cores"]
+__all__ = ["fill_panel", "project", "run_project", "tensor_cores"]
 
 
 def tensor_cores(dtype: torch.dtype) -> bool:
@@ -83,8 +77,7 @@ def run_project(
     """Fills ``y`` with one configuration."""
     k = kernel_matrix(weight)
     blocks = None
-    dtype, last = str(x.dtype).removeprefix("torch."), channels_last(x)
-    if config.way != "fused" and configs.blocks(dtype, geometry.taps, last=last):
+    if config.way != "fused" and suits(x, geometry):
         blocks, rows = fill(x, feature_weight, feature_bias, gate, variant)
     else:
         rows = table(feature_weight, feature_bias, variant, gate)
@@ -124,27 +117,6 @@ def _fused(
         },
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
-
-
-def fill(
-    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, gate: Sequence[Tensor], variant: str
-) -> tuple[Tensor, Tensor]:
-    """The matrices of the features, and the weights of the gate of rfa; see ``fill_blocks``."""
-    groups, side = cdiv(x.size(1), CHANNELS.value), SIDE.value
-    blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
-    rows = feature_bias.new_empty((groups, 16, CHANNELS.value), dtype=torch.float32)
-    launch(
-        fill_blocks,
-        (groups, side // CHANNELS.value),
-        x,
-        {
-            "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
-            "p_w": gate[0].contiguous() if variant == "rfa" else rows, "p_blocks": blocks,
-            "p_rows": rows, "C": x.size(1), "VARIANT": CODES[variant],
-        },
-        num_warps=4,
-    )  # fmt: skip
-    return blocks, rows
 
 
 def _blocks(

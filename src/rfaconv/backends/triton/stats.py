@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton import configs, support
+from rfaconv.backends.triton.blocks import suits
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.line_kernels import walk_lines
 from rfaconv.backends.triton.operands import Geometry, channels_last, table
+from rfaconv.backends.triton.stats_blocks import channels_by_blocks
 from rfaconv.backends.triton.stats_kernels import reduce_channels, reduce_line
 from rfaconv.ops.schema import stats_shapes
 
@@ -24,6 +26,10 @@ def feature_stats(
 ) -> tuple[Tensor, Tensor]:
     """Maximum and mean (rfcbam), or means of rows and columns (rfca); see the schema of the op."""
     geometry = Geometry.of(x, window)
+    # parameters come in 16 bits where nothing is differentiated: the backward kernels would not
+    # find these maxima again
+    if variant == "rfcbam" and feature_weight.dtype == x.dtype and suits(x, geometry):
+        return channels_by_blocks(x, feature_weight, feature_bias, geometry)
     shapes = stats_shapes(x, variant, window)
     rows = table(feature_weight, feature_bias)
     if variant == "rfcbam":

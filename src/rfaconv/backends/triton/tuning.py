@@ -27,7 +27,7 @@ from rfaconv.backends.triton.operands import Geometry, channels_last
 
 __all__ = ["VERSION", "cache_path", "choose", "shape_class"]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a kernel changes so that old timings say nothing."""
 
 _known: dict[str, ProjectConfig] = {}
@@ -50,7 +50,7 @@ def shape_class(
         >>> from rfaconv.geometry import Window
         >>> g = Geometry(Window.create(3), 64, 60, (56, 56), (56, 56), False)
         >>> shape_class("H200", "bfloat16", "rfa", g, 64, True)
-        'v2 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
+        'v3 H200 bfloat16 rfa k3x3 s1x1 C64 O64 P262144 tc'
     """
     (kh, kw), (sh, sw) = geometry.window.kernel, geometry.window.stride
     sizes = (geometry.channels, outputs, geometry.batch * geometry.positions)
@@ -86,6 +86,7 @@ def choose(
         outputs,
         tensor_cores=tensor_cores,
         variant=variant,
+        channels=geometry.channels,
         last=last,
         hopper=hopper,
     )
@@ -94,6 +95,7 @@ def choose(
     device = torch.cuda.get_device_name(x.device)
     key = shape_class(device, dtype, variant, geometry, outputs, tensor_cores)
     key += " last" if last else ""
+    key += " odd" if geometry.channels % 16 else ""
     path = cache_path(device)
     if path not in _loaded:
         _loaded.add(path)

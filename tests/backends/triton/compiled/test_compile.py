@@ -91,6 +91,7 @@ class Call:
             self.outputs,
             tensor_cores=True,
             variant=self.variant,
+            channels=self.channels,
             last=operands.channels_last(given["x"]),
             hopper=hopper,
         ):
@@ -121,6 +122,10 @@ class Call:
         x, weight, bias, *_ = self.operands().values()
         s = stats.feature_stats(x, weight, bias, self.variant, self.window)
         backward.feature_stats_backward(*s, x, weight, bias, *s, self.variant, self.window)
+
+    def stats_of_inference(self) -> None:
+        x, *weights = (self.operands()[n] for n in ("x", "feature_weight", "feature_bias"))
+        stats.feature_stats(x, *(w.to(x.dtype) for w in weights), self.variant, self.window)
 
 
 @pytest.fixture(params=[80, 90], ids=["sm_80", "sm_90"])
@@ -153,6 +158,7 @@ FORWARD = [
     Call(variant="none", outputs=256),
     Call(dtype=F16, stride=2, last=False, channels=3),
     Call(last=False, outputs=256),
+    *(Call(variant=v, channels=24, outputs=o) for v, o in (("rfa", 64), ("rfca", 128))),
 ]
 
 
@@ -183,12 +189,16 @@ def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.moments, call.fold)
 
 
-STATS = [Call(variant="rfcbam"), Call(variant="rfca"), Call(variant="rfcbam", kernel=5)]
+STATS = [
+    *(Call(variant=variant) for variant in ("rfcbam", "rfca")),
+    Call(variant="rfcbam", stride=2, dtype=F16, channels=48),
+    Call(variant="rfcbam", kernel=5),
+]
 
 
 @pytest.mark.parametrize("call", STATS, ids=str)
 def test_stats(call: Call, compile_all: Callable[..., None]) -> None:
-    compile_all(call.stats)
+    compile_all(call.stats, call.stats_of_inference)
 
 
 ONE = Call(channels=1, outputs=1, batch=1, side=1, last=False)
@@ -198,6 +208,7 @@ SIZES_OF_ONE = [
     replace(ONE, variant="rfca"),
     replace(ONE, dtype=F32, variant="rfca", kernel=5),
     replace(ONE, channels=16, last=True),
+    replace(ONE, channels=16, last=True, variant="rfcbam"),
 ]
 
 
@@ -213,6 +224,8 @@ def test_sizes_of_one(call: Call) -> None:
             call.backward()
             for made in (call.moments, call.fold) if call.variant == "rfa" else (call.stats,):
                 made()
+        elif call.variant != "rfa":
+            call.stats_of_inference()
     assert recorder.found
 
 
@@ -226,6 +239,7 @@ def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
         Call().backward()
         Call().moments()
         Call(variant="rfcbam").stats()
+        Call(variant="rfcbam").stats_of_inference()
     spilled = [kernel for kernel in recorder.found.values() if kernel.stack or kernel.local]
     assert recorder.found
     assert not spilled

@@ -52,6 +52,7 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the launch code allocates holds NaN until a kernel writes it."""
     from rfaconv.backends.triton import (
         backward,
+        blocks,
         channel_gate,
         fold,
         line_gates,
@@ -61,6 +62,7 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         pixel_gate,
         project,
         stats,
+        stats_blocks,
     )
 
     new_empty = torch.Tensor.new_empty
@@ -71,6 +73,7 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
     launching = (
         backward,
+        blocks,
         channel_gate,
         fold,
         line_gates,
@@ -80,6 +83,7 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         pixel_gate,
         project,
         stats,
+        stats_blocks,
     )
     for module in launching:
         monkeypatch.setattr(module, "torch", _PoisonedTorch())

@@ -104,7 +104,7 @@ def test_chunks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
 def test_every_candidate(dtype: torch.dtype) -> None:
     """Whatever tuning may choose computes the same."""
-    channels = 19 if dtype == torch.float32 else 24
+    channels = 19 if dtype == torch.float32 else 48
     case = replace(BASE, channels=channels, dtype=dtype, channels_last=True, size=(3, 4))
     inputs = draw(case)
     x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
@@ -158,7 +158,7 @@ def test_parameters_in_16_bits(kernel: int, monkeypatch: pytest.MonkeyPatch) -> 
     """What a model in bfloat16 holds gives what the same numbers in float32 give."""
     monkeypatch.setattr(configs, "PANEL", replace(configs.PANEL, block_p=16))
     window = Window.create(kernel)
-    case = replace(BASE, size=(3, 4), channels=8, dtype=torch.bfloat16, window=window)
+    case = replace(BASE, size=(3, 4), channels=16, dtype=torch.bfloat16, window=window)
     inputs = draw(case)
     x = inputs["x"].bfloat16().to(memory_format=torch.channels_last)
     small = [inputs[n].bfloat16() for n in ("feature_weight", "feature_bias", "gate0")]

@@ -1,0 +1,43 @@
+"""Features as a product on tensor cores: where they are one, and the matrices that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rfaconv.backends.triton import configs
+from rfaconv.backends.triton.blocks_kernels import CHANNELS, SIDE, fill_blocks
+from rfaconv.backends.triton.gates import CODES
+from rfaconv.backends.triton.launch import cdiv, launch
+from rfaconv.backends.triton.operands import Geometry, channels_last
+
+__all__ = ["fill", "suits"]
+
+
+def suits(x: Tensor, geometry: Geometry) -> bool:
+    """Whether the features of this map are a product."""
+    dtype = str(x.dtype).removeprefix("torch.")
+    return configs.blocks(dtype, geometry.taps, geometry.channels, last=channels_last(x))
+
+
+def fill(
+    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, gate: Sequence[Tensor], variant: str
+) -> tuple[Tensor, Tensor]:
+    """The matrices of the features, and the weights of the gate of rfa; see ``fill_blocks``."""
+    groups, side = cdiv(x.size(1), CHANNELS.value), SIDE.value
+    blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
+    rows = feature_bias.new_empty((groups, 16, CHANNELS.value), dtype=torch.float32)
+    launch(
+        fill_blocks,
+        (groups, side // CHANNELS.value),
+        x,
+        {
+            "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
+            "p_w": gate[0].contiguous() if variant == "rfa" else rows, "p_blocks": blocks,
+            "p_rows": rows, "C": x.size(1), "VARIANT": CODES[variant],
+        },
+        num_warps=4,
+    )  # fmt: skip
+    return blocks, rows
