@@ -116,6 +116,10 @@ class Call:
         mean, cov = bias.double(), weight.double()
         fold.fold_statistics(weight, mean, cov, bias, bias, 1e-5)
         fold.fold_statistics_backward(weight, bias, weight, mean, cov, bias, bias, 1e-5)
+        running, count = torch.zeros(mean.numel()), self.batch * self.side**2
+        for momentum in (0.1, None):
+            seen = torch.tensor(0)
+            fold.update_running(running, running, seen, mean, mean, count, momentum)
 
     def stats(self) -> None:
         x, weight, bias, *_ = self.operands().values()
