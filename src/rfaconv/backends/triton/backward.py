@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton.backward_kernels import SOURCES
 from rfaconv.backends.triton.gates import CODES
-from rfaconv.backends.triton.gradients import FeatureGradients, feature_gradients_of
+from rfaconv.backends.triton.gradients import feature_gradients_of
 from rfaconv.backends.triton.launch import chunks
 from rfaconv.backends.triton.operands import (
     Geometry,
@@ -24,6 +24,7 @@ from rfaconv.backends.triton.operands import (
 )
 from rfaconv.backends.triton.project import part_of_gates
 from rfaconv.backends.triton.stats import GRADIENT, TIES, over_channels, over_lines
+from rfaconv.ops.schema import memory_format_of
 
 __all__ = ["feature_stats_backward", "project_backward"]
 
@@ -80,38 +81,33 @@ def project_backward(
             walk.gather(du, dx[first:last])
         if dk is not None and panel is not None:
             torch.mm(dy_rows.t(), panel[:pixels], out=dk[index])
-    dg, db = (
-        walk.feature_gradients()
-        if need_fw or need_fb
-        else (rows.new_empty((0,)), rows.new_empty((0,)))
-    )
+    nothing = rows.new_empty((0,))
+    of_walk = need_fw or need_fb or (need_gate and variant in ("rfa", "rfcbam"))
+    dg, db, dgate = walk.joined() if of_walk else (nothing, nothing, nothing)
     return (
         dx,
-        dg if need_fw else rows.new_empty((0,)),
+        dg if need_fw else nothing,
         db if need_fb else rows.new_empty((0,)),
         weight.new_empty((0,)) if dk is None else _weight_gradient(dk, weight),
-        _gate_gradients(variant, walk, lines, gate)
-        if need_gate
-        else [v.new_empty((0,)) for v in gate],
+        _gate_gradients(variant, dgate, lines) if need_gate else [v.new_empty((0,)) for v in gate],
     )
 
 
 def _weight_gradient(dk: Tensor, weight: Tensor) -> Tensor:
-    """DW (O, C, kh, kw) from the chunks' (O, T*C), summed in float32."""
+    """DW (O, C, kh, kw) in the memory format of K, from the chunks' (O, T*C), summed in float32."""
     outputs, channels, kh, kw = weight.shape
     total = dk[0] if dk.size(0) == 1 else dk.sum(0, dtype=torch.float32)
     total = total.view(outputs, kh, kw, channels).permute(0, 3, 1, 2)
+    format = memory_format_of(weight)
     # a copy already, but where both formats are the same thing
-    return total.to(weight.dtype, memory_format=torch.contiguous_format).contiguous()
+    return total.to(weight.dtype, memory_format=format).contiguous(memory_format=format)
 
 
-def _gate_gradients(
-    variant: str, walk: FeatureGradients, lines: list[Tensor], gate: Sequence[Tensor]
-) -> list[Tensor]:
+def _gate_gradients(variant: str, dgate: Tensor, lines: list[Tensor]) -> list[Tensor]:
     if variant == "rfa":
-        return [walk.attention_gradient()]
+        return [dgate]
     if variant == "rfcbam":
-        return [walk.channel_gradient(), lines[1]]
+        return [dgate, lines[1]]
     if variant == "rfca":
         return [line.transpose(1, 2) for line in lines]
     return []
@@ -135,14 +131,11 @@ def feature_stats_backward(
         top = s0.contiguous()
         ties = torch.empty_like(top)
         over_channels(x, rows, geometry, TIES, top, top, ties, ties)
-        # equal maxima share their gradient; one of zero has none to give, relu'(0) = 0
-        shared = (d0 / ties.clamp_min(1.0)).contiguous()
-        operands = (shared, (d1 / geometry.channels).contiguous(), top)
+        # equal maxima share their gradient; one of zero has none to give, relu'(0) = 0. Where no
+        # channel has the maximum, which is NaN, none takes what is divided by zero here
+        operands = ((d0 / ties).contiguous(), d1.contiguous(), top)
     else:
-        (kh, kw), (height, width) = geometry.window.kernel, geometry.out
-        row = d0.transpose(1, 2) / (kw * width)
-        col = d1.transpose(1, 2) / (kh * height)
-        operands = (row.contiguous(), col.contiguous(), rows)
+        operands = (d0.transpose(1, 2).contiguous(), d1.transpose(1, 2).contiguous(), rows)
     walk = feature_gradients_of(x, rows, geometry, SOURCES[variant])
     dx = new_map(x, x.shape)
     parts = chunks(geometry.batch, walk.width * x.element_size())
@@ -152,4 +145,4 @@ def feature_stats_backward(
         now = (operands[0][first:last], operands[1][first:last], top)
         walk.run(first, last, now, du, None, du)
         walk.gather(du, dx[first:last])
-    return dx, *walk.feature_gradients()
+    return dx, *walk.joined()[:2]

@@ -36,19 +36,18 @@ def stats_gradient(
     SOURCE: tl.constexpr, f, p_0, p_1, p_s, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO,
     KH: tl.constexpr, KW: tl.constexpr,
 ):  # fmt: skip
-    """Df of tap j from the gradients of the statistics; ``p_s`` is the maximum over channels
-    (rfcbam).
+    """Df of tap j from the gradients of the statistics: of maximum and mean over channels, of which
+    ``p_s`` is the maximum (rfcbam), or of the means of rows and columns of the enlarged map.
     """
     if SOURCE == STATS_RFCBAM:
         one = (tl.full(f.shape, 1.0, tl.float32),)
         top = pixel_tap(one, p_s, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
         d_top = pixel_tap(one, p_0, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
-        df = pixel_tap(one, p_1, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW) + tl.where(
-            f == top, d_top, 0.0
-        )
+        d_mean = pixel_tap(one, p_1, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
+        df = d_mean * (1.0 / C) + tl.where(f == top, d_top, 0.0)
     else:
-        df = row_of(p_0, j, o_b, o_h, o_c, m_p, m_c, C, HO, KH, KW)
-        df += col_of(p_1, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW)
+        df = row_of(p_0, j, o_b, o_h, o_c, m_p, m_c, C, HO, KH, KW) * (1.0 / (KW * WO))
+        df += col_of(p_1, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW) * (1.0 / (KH * HO))
     return df
 
 
