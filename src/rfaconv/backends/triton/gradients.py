@@ -21,18 +21,21 @@ from rfaconv.backends.triton.operands import Geometry
 from rfaconv.backends.triton.parameter_kernels import join_sums
 from rfaconv.backends.triton.walk_kernels import gather_rows, walk_backward
 
-__all__ = ["FeatureGradients", "feature_gradients_of", "gather"]
+__all__ = ["FeatureGradients", "feature_gradients_of", "gather", "joint"]
 
 
 class FeatureGradients:
     """What is summed over pixels for the feature parameters and the gate, by programs."""
 
-    def __init__(self, x: Tensor, rows: Tensor, geometry: Geometry, source: int) -> None:
-        self.x, self.rows, self.geometry, self.source = x, rows, geometry, source
+    def __init__(
+        self, x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+    ) -> None:
+        self.x, self.geometry, self.source = x, geometry, source
+        self.rows, self.quads = tables
         self.splits = self.split()
         taps = geometry.taps
         size = (geometry.batch * self.splits, taps, taps + 2, geometry.channels)
-        self.sums = rows.new_empty(size)
+        self.sums = self.rows.new_empty(size)
 
     def split(self) -> int:
         """Programs that share the pixels of an image."""
@@ -131,11 +134,10 @@ class _Rows(FeatureGradients):
             self.x,
             {
                 **self.shared(first, last, operands, d_panel),
-                "p_panel": d_panel if panel is None else panel,
+                "p_t": self.quads, "p_panel": d_panel if panel is None else panel,
                 "p_rows": d_panel if du is None else du, "p_sums": self.part(first, last),
                 "segments": self.splits, "length": config.length,
                 "WITH_PANEL": panel is not None, "WITH_DU": du is not None,
-                "FULL": channels % config.block_c == 0,
                 "FENCED": configs.older() and self.source >= 4, "BLOCK_C": config.block_c,
             },
             num_warps=config.warps,
@@ -223,11 +225,15 @@ def gather(kernel: Any, source: dict[str, Tensor], dx: Tensor, geometry: Geometr
     )  # fmt: skip
 
 
-def feature_gradients_of(
-    x: Tensor, rows: Tensor, geometry: Geometry, source: int
-) -> FeatureGradients:
-    """The way that fits the window."""
+def joint(geometry: Geometry) -> bool:
+    """Whether one walk does it all, which reads the table of quads."""
     window = geometry.window
     # addresses of 64 bits leave no room for all sums
-    joint = configs.walks(window.kernel, window.dilation) and not geometry.wide
-    return (_Rows if joint else _Patches)(x, rows, geometry, source)
+    return configs.walks(window.kernel, window.dilation) and not geometry.wide
+
+
+def feature_gradients_of(
+    x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+) -> FeatureGradients:
+    """The way that fits the window; ``tables`` as :func:`operands.tables` gives them."""
+    return (_Rows if joint(geometry) else _Patches)(x, tables, geometry, source)

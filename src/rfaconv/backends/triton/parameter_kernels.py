@@ -13,11 +13,11 @@ from rfaconv.backends.triton.tiles import GROUP
 
 @triton.jit
 def fill_table(
-    p_g, p_b, p_w, p_t, C, T: tl.constexpr, ROWS: tl.constexpr, TAPS: tl.constexpr,
-    GATED: tl.constexpr,
+    p_g, p_b, p_w, p_t, p_q, C, T: tl.constexpr, ROWS: tl.constexpr, TAPS: tl.constexpr,
+    GATED: tl.constexpr, QUADS: tl.constexpr,
 ):  # fmt: skip
-    """The table of one group of channels (see ``operands.table``); ROWS and TAPS are powers of two
-    that hold its rows and T.
+    """The tables of one group of channels (see ``operands.tables``); ROWS and TAPS are powers of
+    two that hold the rows and T. QUADS: whether that of quads is wanted.
     """
     o_c = tl.program_id(0) * GROUP + tl.arange(0, GROUP)[None, :]
     m_c = o_c < C
@@ -35,6 +35,20 @@ def fill_table(
     size: tl.constexpr = T * T + 2 * T + 2
     o = (tl.program_id(0) * size + r) * GROUP + tl.arange(0, GROUP)[None, :]
     tl.store(p_t + o, value, mask=r < size)
+    if QUADS:
+        WIDTH: tl.constexpr = (T + 5) // 4 * 4
+        part, entry = r // WIDTH, r % WIDTH
+        m_tap, m_last = m_c & (part < T), m_c & (part == T)
+        o_g = o_c * (T * T) + part * T + entry
+        value = tl.load(p_g + o_g, mask=m_tap & (entry < T), other=0.0).to(tl.float32)
+        value += tl.load(p_b + o_c * T + part, mask=m_tap & (entry == T), other=0.0)
+        if GATED:
+            value += tl.load(p_w + o_c * T + part, mask=m_tap & (entry == T + 1), other=0.0)
+            value += tl.load(p_w + o_c * T + entry, mask=m_last & (entry < T), other=0.0)
+            value = tl.where((part == T) & (entry == T), high, value)
+            value = tl.where((part == T) & (entry == T + 1), low, value)
+        o = (tl.program_id(0) * (T + 1) * (WIDTH // 4) + r // 4) * GROUP + o_c % GROUP
+        tl.store(p_q + o * 4 + r % 4, value, mask=r < (T + 1) * WIDTH)
 
 
 @triton.jit

@@ -303,7 +303,7 @@ def test_sums_of_many_programs() -> None:
     x = torch.zeros(150, 35, 4, 3)
     geometry = Geometry.of(x, Window.create(3).to_ints())
     for source, shape in ((2, (150, 35)), (1, (35, 9))):
-        walk = feature_gradients_of(x, torch.zeros(1), geometry, source)
+        walk = feature_gradients_of(x, (torch.zeros(1),) * 2, geometry, source)
         walk.sums.copy_(torch.randn(walk.sums.shape, generator=torch.Generator().manual_seed(0)))
         total = walk.sums.double().sum(0)
         dg, db, dgate = walk.joined()
