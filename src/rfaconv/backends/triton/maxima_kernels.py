@@ -30,13 +30,13 @@ def share_maxima(
     d_mean = tl.load(p_dmean + o, mask=m, other=0.0) * (1.0 / C)
     quads = tl.join(tl.join(d_top, top), tl.join(d_mean, tl.zeros_like(top)))
     quads = tl.reshape(quads, (BLOCK_P, TAPS, 4))
-    o = (o_p * T + j)[:, :, None] * 4 + tl.arange(0, 4)[None, None, :]
+    o = (o_p.to(tl.int64) * T + j)[:, :, None] * 4 + tl.arange(0, 4)[None, None, :]
     tl.store(p_quads + o, quads, mask=tl.broadcast_to(m[:, :, None], quads.shape))
 
 
 @triton.jit
 def maxima_gradient(f, p_quads, pixel, j, T: tl.constexpr):
     """Df of tap j of one pixel from the quads."""
-    o = (pixel * T + j) * 4 + tl.arange(0, 4)[None, :]
+    o = (pixel.to(tl.int64) * T + j) * 4 + tl.arange(0, 4)[None, :]
     d_top, d_mean, top, _ = split_quad(tl.load(p_quads + o))
     return d_mean + tl.where(f == top, d_top, 0.0)
