@@ -165,8 +165,10 @@ def gates(
     if operator == "rfcbam":
         # the mean of x; maxima and means read, gates written
         found = [kernel(machine, bytes=2 * x), spent("pixel_gate_forward", 3 * maps, pixels)]
-        if training:  # of the maximum and of the mean
-            found += 2 * [spent("pixel_gate_backward", 4 * maps, pixels)]
+        if training:  # of the maximum and of the mean, in one launch
+            found.append(spent("pixel_gate_backward", 8 * maps, 2 * pixels))
+            # four maps become quads
+            found.append(kernel(machine, bytes=8 * maps))
         return found
     if operator == "rfca" and training:
         once, twice = 4.0 * lines, 8.0 * lines

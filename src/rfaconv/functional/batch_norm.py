@@ -78,11 +78,12 @@ def fold_features(
     if norm.use_batch_statistics and x.shape[0] > 0 and offset is None:
         mean, cov, count = _moments(x, norm, window, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
+        launches = folds_in_one(x, window, backend)
         fold = reference.fold_batch_statistics
-        if folds_in_one(x, window, backend):
+        if launches:
             fold = torch.ops.rfaconv.fold_statistics
         folded, bias, mean, var = fold(weight, mean, cov, gamma, beta, norm.eps)
-        _update_running(norm, mean.detach().flatten(), var.detach(), count)
+        _update_running(norm, mean.detach(), var.detach(), count, launches)
         return folded.to(acc), bias.to(acc)
     if norm.use_batch_statistics and x.shape[0] > 0:
         weight = weight.double()  # gradients reach it through the statistics too
@@ -146,8 +147,16 @@ def _moments(
     return mean_all, raw_all - mean_all.unsqueeze(-1) * mean_all.unsqueeze(-2), total
 
 
-def _update_running(norm: BatchNormState, mean: Tensor, var: Tensor, count: Tensor | int) -> None:
+def _update_running(
+    norm: BatchNormState, mean: Tensor, var: Tensor, count: Tensor | int, launches: bool = False
+) -> None:
     if norm.running_mean is None or norm.running_var is None:
+        return
+    if launches and not isinstance(count, Tensor):
+        torch.ops.rfaconv.update_running(
+            norm.running_mean, norm.running_var, norm.num_batches_tracked, mean, var, count,
+            norm.momentum,
+        )  # fmt: skip
         return
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
@@ -158,7 +167,7 @@ def _update_running(norm: BatchNormState, mean: Tensor, var: Tensor, count: Tens
         momentum = 1.0 / norm.num_batches_tracked.to(mean.dtype)
     # a single window has no unbiased variance: its biased one, zero, is kept
     correction = (
-        count / max(count - 1, 1) if isinstance(count, int) else count / (count - 1).clamp_min(1)
+        count / (count - 1).clamp_min(1) if isinstance(count, Tensor) else count / max(count - 1, 1)
     )
     with torch.no_grad():
         for running, value in ((norm.running_mean, mean), (norm.running_var, var * correction)):

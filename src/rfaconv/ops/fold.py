@@ -1,4 +1,5 @@
-"""BatchNorm of the features and its gradient as one operation each, for backends that launch.
+"""BatchNorm of the features, its gradient and its running statistics as one operation each, for
+backends that launch.
 
 The same numbers as :func:`rfaconv.reference.folding.fold_batch_statistics` gives; there they are
 some sixty small operations of torch, and on a GPU the launches of those take longer than they do.
@@ -29,6 +30,12 @@ FOLD_DEFINITIONS: dict[str, str] = {
     "fold_statistics_backward": (
         f"(Tensor dfolded, Tensor dbias, {_ARGUMENTS}, float eps) -> (Tensor dfeature_weight, "
         "Tensor dmean, Tensor dcov, Tensor dgamma, Tensor dbeta)"
+    ),
+    # running statistics (C * T,) of any dtype, mean and biased variance of every feature in
+    # float64, how many windows they are of; no momentum: the plain average of all batches
+    "update_running": (
+        "(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor(c!)? num_batches_tracked, "
+        "Tensor z_mean, Tensor z_var, SymInt count, float? momentum) -> ()"
     ),
 }
 
@@ -71,6 +78,22 @@ def _fold_statistics_backward(
         cov.new_empty(cov.shape),
         mean.new_empty((0,)) if gamma is None else gamma.new_empty(gamma.shape),
         mean.new_empty((0,)) if beta is None else beta.new_empty(beta.shape),
+    )
+
+
+@_fake("update_running")
+def _update_running(
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor | None,
+    z_mean: Tensor,
+    z_var: Tensor,
+    count: int,
+    momentum: float | None,
+) -> None:
+    torch._check(
+        momentum is not None or num_batches_tracked is not None,
+        lambda: "num_batches_tracked: an average of all batches needs their number",
     )
 
 

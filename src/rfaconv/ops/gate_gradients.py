@@ -16,7 +16,7 @@ from torch import Tensor
 from rfaconv.geometry import Window
 from rfaconv.ops import gates  # noqa: F401  the formulas are of what it defines
 from rfaconv.ops.autograd import second_derivative
-from rfaconv.ops.schema import _fake, _lines
+from rfaconv.ops.schema import _fake, _lines, _weight_like
 from rfaconv.reference import attention
 
 __all__ = ["GATE_GRADIENTS"]
@@ -66,7 +66,7 @@ def _pixel_gate_fake(
     dgate: Tensor, gate: Tensor, maximum: Tensor, mean: Tensor, weight: Tensor,
     window: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    return _like(gate), _like(gate), _like(weight)
+    return _like(gate), _like(gate), _weight_like(weight)
 
 
 @_fake("line_hidden_backward")

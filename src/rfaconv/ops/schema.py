@@ -143,6 +143,11 @@ def _lines(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None)
     return like.new_empty((batch, length, channels), dtype=dtype).transpose(1, 2)
 
 
+def _weight_like(weight: Tensor) -> Tensor:
+    """A gradient of K: on CUDA in its memory format, so that nothing is transposed on the way."""
+    return _like(weight) if weight.device.type == "cuda" else weight.new_empty(weight.shape)
+
+
 def _nothing(x: Tensor) -> Tensor:
     return x.new_empty((0,))
 
@@ -245,7 +250,7 @@ def _project_backward(
         _like(x) if needs[0] else _nothing(x),
         feature_weight.new_empty(feature_weight.shape) if needs[1] else _nothing(feature_weight),
         feature_bias.new_empty(feature_bias.shape) if needs[2] else _nothing(feature_bias),
-        weight.new_empty(weight.shape) if needs[3] else _nothing(weight),
+        _weight_like(weight) if needs[3] else _nothing(weight),
         [
             _nothing(g)
             if not needs[4]

@@ -36,43 +36,56 @@ def stats_gradient(
     SOURCE: tl.constexpr, f, p_0, p_1, p_s, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO,
     KH: tl.constexpr, KW: tl.constexpr,
 ):  # fmt: skip
-    """Df of tap j from the gradients of the statistics; ``p_s`` is the maximum over channels
-    (rfcbam).
+    """Df of tap j from the gradients of the statistics: of maximum and mean over channels, of which
+    ``p_s`` is the maximum (rfcbam), or of the means of rows and columns of the enlarged map.
     """
     if SOURCE == STATS_RFCBAM:
         one = (tl.full(f.shape, 1.0, tl.float32),)
         top = pixel_tap(one, p_s, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
         d_top = pixel_tap(one, p_0, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
-        df = pixel_tap(one, p_1, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW) + tl.where(
-            f == top, d_top, 0.0
-        )
+        d_mean = pixel_tap(one, p_1, j, o_b, o_h, o_w, m_p, HO, WO, KH * KW)
+        df = d_mean * (1.0 / C) + tl.where(f == top, d_top, 0.0)
     else:
-        df = row_of(p_0, j, o_b, o_h, o_c, m_p, m_c, C, HO, KH, KW)
-        df += col_of(p_1, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW)
+        df = row_of(p_0, j, o_b, o_h, o_c, m_p, m_c, C, HO, KH, KW) * (1.0 / (KW * WO))
+        df += col_of(p_1, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW) * (1.0 / (KH * HO))
     return df
 
 
 @triton.jit
 def tap_gradient(
-    SOURCE: tl.constexpr, f, state, p_row, p_0, p_1, p_s, p_tap, j, o_b, o_h, o_w, o_c, m_p, m_c, C,
-    HO, WO, KH: tl.constexpr, KW: tl.constexpr,
+    SOURCE: tl.constexpr, f, a, p_0, p_1, p_s, p_tap, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO,
+    KH: tl.constexpr, KW: tl.constexpr,
 ):  # fmt: skip
-    """Gate a, ``da = dA f`` and ``df`` of tap j; ``p_tap`` points at dA of tap 0. Statistics have
-    no gate.
+    """``da = dA f`` and ``df`` of tap j with gate a; ``p_tap`` points at dA of tap 0. Statistics
+    have no gate.
     """
     if SOURCE >= 4:
-        a = f
         da = f
         df = stats_gradient(
             SOURCE, f, p_0, p_1, p_s, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO, KH, KW
         )
     else:
-        a = gate_tap(
-            SOURCE, state, p_row, p_0, p_1, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO, KH, KW
-        )
         d_panel = tl.load(p_tap + j * C, mask=m_p & m_c, other=0.0).to(tl.float32)
         da = d_panel * f
         df = d_panel * a
+    return (da, df)
+
+
+@triton.jit
+def gated_gradient(
+    SOURCE: tl.constexpr, f, state, p_row, p_0, p_1, p_s, p_tap, j, o_b, o_h, o_w, o_c, m_p, m_c, C,
+    HO, WO, KH: tl.constexpr, KW: tl.constexpr,
+):  # fmt: skip
+    """Gate a of tap j from the table of rows, then :func:`tap_gradient`."""
+    if SOURCE >= 4:
+        a = f
+    else:
+        a = gate_tap(
+            SOURCE, state, p_row, p_0, p_1, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO, KH, KW
+        )
+    da, df = tap_gradient(
+        SOURCE, f, a, p_0, p_1, p_s, p_tap, j, o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO, KH, KW
+    )
     return (a, da, df)
 
 
@@ -120,7 +133,7 @@ def patch_backward(
     for j in range(T):
         row = load_row(p_row, j, T)
         f = feature_of(u, row, load_bias(p_row, j, T), T)
-        a, da, df = tap_gradient(
+        a, da, df = gated_gradient(
             SOURCE,
             f,
             state,
@@ -227,7 +240,7 @@ def parameter_backward(
         for t in tl.static_range(TAPS):
             j = tl.minimum(first + t, T - 1)
             f = feature(u, p_row, j, T)
-            a, da, df = tap_gradient(
+            a, da, df = gated_gradient(
                 SOURCE, f, state, p_row, p_0, p_1, p_s, p_da + o_pixel * (T * C) + o_c, j,
                 o_b, o_h, o_w, o_c, m_p, m_c, C, HO, WO, KH, KW,
             )  # fmt: skip

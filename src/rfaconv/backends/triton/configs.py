@@ -20,6 +20,7 @@ __all__ = [
     "WalkConfig",
     "blocks",
     "gather",
+    "join",
     "moments",
     "older",
     "project",
@@ -205,6 +206,11 @@ def gather(channels: int) -> TileConfig:
     """Tiles of the gather of the patches' gradients."""
     block_c = _power(channels, 16, 64)
     return TileConfig(1024 // block_c, block_c, 8, 4)
+
+
+def join(parts: int) -> TileConfig:
+    """Tiles of a sum of what ``parts`` programs left: parts, and numbers of each."""
+    return TileConfig(_power(parts, 16, 128), 32, 1, 8)
 
 
 JOINT_TAPS = 9

@@ -1,17 +1,20 @@
-"""BatchNorm of the features from the moments, and its gradient, in one launch each."""
+"""BatchNorm of the features from the moments, its gradient and its running statistics, one launch
+each.
+"""
 
 from __future__ import annotations
 
+from ctypes import c_float
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rfaconv.backends.triton.fold_kernels import fold_backward, fold_forward
-from rfaconv.backends.triton.launch import launch
+from rfaconv.backends.triton.fold_kernels import fold_backward, fold_forward, track_statistics
+from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.operands import power_of_two
 
-__all__ = ["fold_statistics", "fold_statistics_backward"]
+__all__ = ["fold_statistics", "fold_statistics_backward", "update_running"]
 
 
 def fold_statistics(
@@ -54,6 +57,44 @@ def fold_statistics_backward(
     }  # fmt: skip
     _launch(fold_backward, feature_weight, mean, cov, gamma, beta, eps, arguments)
     return dg, dm, dcov, dgamma, dbeta
+
+
+def update_running(
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor | None,
+    z_mean: Tensor,
+    z_var: Tensor,
+    count: int,
+    momentum: float | None,
+) -> None:
+    """Running statistics in place, as ``nn.BatchNorm2d`` has them; see the schema of the op."""
+    average = momentum is None
+    if average:
+        assert num_batches_tracked is not None
+        num_batches_tracked.add_(1)  # every program reads it
+    size, block = z_mean.numel(), 512
+    # a float argument is rounded to float32; two of them hold the momentum
+    high = c_float(momentum or 0.0).value
+    launch(
+        track_statistics,
+        (cdiv(size, block),),
+        z_mean,
+        {
+            "p_mean": z_mean.contiguous(), "p_var": z_var.contiguous(), "p_rmean": running_mean,
+            "p_rvar": running_var,
+            "p_seen": z_mean if num_batches_tracked is None else num_batches_tracked,
+            "rmean_s": running_mean.stride(0), "rvar_s": running_var.stride(0), "count": count,
+            "high": high, "low": (momentum or 0.0) - high, "size": size, "AVERAGE": average,
+            "COUNTED": not average and num_batches_tracked is not None, "BLOCK": block,
+        },
+        num_warps=4,
+    )  # fmt: skip
+    written = (running_mean, running_var, None if average else num_batches_tracked)
+    # autograd must notice that they changed, as it does after an operation of torch
+    torch.autograd.graph.increment_version(
+        [v for v in written if v is not None and not v.is_inference()]
+    )
 
 
 def _like(value: Tensor) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 # (device code: the kernel language has no types that a checker knows)
-"""BatchNorm of the features from the moments, folded into G; and its gradient. A program does one
-channel, in float64.
+"""BatchNorm of the features from the moments, folded into G; its gradient, for which a program does
+one channel, and its running statistics; all in float64.
 """
 
 from __future__ import annotations
@@ -91,3 +91,33 @@ def fold_backward(
         weight = tl.sum(tl.where(j == k, d_var, 0.0), axis=0, keep_dims=True)
         dcov += weight * (left * right)
     tl.store(p_dcov + o * T + i, dcov, mask=m_matrix)
+
+
+@triton.jit
+def track_statistics(
+    p_mean, p_var, p_rmean, p_rvar, p_seen, rmean_s, rvar_s, count, high, low, size,
+    AVERAGE: tl.constexpr, COUNTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Moves the running statistics towards those of a batch of ``count`` windows, by the momentum
+    ``high + low``, or by one over the number of batches (AVERAGE). COUNTED: that number grows here.
+    """
+    o = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    m = o < size
+    windows = tl.zeros((BLOCK,), tl.float64) + count  # which is a constant where it is 1
+    if AVERAGE:
+        momentum = 1.0 / (tl.zeros((BLOCK,), tl.float64) + tl.load(p_seen))
+    else:
+        momentum = tl.zeros((BLOCK,), tl.float64) + high
+        momentum += low
+    # a single window has no unbiased variance: its biased one, zero, is kept
+    unbiased = windows / tl.maximum(windows - 1.0, 1.0)
+    mean = tl.load(p_mean + o, mask=m, other=0.0)
+    var = tl.load(p_var + o, mask=m, other=0.0) * unbiased
+    before = tl.load(p_rmean + o * rmean_s, mask=m, other=0.0).to(tl.float64)
+    value = before + momentum * (mean - before)
+    tl.store(p_rmean + o * rmean_s, value.to(p_rmean.dtype.element_ty), mask=m)
+    before = tl.load(p_rvar + o * rvar_s, mask=m, other=0.0).to(tl.float64)
+    value = before + momentum * (var - before)
+    tl.store(p_rvar + o * rvar_s, value.to(p_rvar.dtype.element_ty), mask=m)
+    if COUNTED:
+        tl.store(p_seen, tl.load(p_seen) + 1, mask=tl.program_id(0) == 0)

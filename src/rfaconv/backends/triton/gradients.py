@@ -5,7 +5,6 @@ Nothing here uses atomic operations, so results are deterministic always.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from torch import Tensor
@@ -19,20 +18,24 @@ from rfaconv.backends.triton.backward_kernels import (
 from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.operands import Geometry
+from rfaconv.backends.triton.parameter_kernels import join_sums
 from rfaconv.backends.triton.walk_kernels import gather_rows, walk_backward
 
-__all__ = ["FeatureGradients", "feature_gradients_of", "gather"]
+__all__ = ["FeatureGradients", "feature_gradients_of", "gather", "joint"]
 
 
 class FeatureGradients:
     """What is summed over pixels for the feature parameters and the gate, by programs."""
 
-    def __init__(self, x: Tensor, rows: Tensor, geometry: Geometry, source: int) -> None:
-        self.x, self.rows, self.geometry, self.source = x, rows, geometry, source
+    def __init__(
+        self, x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+    ) -> None:
+        self.x, self.geometry, self.source = x, geometry, source
+        self.rows, self.quads = tables
         self.splits = self.split()
         taps = geometry.taps
         size = (geometry.batch * self.splits, taps, taps + 2, geometry.channels)
-        self.sums = rows.new_empty(size)
+        self.sums = self.rows.new_empty(size)
 
     def split(self) -> int:
         """Programs that share the pixels of an image."""
@@ -74,26 +77,31 @@ class FeatureGradients:
         """The sums of some images."""
         return self.sums[first * self.splits : last * self.splits]
 
-    def feature_gradients(self) -> tuple[Tensor, Tensor]:
-        """DG' (C, T, T) and db' (C, T)."""
-        taps = self.geometry.taps
-        total = self.total.permute(2, 0, 1)  # (C, T, T + 2)
-        return total[:, :, :taps].contiguous(), total[:, :, taps].contiguous()
-
-    def attention_gradient(self) -> Tensor:
-        """Dw (C, T) of rfa."""
-        return self.total[:, self.geometry.taps + 1].t().contiguous()
-
-    def channel_gradient(self) -> Tensor:
-        """The gradient of the channel gate of rfcbam, (B, C)."""
-        rows = self.sums[:, :, self.geometry.taps + 1]
-        result: Tensor = rows.unflatten(0, (self.geometry.batch, self.splits)).sum((1, 2))
-        return result
-
-    @functools.cached_property
-    def total(self) -> Tensor:
-        """The sums over all programs, (T, T + 2, C)."""
-        return self.sums.sum(0)
+    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """DG' (C, T, T), db' (C, T), and the gradient of w (C, T) of rfa or of the channel gate
+        (B, C) of rfcbam.
+        """
+        channels, taps = self.geometry.channels, self.geometry.taps
+        # the channel gate has one gradient per image, all others are sums over the batch
+        images = self.geometry.batch if self.source == CODES["rfcbam"] else 0
+        dg = self.sums.new_empty((channels, taps, taps))
+        db = self.sums.new_empty((channels, taps))
+        gated = self.source in (CODES["rfa"], CODES["rfcbam"])
+        dgate = self.sums.new_empty((images, channels) if images else db.shape) if gated else db
+        programs = self.sums.size(0)
+        config = configs.join(programs)
+        launch(
+            join_sums,
+            (taps * (taps + 2) + images, cdiv(channels, config.block_c)),
+            self.x,
+            {
+                "p_sums": self.sums, "p_dg": dg, "p_db": db, "p_dgate": dgate,
+                "programs": programs, "splits": self.splits, "C": channels, "T": taps,
+                "SOURCE": self.source, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
+            },
+            num_warps=config.warps,
+        )  # fmt: skip
+        return dg, db, dgate
 
 
 class _Rows(FeatureGradients):
@@ -126,11 +134,10 @@ class _Rows(FeatureGradients):
             self.x,
             {
                 **self.shared(first, last, operands, d_panel),
-                "p_panel": d_panel if panel is None else panel,
+                "p_t": self.quads, "p_panel": d_panel if panel is None else panel,
                 "p_rows": d_panel if du is None else du, "p_sums": self.part(first, last),
                 "segments": self.splits, "length": config.length,
                 "WITH_PANEL": panel is not None, "WITH_DU": du is not None,
-                "FULL": channels % config.block_c == 0,
                 "FENCED": configs.older() and self.source >= 4, "BLOCK_C": config.block_c,
             },
             num_warps=config.warps,
@@ -218,11 +225,15 @@ def gather(kernel: Any, source: dict[str, Tensor], dx: Tensor, geometry: Geometr
     )  # fmt: skip
 
 
-def feature_gradients_of(
-    x: Tensor, rows: Tensor, geometry: Geometry, source: int
-) -> FeatureGradients:
-    """The way that fits the window."""
+def joint(geometry: Geometry) -> bool:
+    """Whether one walk does it all, which reads the table of quads."""
     window = geometry.window
     # addresses of 64 bits leave no room for all sums
-    joint = configs.walks(window.kernel, window.dilation) and not geometry.wide
-    return (_Rows if joint else _Patches)(x, rows, geometry, source)
+    return configs.walks(window.kernel, window.dilation) and not geometry.wide
+
+
+def feature_gradients_of(
+    x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+) -> FeatureGradients:
+    """The way that fits the window; ``tables`` as :func:`operands.tables` gives them."""
+    return (_Rows if joint(geometry) else _Patches)(x, tables, geometry, source)

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton import configs
 from rfaconv.backends.triton import line_gradient_kernels as kernels
 from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.line_gates import lines_of, tiles
+from rfaconv.backends.triton.parameter_kernels import join_parts
 
 __all__ = ["line_gates", "line_gates_backward", "line_hidden", "line_hidden_backward"]
 
@@ -61,12 +63,8 @@ def line_hidden_backward(
         },
         num_warps=4, num_stages=1,  # as below
     )  # fmt: skip
-    return (
-        drows.transpose(1, 2),
-        dcols.transpose(1, 2),
-        dweight.sum(0).to(weight.dtype),
-        dbias.sum(0).to(weight.dtype),
-    )
+    dweight, dbias = _joined(dweight[None], dbias[None], weight.dtype)
+    return drows.transpose(1, 2), dcols.transpose(1, 2), dweight[0], dbias[0]
 
 
 def line_gates(
@@ -123,7 +121,29 @@ def line_gates_backward(
         num_warps=4,
         num_stages=1,  # with loads ahead of the loop the sums spill
     )
-    return dhidden, dweights.sum(1), dbiases.sum(1)
+    return dhidden, *_joined(dweights, dbiases, torch.float32)
+
+
+def _joined(dweight: Tensor, dbias: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sums of weights (A, parts, N, M) and biases (A, parts, K) over the parts."""
+    axes, parts, *size = dweight.shape
+    sums = (
+        torch.empty((axes, *size), dtype=dtype, device=dweight.device),
+        torch.empty((axes, dbias.size(2)), dtype=dtype, device=dweight.device),
+    )
+    config = configs.join(parts)
+    launch(
+        join_parts,
+        (cdiv(sums[0][0].numel() + dbias.size(2), config.block_c), axes),
+        dweight,
+        {
+            "p_parts": dweight, "p_others": dbias, "p_sum": sums[0], "p_other": sums[1],
+            "parts": parts, "size": size[0] * size[1], "others": dbias.size(2),
+            "BLOCK_P": config.block_p, "BLOCK": config.block_c,
+        },
+        num_warps=config.warps,
+    )  # fmt: skip
+    return sums
 
 
 def _shared(rows: int, cols: int, channels: int, hidden: int) -> tuple[dict[str, Any], int]:

@@ -24,6 +24,7 @@ __all__ = [
     "new_map",
     "strides",
     "table",
+    "tables",
 ]
 
 GROUP = 16
@@ -111,13 +112,31 @@ def empty_table(like: Tensor, channels: int, taps: int) -> Tensor:
 def table(
     feature_weight: Tensor, feature_bias: Tensor, variant: str = "", gate: Sequence[Tensor] = ()
 ) -> Tensor:
-    """The parameters of every channel, (groups, T * T + 2 T + 2, GROUP).
+    """The table of rows; see :func:`tables`."""
+    return tables(feature_weight, feature_bias, variant, gate)[0]
 
-    Rows: G', b', and for rfa w with its largest and smallest entry (else zeros). Padded with zeros
-    to the widest tile of channels.
+
+def tables(
+    feature_weight: Tensor,
+    feature_bias: Tensor,
+    variant: str = "",
+    gate: Sequence[Tensor] = (),
+    *,
+    quads: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """The parameters of every channel: rows (groups, T * T + 2 T + 2, GROUP), and quads (groups,
+    (T + 1) * Q, GROUP, 4) with Q the least that holds T + 2 numbers; the same again if not wanted.
+
+    Rows: G', b', and for rfa w with its largest and smallest entry (else zeros). Quads: Q for every
+    tap with G'_j, b'_j and w_j, then Q with w and its largest and smallest entry; a thread reads
+    four numbers at once. Padded with zeros to the widest tile of channels.
     """
     channels, taps = feature_bias.shape
     result = empty_table(feature_weight, channels, taps)
+    width = (taps + 5) // 4
+    size = (result.size(0), (taps + 1) * width, GROUP, 4)
+    fours = torch.empty(size, dtype=result.dtype, device=result.device) if quads else result
+    longest = max(result.size(1), size[1] * 4) if quads else result.size(1)
     gated = variant == "rfa"
     launch(
         fill_table,
@@ -126,12 +145,12 @@ def table(
         {
             "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
             "p_w": gate[0].contiguous() if gated else feature_bias, "p_t": result,
-            "C": channels, "T": taps, "ROWS": power_of_two(result.size(1)),
-            "TAPS": power_of_two(taps), "GATED": gated,
+            "p_q": fours, "C": channels, "T": taps, "ROWS": power_of_two(longest),
+            "TAPS": power_of_two(taps), "GATED": gated, "QUADS": quads,
         },
         num_warps=4,
     )  # fmt: skip
-    return result
+    return result, fours
 
 
 def power_of_two(size: int) -> int:

@@ -12,6 +12,7 @@ from rfaconv.backends.triton.launch import cdiv, launch
 from rfaconv.backends.triton.pixel_gate_kernels import pixel_gate_backward as backward_kernel
 from rfaconv.backends.triton.pixel_gate_kernels import pixel_gate_forward
 from rfaconv.errors import InvalidArgument
+from rfaconv.ops.schema import memory_format_of
 
 __all__ = ["pixel_gate", "pixel_gate_backward"]
 
@@ -36,7 +37,7 @@ def pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[i
         maximum,
         {
             **shared, "p_top": maximum.contiguous(), "p_mean": mean.contiguous(),
-            "p_weight": weight, "p_gate": gate, "w_sm": weight.stride(1),
+            "p_weight": weight, "p_gate": gate,
         },
         num_warps=BLOCK_P // 32,
     )  # fmt: skip
@@ -53,22 +54,28 @@ def pixel_gate_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of both maps and of the weight; see the schema of the op."""
     shared, programs = _shared(maximum, weight, window)
-    sums = gate.new_empty((programs, *weight.shape[1:]))
-    dmaps = []
-    for index, maps in enumerate((maximum, mean)):
-        dmaps.append(torch.empty(gate.shape, dtype=torch.float32, device=gate.device))
-        launch(
-            backward_kernel,
-            (programs,),
-            gate,
-            {
-                **shared, "p_dgate": dgate.contiguous(), "p_gate": gate.contiguous(),
-                "p_maps": maps.contiguous(), "p_weight": weight[:, index],
-                "p_dmaps": dmaps[index], "p_sums": sums[:, index],
-            },
-            num_warps=BLOCK_P // 32,
-        )  # fmt: skip
-    return dmaps[0], dmaps[1], sums.sum(0, keepdim=True, dtype=torch.float32).to(weight.dtype)
+    # in the order of the weight's memory, which its gradient then has too
+    _, maps, height, width = weight.shape
+    last = memory_format_of(weight) is torch.channels_last
+    sums = gate.new_empty((programs, height * width, maps) if last else (programs, *weight.shape))
+    single: dict[str, Any] = {"dtype": torch.float32, "device": gate.device}
+    dtop, dmean = torch.empty(gate.shape, **single), torch.empty(gate.shape, **single)
+    launch(
+        backward_kernel,
+        (programs, 2),
+        gate,
+        {
+            **shared, "p_dgate": dgate.contiguous(), "p_gate": gate.contiguous(),
+            "p_top": maximum.contiguous(), "p_mean": mean.contiguous(), "p_weight": weight,
+            "p_dtop": dtop, "p_dmean": dmean, "p_sums": sums,
+            "sum_m": 1 if last else height * width, "sum_i": maps if last else 1,
+        },
+        num_warps=BLOCK_P // 32,
+    )  # fmt: skip
+    total = sums.sum(0, dtype=torch.float32).to(weight.dtype)
+    if last:
+        return dtop, dmean, total.view(1, height, width, maps).permute(0, 3, 1, 2)
+    return dtop, dmean, total
 
 
 def _shared(maximum: Tensor, weight: Tensor, window: Sequence[int]) -> tuple[dict[str, Any], int]:
@@ -76,8 +83,9 @@ def _shared(maximum: Tensor, weight: Tensor, window: Sequence[int]) -> tuple[dic
     batch, _, height, width = maximum.shape
     pixels = batch * height * width
     arguments = {
-        "pixels": pixels, "HO": height, "WO": width, "w_sh": weight.stride(2),
-        "w_sw": weight.stride(3), "KH": window[0], "KW": window[1], "RH": weight.size(2) // 2,
-        "RW": weight.size(3) // 2, "WIDE": maximum.numel() >= 2**31, "BLOCK_P": BLOCK_P,
+        "pixels": pixels, "HO": height, "WO": width, "w_sm": weight.stride(1),
+        "w_sh": weight.stride(2), "w_sw": weight.stride(3), "KH": window[0], "KW": window[1],
+        "RH": weight.size(2) // 2, "RW": weight.size(3) // 2, "WIDE": maximum.numel() >= 2**31,
+        "BLOCK_P": BLOCK_P,
     }  # fmt: skip
     return arguments, cdiv(pixels, BLOCK_P)

@@ -91,13 +91,19 @@ def load_gradients(
 
 @triton.jit
 def pixel_gate_backward(
-    p_dgate, p_gate, p_maps, p_weight, p_dmaps, p_sums, pixels, HO, WO, w_sh, w_sw,
-    KH: tl.constexpr, KW: tl.constexpr, RH: tl.constexpr, RW: tl.constexpr, WIDE: tl.constexpr,
-    BLOCK_P: tl.constexpr,
+    p_dgate, p_gate, p_top, p_mean, p_weight, p_dtop, p_dmean, p_sums, pixels, HO, WO, w_sm, w_sh,
+    w_sw, sum_m, sum_i, KH: tl.constexpr, KW: tl.constexpr, RH: tl.constexpr, RW: tl.constexpr,
+    WIDE: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Gradient of one map (B, T, Ho, Wo), and what the program's windows give to the gradient of
-    its weight: (programs, 2, 2 RH + 1, 2 RW + 1), of which ``p_sums`` points at the map.
+    its weight: (programs, ...) with stride ``sum_m`` between the maps and ``sum_i`` between taps.
     """
+    if tl.program_id(1) == 0:
+        p_maps, p_dmaps = p_top, p_dtop
+    else:
+        p_maps, p_dmaps = p_mean, p_dmean
+    p_weight += tl.program_id(1) * w_sm
+    p_sums += tl.program_id(1) * sum_m
     T: tl.constexpr = KH * KW
     SIZE: tl.constexpr = (2 * RH + 1) * (2 * RW + 1)
     SPAN: tl.constexpr = KW + 2 * RW
@@ -125,6 +131,6 @@ def pixel_gate_backward(
             ]
             new = new + (d_maps[j] + d_logit * weight,)
         d_maps = new
-        tl.store(p_sums + tl.program_id(0) * (2 * SIZE) + i, tl.sum(total, axis=0))
+        tl.store(p_sums + tl.program_id(0) * (2 * SIZE) + i * sum_i, tl.sum(total, axis=0))
     for j in tl.static_range(T):
         tl.store(p_dmaps + o_b + j * (HO * WO) + o_s, d_maps[j], mask=m_p)

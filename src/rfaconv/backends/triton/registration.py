@@ -20,6 +20,7 @@ KERNELS = {
     "project_backward": "backward",
     "fold_statistics": "fold",
     "fold_statistics_backward": "fold",
+    "update_running": "fold",
     "channel_gate": "channel_gate",
     "channel_gate_backward": "channel_gate",
     "pixel_gate": "pixel_gate",

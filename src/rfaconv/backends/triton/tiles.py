@@ -97,6 +97,38 @@ def load_weight(p_row, j, T: tl.constexpr):
 
 
 @triton.jit
+def quads_of(p_q, o_c, T: tl.constexpr):
+    """Pointers (C, 4) to the first quad of each channel (see ``operands.tables``), ``o_c`` (1, C);
+    quad q lies ``4 q GROUP`` further.
+    """
+    QUADS: tl.constexpr = (T + 5) // 4
+    channel = tl.reshape(o_c, (o_c.shape[1], 1))
+    p_first = p_q + (channel // GROUP) * ((T + 1) * QUADS * 4 * GROUP) + channel % GROUP * 4
+    return p_first + tl.arange(0, 4)[None, :]
+
+
+@triton.jit
+def split_quad(quad):
+    """The four columns of a tile (C, 4), each (1, C)."""
+    even, odd = tl.split(tl.reshape(quad, (quad.shape[0], 2, 2)))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return (first[None, :], second[None, :], third[None, :], fourth[None, :])
+
+
+@triton.jit
+def load_quads(p_quad, part, T: tl.constexpr):
+    """All numbers of one part of a table of quads, tiles (1, C): of tap ``part`` G'_j, b'_j and
+    w_j; of part T w, its largest and its smallest entry. One load takes four of them.
+    """
+    QUADS: tl.constexpr = (T + 5) // 4
+    found = ()
+    for q in tl.static_range(QUADS):
+        found = found + split_quad(tl.load(p_quad + (part * QUADS + q) * (4 * GROUP)))
+    return found
+
+
+@triton.jit
 def feature_of(u, row, bias, T: tl.constexpr):
     """``relu(row . u + bias)``; NaN stays NaN.
 

@@ -16,16 +16,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from rfaconv.backends.triton.backward_kernels import tap_gradient
-from rfaconv.backends.triton.gates import RFA, RFCBAM, gate_begin, rfa_tap
+from rfaconv.backends.triton.backward_kernels import STATS_RFCBAM, tap_gradient
+from rfaconv.backends.triton.gates import RFA, RFCBAM, gate_begin, gate_tap, rfa_begin_all
 from rfaconv.backends.triton.gates.rfcbam import tap as pixel_tap
+from rfaconv.backends.triton.maxima_kernels import maxima_gradient
 from rfaconv.backends.triton.tiles import (
     channel_range,
     feature_of,
-    load_bias,
-    load_row,
-    load_weight,
-    table_of,
+    load_quads,
+    quads_of,
     widen,
 )
 
@@ -89,12 +88,6 @@ def last_columns(columns, KH: tl.constexpr, KW: tl.constexpr, KEPT: tl.constexpr
 
 
 @triton.jit
-def within(o_c, C, FULL: tl.constexpr):
-    """Which channels exist; known to be all of them where FULL, which saves a register."""
-    return tl.full(o_c.shape, 1, tl.int1) if FULL else o_c < C
-
-
-@triton.jit
 def zeros(COUNT: tl.constexpr, BLOCK_C: tl.constexpr):
     """COUNT tiles of zeros."""
     found = ()
@@ -106,27 +99,30 @@ def zeros(COUNT: tl.constexpr, BLOCK_C: tl.constexpr):
 @triton.jit
 def walk_backward(
     p_x, p_t, p_0, p_1, p_s, p_da, p_panel, p_rows, p_sums, segments, length,
-    C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
+    C: tl.constexpr, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, SOURCE: tl.constexpr,
-    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FULL: tl.constexpr, FENCED: tl.constexpr,
-    BLOCK_C: tl.constexpr,
+    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FENCED: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Panel (pixels, T, C), rows of the input's gradient, and sums over pixels (programs, T, T + 2,
     C), of ``length`` rows of output pixels of one image.
 
     The sums are those of ``parameter_backward``. Reads dA (pixels, T, C) of a projection, or the
-    gradients of statistics. FULL: C is a multiple of BLOCK_C. FENCED: one tap after the other.
+    gradients of statistics. FENCED: one tap after the other. C is a constant, so that no address of
+    a tap has to be computed: it costs a compilation for every number of channels.
     """
     T: tl.constexpr = KH * KW
     KEPT: tl.constexpr = KW - SW if SW < KW else 0
     o_b = widen(tl.program_id(0) // segments, WIDE)
     begin = (tl.program_id(0) % segments) * length
     o_c = channel_range(tl.program_id(1) * BLOCK_C, BLOCK_C, 1)
-    m_c = within(o_c, C, FULL)
+    if C % BLOCK_C != 0:
+        # threads beyond the last channel do the last one again: a mask would cost registers
+        o_c = tl.minimum(o_c, C - 1)
+    m_c = tl.full(o_c.shape, 1, tl.int1)
     m_p = tl.full((1, 1), 1, tl.int1)
-    p_row = table_of(p_t, o_c, T)
+    p_quad = quads_of(p_t, o_c, T)
     p_image = p_x + o_b * x_sb + widen(o_c, WIDE) * x_sc
     sums = zeros(T * (T + 2), BLOCK_C)
     for h in range(begin, tl.minimum(begin + length, HO)):
@@ -144,8 +140,10 @@ def walk_backward(
             o_row = ((o_b * HO + h) * WO + w) * (T * C) + o_c
             if SOURCE >= 4:
                 state = (u[0],)
+            elif SOURCE == RFA:
+                state = rfa_begin_all(u, load_quads(p_quad, T, T), T)
             else:
-                state = gate_begin(SOURCE, u, p_row, p_0, o_b, o_c, m_p, m_c, C, T)
+                state = gate_begin(SOURCE, u, p_t, p_0, o_b, o_c, m_p, m_c, C, T)
             du = zeros(T, BLOCK_C)
             new = ()
             dot = du[0]  # sum_j a_j da_j
@@ -156,28 +154,41 @@ def walk_backward(
                 if FENCED:
                     # keeps the parameters of later taps out of the registers
                     tl.debug_barrier()
-                row = load_row(p_row, j, T)
-                f = feature_of(u, row, load_bias(p_row, j, T), T)
-                a, da, df = tap_gradient(
-                    SOURCE, f, state, p_row, p_0, p_1, p_s, p_da + o_row, j, o_b, h, o_w, o_c, m_p,
-                    m_c, C, HO, WO, KH, KW,
-                )  # fmt: skip
+                row = load_quads(p_quad, j, T)  # G'_j, b'_j, w_j
+                f = feature_of(u, row, row[T], T)
+                if SOURCE >= 4:
+                    a = f  # statistics have no gate
+                elif SOURCE == RFA:
+                    a = state[2 + j] * state[1]
+                else:
+                    a = gate_tap(
+                        SOURCE, state, p_t, p_0, p_1, j, o_b, h, o_w, o_c, m_p, m_c, C, HO, WO, KH,
+                        KW,
+                    )  # fmt: skip
+                if SOURCE == STATS_RFCBAM:
+                    da = f
+                    df = maxima_gradient(f, p_0, (o_b * HO + h) * WO + w, j, T)
+                else:
+                    da, df = tap_gradient(
+                        SOURCE, f, a, p_0, p_1, p_s, p_da + o_row, j, o_b, h, o_w, o_c, m_p, m_c, C,
+                        HO, WO, KH, KW,
+                    )  # fmt: skip
                 if WITH_PANEL:
                     tl.store(
                         p_panel + o_row + j * C, (f * a).to(p_panel.dtype.element_ty), mask=m_c
                     )
-                if SOURCE == RFA:
-                    weight = load_weight(p_row, j, T)
-                    dot += a * da
-                    pull += a * da * weight
-                    level += a * weight
                 dv = tl.where(f > 0, df, 0.0)
+                given_a = dv * f  # a_j da_j, of which relu' takes nothing that f has not taken
+                if SOURCE == RFA:
+                    dot += given_a
+                    pull += given_a * row[T + 1]
+                    level += a * row[T + 1]
                 for i in tl.static_range(T):
                     new = new + (tl.fma(dv, u[i], sums[j * (T + 2) + i]),)
                 new = new + (sums[j * (T + 2) + T] + dv,)
                 extra = sums[j * (T + 2) + T + 1]
                 if SOURCE == RFA:
-                    extra += a * da * state[0]
+                    extra += given_a * state[0]
                 if SOURCE == RFCBAM:
                     one = (tl.full(f.shape, 1.0, tl.float32),)
                     channel += da * pixel_tap(one, p_1, j, o_b, h, o_w, m_p, HO, WO, T)
@@ -191,7 +202,7 @@ def walk_backward(
                     du = added
             sums = new
             if SOURCE == RFA:
-                sums = subtract_shared(sums, dot * state[0], state, p_row, T)
+                sums = subtract_shared(sums, dot * state[0] * state[1], state, T)
                 added = ()
                 for i in tl.static_range(T):
                     added = added + (du[i] + (pull - dot * level) * (1.0 / T),)
@@ -209,16 +220,13 @@ def walk_backward(
 
 
 @triton.jit
-def subtract_shared(sums, shared, state, p_row, T: tl.constexpr):
-    """Takes ``a_j shared`` off the sums of dw of rfa.
-
-    The gates are computed once more: kept, they would not fit into the registers.
-    """
+def subtract_shared(sums, shared, state, T: tl.constexpr):
+    """Takes ``shared`` times the numerator of every tap off the sums of dw of rfa."""
     new = ()
     for k in tl.static_range(T * (T + 2)):
         value = sums[k]
         if k % (T + 2) == T + 1:
-            value -= rfa_tap(state, p_row, k // (T + 2), T) * shared
+            value -= state[2 + k // (T + 2)] * shared
         new = new + (value,)
     return new
 

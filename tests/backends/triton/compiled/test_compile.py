@@ -117,6 +117,10 @@ class Call:
         mean, cov = bias.double(), weight.double()
         fold.fold_statistics(weight, mean, cov, bias, bias, 1e-5)
         fold.fold_statistics_backward(weight, bias, weight, mean, cov, bias, bias, 1e-5)
+        running, count = torch.zeros(mean.numel()), self.batch * self.side**2
+        for momentum in (0.1, None):
+            seen = torch.tensor(0)
+            fold.update_running(running, running, seen, mean, mean, count, momentum)
 
     def stats(self) -> None:
         x, weight, bias, *_ = self.operands().values()
@@ -176,6 +180,7 @@ BACKWARD = [
     Call(kernel=1),
     Call(kernel=5),
     *(Call(variant=variant) for variant in ("rfcbam", "rfca", "none")),
+    Call(channels=24),
 ]
 
 
@@ -184,7 +189,9 @@ def test_backward(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.backward)
 
 
-@pytest.mark.parametrize("call", [c for c in BACKWARD if c.variant == "rfa"], ids=str)
+@pytest.mark.parametrize(
+    "call", [c for c in BACKWARD if c.variant == "rfa" and c.channels != 24], ids=str
+)
 def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.moments, call.fold)
 

@@ -68,7 +68,8 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        return new_empty(self, *args, **kwargs).fill_(torch.nan)
+        value = new_empty(self, *args, **kwargs)
+        return value.fill_(torch.nan) if value.is_floating_point() else value
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
     launching = (

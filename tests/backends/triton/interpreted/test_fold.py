@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rfaconv import reference
 from rfaconv.backends.triton import fold
 from rfaconv.functional import batch_norm
-from rfaconv.functional.batch_norm import BatchNormState, fold_features
+from rfaconv.functional.batch_norm import fold_features
 from rfaconv.geometry import Window
+from rfaconv.nn._norm import norm_state
 from rfaconv.ops.fold import FOLD_DEFINITIONS
 
 CHANNELS = 3
@@ -90,20 +91,79 @@ def test_schema_and_second_derivative() -> None:
         torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-3)
 
 
+def running(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor) -> list[Tensor]:
+    """What one training step in the layer's way leaves in the norm, and G' and b'."""
+    folded = fold_features(x, weight, norm_state(norm), Window.create(3), "reference")
+    return [*folded, *(v.clone() for v in norm.buffers())]
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1 / 3, 1.0, 0.0, None])
+@pytest.mark.parametrize("size", [(2, 5, 4), (1, 1, 1)])
 @pytest.mark.usefixtures("on_cpu")
-def test_layer_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The running statistics and the fold of a layer are the same with and without the kernel."""
+def test_running_statistics(
+    momentum: float | None, size: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three steps of a layer's norm with the kernels, with the reference, and by torch."""
     generator = torch.Generator().manual_seed(3)
-    x = torch.randn(2, CHANNELS, 5, 4, generator=generator)
+    batch, height, width = size
+    inputs = 2.0 + torch.randn(3, batch, CHANNELS, height, width, generator=generator)
     weight = torch.randn(CHANNELS * 9, 1, 3, 3, generator=generator)
     results = []
     for one in (False, True):
         monkeypatch.setattr(batch_norm, "folds_in_one", lambda *_, one=one: one)
-        state = BatchNormState(
-            None, None, torch.zeros(CHANNELS * 9), torch.ones(CHANNELS * 9), torch.tensor(0), 0.1,
-            1e-5, True,
-        )  # fmt: skip
-        folded = fold_features(x, weight, state, Window.create(3), "reference")
-        results.append([*folded, state.running_mean, state.running_var])
+        norm = nn.BatchNorm2d(CHANNELS * 9, momentum=momentum)
+        versions = [v._version for v in norm.buffers()]
+        results.append([v for x in inputs for v in running(norm, x, weight)])
+        assert all(v._version > old for v, old in zip(norm.buffers(), versions, strict=True))
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-6)
+    if inputs[0].numel() > CHANNELS:  # torch refuses a single window
+        stock = nn.BatchNorm2d(CHANNELS * 9, momentum=momentum)
+        for x in inputs:
+            stock(torch.nn.functional.conv2d(x, weight, None, 1, 1, groups=CHANNELS))
+        for got, want in zip(norm.buffers(), stock.buffers(), strict=True):
+            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_what_a_norm_does_not_track(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No buffers, buffers of another dtype, statistics of several processes."""
+    monkeypatch.setattr(batch_norm, "folds_in_one", lambda *_: True)
+    x, weight = torch.randn(2, CHANNELS, 5, 4), torch.randn(CHANNELS * 9, 1, 3, 3)
+    assert running(nn.BatchNorm2d(CHANNELS * 9, track_running_stats=False), x, weight)[2:] == []
+    frozen = nn.BatchNorm2d(CHANNELS * 9)
+    frozen.track_running_stats = False
+    assert not any(v.any() for v in running(frozen, x, weight)[2:5:2])
+    half, whole = nn.BatchNorm2d(CHANNELS * 9).half(), nn.BatchNorm2d(CHANNELS * 9)
+    for got, want in zip(running(half, x, weight), running(whole, x, weight), strict=True):
+        torch.testing.assert_close(got, want.to(got.dtype))
+    state = norm_state(nn.BatchNorm2d(CHANNELS * 9))
+    mean, var = torch.randn(2, CHANNELS, 9, dtype=torch.float64)
+    count = torch.tensor(40.0, dtype=torch.float64)  # as the processes sum it
+    batch_norm._update_running(state, mean, var, count, True)
+    torch.testing.assert_close(state.running_mean, 0.1 * mean.flatten().float())
+
+
+@pytest.mark.usefixtures("on_cpu")
+def test_running_statistics_declare_what_they_change() -> None:
+    """The schema says so, and a compiled step changes them once."""
+    operation = torch.ops.rfaconv.update_running.default
+    mean, var = torch.randn(2, CHANNELS, 9, dtype=torch.float64)
+
+    def buffers() -> list[Tensor]:
+        return [torch.zeros(CHANNELS * 9), torch.ones(CHANNELS * 9), torch.tensor(0)]
+
+    for momentum in (0.1, None):
+        torch.library.opcheck(operation, (*buffers(), mean, var, 40, momentum), {})
+
+    def step(running_mean: Tensor, running_var: Tensor, seen: Tensor) -> Tensor:
+        before = running_mean + 1.0
+        torch.ops.rfaconv.update_running(running_mean, running_var, seen, mean, var, 40, 0.1)
+        return before + running_mean + seen
+
+    eager, compiled = buffers(), buffers()
+    want = step(*eager)
+    got = torch.compile(step, backend="aot_eager", fullgraph=True)(*compiled)
+    for one, other in zip([got, *compiled], [want, *eager], strict=True):
+        torch.testing.assert_close(one, other)
+    assert int(compiled[2]) == 1

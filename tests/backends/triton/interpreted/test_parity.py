@@ -280,3 +280,35 @@ def test_comparison_can_fail() -> None:
     case = replace(BASE, op="patch_moments", size=(3, 2))
     plain, oracle = (evaluate(case, draw(case), way) for way in ("plain", "oracle"))
     assert not compare("mean", oracle["mean"] * 1.001, plain["mean"], oracle["mean"]).passed
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradient_of_the_weight_has_its_format(kernel: int) -> None:
+    """A channels_last weight gets a channels_last gradient with the same numbers."""
+    case = replace(BASE, size=(3, 3), window=Window.create(kernel), variant="none")
+    inputs = draw(case)
+    found = {}
+    for format in (torch.contiguous_format, torch.channels_last):
+        inputs["weight"] = inputs["weight"].contiguous(memory_format=format)
+        found[format] = fused(case, inputs)["dweight"]
+        assert found[format].is_contiguous(memory_format=format)
+    torch.testing.assert_close(*found.values(), rtol=0, atol=0)
+
+
+def test_sums_of_many_programs() -> None:
+    """More programs than one tile of the sum holds: the channel gate's, and those of G'."""
+    from rfaconv.backends.triton.gradients import feature_gradients_of
+
+    x = torch.zeros(150, 35, 4, 3)
+    geometry = Geometry.of(x, Window.create(3).to_ints())
+    for source, shape in ((2, (150, 35)), (1, (35, 9))):
+        walk = feature_gradients_of(x, (torch.zeros(1),) * 2, geometry, source)
+        walk.sums.copy_(torch.randn(walk.sums.shape, generator=torch.Generator().manual_seed(0)))
+        total = walk.sums.double().sum(0)
+        dg, db, dgate = walk.joined()
+        torch.testing.assert_close(dg.double(), total[:, :9].permute(2, 0, 1), rtol=0, atol=1e-4)
+        torch.testing.assert_close(db.double(), total[:, 9].t(), rtol=0, atol=1e-4)
+        want = total[:, 10].t() if source == 1 else walk.sums[:, :, 10].double().sum(1)
+        assert dgate.shape == shape
+        torch.testing.assert_close(dgate.double(), want, rtol=0, atol=1e-4)

@@ -23,7 +23,7 @@ RFA = tl.constexpr(1)
 RFCBAM = tl.constexpr(2)
 RFCA = tl.constexpr(3)
 
-rfa_begin, rfa_tap = rfa.begin, rfa.tap
+rfa_begin, rfa_begin_all, rfa_tap = rfa.begin, rfa.begin_all, rfa.tap
 rfcbam_begin, rfcbam_tap = rfcbam.begin, rfcbam.tap
 rfca_tap = rfca.tap
 

@@ -1,5 +1,6 @@
 # mypy: ignore-errors
 # (device code: the kernel language has no types that a checker knows)
+# ruff: noqa: RUF005  (Triton has neither star expressions nor tiles in a ternary)
 
 """RFA: ``a = softmax_j(w[c, j] * mean(u))`` (paper, section 3.2). Operand: w, in the table."""
 
@@ -31,3 +32,23 @@ def begin(u, p_row, T: tl.constexpr):
 def tap(state, p_row, j, T: tl.constexpr):
     """Gate of tap j (P, C)."""
     return tl.exp2(load_weight(p_row, j, T) * state[1] - state[2]) * state[3]
+
+
+@triton.jit
+def begin_all(u, weights, T: tl.constexpr):
+    """Mean of the patch, one over the sum, and the numerators of all taps; ``weights``: w, its
+    largest and its smallest entry.
+    """
+    total = u[0]
+    for i in tl.static_range(1, T):
+        total += u[i]
+    mean = total * (1.0 / T)
+    scaled = mean * LOG2E
+    top = tl.maximum(weights[T] * scaled, weights[T + 1] * scaled)
+    norm = tl.zeros_like(top)
+    numerators = ()
+    for j in tl.static_range(T):
+        numerator = tl.exp2(weights[j] * scaled - top)
+        numerators = numerators + (numerator,)
+        norm += numerator
+    return (mean, 1.0 / norm) + numerators
