@@ -24,8 +24,9 @@ class RFCAForm(TapForm):
 
     def __init__(self, layer: RFCAConv2d, runtime: str) -> None:
         super().__init__(layer, runtime)
-        # ONNX Runtime leaves its blocked layout for every addition, not for a mean
-        self.add_means = runtime in ("onnx", "int8")
+        # ONNX Runtime leaves its blocked layout for every addition, not for a mean; in OpenVINO a
+        # map's row means are taken while it is in the cache
+        self.add_means = runtime in ("onnx", "openvino", "int8")
         gate: Any = layer.attention
         hidden = nn.utils.fuse_conv_bn_eval(gate.conv1.eval(), gate.bn1.eval())
         high, wide = self.kernel

@@ -55,14 +55,11 @@ class ColumnMeans(nn.Module):
 
 
 class RFCATapForm(RFCAForm):
-    """RFCA tap by tap: rows are averaged map by map, while a map is in the cache."""
+    """RFCA tap by tap, its columns averaged by blocks of rows."""
 
     def __init__(self, layer: RFCAConv2d, runtime: str) -> None:
         super().__init__(layer, runtime)
         self.column_means = ColumnMeans(self.channels)
-
-    def _row_means(self, line: Sequence[Tensor]) -> Tensor:
-        return reduce(add, [m.mean(3, keepdim=True) for m in line])
 
     def _column_means(self, post: Sequence[Tensor]) -> Tensor:
         result: Tensor = self.column_means(post)
