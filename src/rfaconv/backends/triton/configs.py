@@ -202,6 +202,10 @@ thread, which it reduces alone.
 """
 
 
+FOURS = TileConfig(64, 4, 4, 2)
+"""The same where a thread also writes two numbers for every one: with eight channels it spills."""
+
+
 def gather(channels: int) -> TileConfig:
     """Tiles of the gather of the patches' gradients."""
     block_c = _power(channels, 16, 64)

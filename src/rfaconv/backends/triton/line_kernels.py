@@ -22,16 +22,17 @@ from rfaconv.backends.triton.walk_kernels import last_columns, load_columns, pat
 
 @triton.jit
 def walk_lines(
-    p_x, p_t, p_0, p_1, p_da, p_row, p_col, segments,
+    p_x, p_t, p_0, p_1, p_da, p_panel, p_row, p_col, segments,
     C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, GRADIENT: tl.constexpr,
+    LINKED: tl.constexpr,
     ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """For ROWS rows of output pixels: along every line, (B, KH * Ho, C), and over the rows that the
     program has of every column, (programs, KW * Wo, C), shares of the means of f; or with GRADIENT
-    sums of ``dA f`` times the gate of the other direction.
+    sums of ``dA f`` times the gate of the other direction. LINKED: and the panel ``f a``.
 
     ``p_0``, ``p_1``: gates of rows and columns; ``p_da`` (pixels, T, C). A thread has one channel
     and keeps its G' in registers.
@@ -89,9 +90,13 @@ def walk_lines(
                         g = g + (matrix[(r * KW + q) * T + i],)
                     f = feature_of(u, g, biases[r * KW + q], T)
                     if GRADIENT:
-                        f *= tl.load(p_da + o_row + (r * KW + q) * C, mask=m, other=0.0).to(
-                            tl.float32
-                        )
+                        p_tap = p_da + o_row + (r * KW + q) * C
+                        d_panel = tl.load(p_tap, mask=m, other=0.0).to(tl.float32)
+                        if LINKED:
+                            a = others[q] * factors[line * KH + r]
+                            p_tap = p_panel + o_row + (r * KW + q) * C
+                            tl.store(p_tap, (f * a).to(p_panel.dtype.element_ty), mask=m)
+                        f *= d_panel
                         total += f * others[q]
                         sums = sums + (across[q] + f * factors[line * KH + r],)
                     else:

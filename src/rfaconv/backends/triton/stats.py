@@ -49,6 +49,7 @@ def over_channels(
     d_panel: Tensor,
     out: Tensor,
     mean: Tensor,
+    ties: Tensor | None = None,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
     each = geometry.taps <= configs.JOINT_TAPS and channels_last(x)
@@ -63,7 +64,7 @@ def over_channels(
         x,
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
-            "p_mean": mean,
+            "p_mean": mean, "p_ties": out if ties is None else ties, "COUNTED": ties is not None,
             "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
             "VECTOR": config.vector, "TAPS": taps, "BLOCK_P": config.block_p,
             "BLOCK_C": config.block_c,
@@ -79,10 +80,12 @@ def over_lines(
     mode: int,
     gates: tuple[Tensor, Tensor] | None = None,
     d_panel: Tensor | None = None,
+    panel: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What the images ``x`` give to rows (B, kh*Ho, C) and to columns (B, kw*Wo, C).
 
-    STATISTICS: means of f. GRADIENT: those of the gates, from the panel's gradient.
+    STATISTICS: means of f. GRADIENT: those of the gates, from the panel's gradient; ``panel`` is
+    filled, if given.
     """
     (kh, kw), (height, width) = geometry.window.kernel, geometry.out
     batch, channels = x.size(0), geometry.channels
@@ -103,8 +106,10 @@ def over_lines(
         x,
         {
             "p_x": x, "p_t": rows, "p_0": given[0], "p_1": given[1], "p_da": source,
+            "p_panel": source if panel is None else panel,
             "p_row": row, "p_col": col, "segments": segments, **geometry.arguments(x),
-            "GRADIENT": mode == GRADIENT, "ROWS": config.length, "BLOCK_C": config.block_c,
+            "GRADIENT": mode == GRADIENT, "LINKED": panel is not None, "ROWS": config.length,
+            "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,
     )  # fmt: skip
