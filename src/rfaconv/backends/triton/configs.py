@@ -242,10 +242,12 @@ def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowCon
     return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
 
 
-def lines(channels: int) -> RowConfig:
-    """Rows that one program of both directions of rfca takes at once."""
+def lines(channels: int, *, tight: bool = False) -> RowConfig:
+    """Rows that one program of both directions of rfca takes at once; ``tight``: where it needs
+    more registers than there are for four.
+    """
     block_c = _power(channels, 32, 64)
-    return RowConfig(3 if older() else 4, block_c, block_c // 32)
+    return RowConfig(3 if tight or older() else 4, block_c, block_c // 32)
 
 
 def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:

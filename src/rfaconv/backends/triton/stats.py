@@ -55,6 +55,8 @@ def over_channels(
     each = geometry.taps <= configs.JOINT_TAPS and channels_last(x)
     # compiled for sm_80 it spills with the panel's gradient
     each = each and (mode != GRADIENT or support.hopper(x.device))
+    # so it does with ties where an odd number of eights makes loads narrower
+    each = each and (ties is None or geometry.channels % 16 == 0)
     config = configs.EIGHTS if each else configs.tile(geometry.taps, geometry.channels)
     taps = configs.rows(geometry.taps, each=each)
     pixels = x.size(0) * geometry.positions
@@ -97,7 +99,8 @@ def over_lines(
         for axis, line in enumerate((row, col)):
             over_line(x, rows, geometry, mode, axis, given[1 - axis], source, line)
         return row, col
-    config = configs.lines(channels)
+    # compiled for sm_80 four rows spill with the panel
+    config = configs.lines(channels, tight=panel is not None and not support.hopper(x.device))
     segments = cdiv(height, config.length)
     col = rows.new_empty((batch, segments, kw * width, channels))
     launch(

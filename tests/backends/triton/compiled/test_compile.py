@@ -17,6 +17,7 @@ from rfaconv.backends.triton import (
     backward,
     configs,
     fold,
+    linked,
     moments,
     operands,
     project,
@@ -127,6 +128,15 @@ class Call:
         s = stats.feature_stats(x, weight, bias, self.variant, self.window)
         backward.feature_stats_backward(*s, x, weight, bias, *s, self.variant, self.window)
 
+    def linked(self) -> None:
+        x, weight, bias, gate, k = self.operands().values()
+        own, rest = (x, weight, bias), (self.variant, self.window)
+        channel = gate[0] if self.variant == "rfcbam" else None
+        s0, s1, ties, *_ = linked.feature_stats_linked(*own, channel, *rest)
+        dy = self.map(self.outputs, self.side // self.stride)
+        d_panel = linked.project_linked_backward(dy, *own, gate, k, *rest)[0]
+        linked.feature_stats_linked_backward(s0, s1, d_panel, gate, *own, s0, ties, *rest)
+
     def stats_of_inference(self) -> None:
         x, *weights = (self.operands()[n] for n in ("x", "feature_weight", "feature_bias"))
         stats.feature_stats(x, *(w.to(x.dtype) for w in weights), self.variant, self.window)
@@ -208,6 +218,19 @@ def test_stats(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.stats, call.stats_of_inference)
 
 
+LINKED = [
+    *(Call(variant=variant) for variant in ("rfcbam", "rfca")),
+    Call(variant="rfcbam", stride=2, dtype=F16, channels=24),
+    Call(variant="rfcbam", dtype=F32, last=False, channels=3),
+    Call(variant="rfca", stride=2, dtype=F32, last=False, channels=24),
+]
+
+
+@pytest.mark.parametrize("call", LINKED, ids=str)
+def test_linked(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.linked)
+
+
 ONE = Call(channels=1, outputs=1, batch=1, side=1, last=False)
 SIZES_OF_ONE = [
     ONE,
@@ -229,7 +252,8 @@ def test_sizes_of_one(call: Call) -> None:
         call.forward()
         if call.channels == 1:
             call.backward()
-            for made in (call.moments, call.fold) if call.variant == "rfa" else (call.stats,):
+            own = (call.moments, call.fold)
+            for made in own if call.variant == "rfa" else (call.stats, call.linked):
                 made()
         elif call.variant != "rfa":
             call.stats_of_inference()

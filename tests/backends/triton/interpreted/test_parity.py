@@ -71,7 +71,7 @@ def test_tiles_of_the_table() -> None:
 def test_walks_of_several_programs(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that share an image's rows, the last of them short, and its channels."""
     for name in ("along_rows", "lines"):
-        monkeypatch.setattr(configs, name, lambda *_: configs.RowConfig(2, 16, 1))
+        monkeypatch.setattr(configs, name, lambda *_, **__: configs.RowConfig(2, 16, 1))
     variant = "rfca" if op == "project" else ""
     require(parity(replace(BASE, op=op, variant=variant, channels=17, size=(3, 4), batch=2)))
 
