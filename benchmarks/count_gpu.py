@@ -33,6 +33,7 @@ from rfaconv.backends.triton import (
     launch,
     line_gates,
     line_layers,
+    linked,
     moments,
     pixel_gate,
     project,
@@ -123,8 +124,12 @@ def count(variant: str) -> dict[str, float]:
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
         project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
         dy = new_map(x, (2, 64, 14, 14)).zero_()
-        needs = [True] * 5
-        backward.project_backward(dy, x, fw, fb, gates(variant), weight, variant, 1, WINDOW, needs)
+        given = gates(variant)
+        if variant in ("rfcbam", "rfca"):
+            first = linked.project_linked_backward(dy, x, fw, fb, given, weight, variant, WINDOW)
+        else:
+            needs = [True] * 5
+            backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
         if variant == "rfa":
             mean, cov = moments.patch_moments(x, WINDOW)
             moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
@@ -136,6 +141,7 @@ def count(variant: str) -> dict[str, float]:
         "walk_moments": ([rows_of.length, 14], 14 * rows_of.length),
         "walk_moments_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
+        "link_channels": ([CHANNELS // 4], CHANNELS),
         "walk_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
@@ -144,9 +150,12 @@ def count(variant: str) -> dict[str, float]:
         trips, share = rules[kernel.kernel]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
     if variant in ("rfcbam", "rfca"):
+        channel = gates(variant)[0] if variant == "rfcbam" else None
         with Recorder(90) as recorder:
-            s = stats.feature_stats(x, fw, fb, variant, WINDOW)
-            backward.feature_stats_backward(*s, x, fw, fb, *s, variant, WINDOW)
+            s0, s1, ties, *_ = linked.feature_stats_linked(x, fw, fb, channel, variant, WINDOW)
+            linked.feature_stats_linked_backward(
+                s0, s1, first[0], gates(variant), x, fw, fb, s0, ties, variant, WINDOW
+            )
         for kernel in recorder.found.values():
             if kernel.kernel not in rules:
                 continue

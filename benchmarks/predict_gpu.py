@@ -192,8 +192,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     taps, wide = case.kernel**2, 2.0 * case.kernel**2 * panel  # bytes of the panel
     flops = 2.0 * taps * case.out_channels * panel
 
-    def spent(name: str, bytes: float = 0.0, share: float = 1.0) -> float:
-        return kernel(machine, bytes=bytes, instructions=share * issued[name] * panel)
+    def spent(name: str, bytes: float = 0.0) -> float:
+        return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
     statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
@@ -208,8 +208,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         issue = issued["channels_blocks"] * panel
         kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
     elif statistics:
-        # half of what is counted under this name belongs to the backward pass of rfcbam
-        kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
+        kernels.append(spent(statistics, 2 * x + lines))
     kernels += gates(machine, case, operator, batch, training)
     if training:
         out = -(-case.size // case.stride)
@@ -225,7 +224,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
                 kernel(machine, bytes=bytes, instructions=instructions[name] * panel),
                 kernel(machine, bytes=sums),
             ]
-            gathered = issued["gather_rows"] * x
+            gathered = INSTRUCTIONS["rfa"]["gather_rows"] * x
             found.append(kernel(machine, bytes=rows + 2 * x, instructions=gathered))
             return found
 
@@ -235,18 +234,18 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
             *walked("walk_moments", moments, 2 * x + sums)[:2],
             *walked("walk_moments_backward", moments, 2 * x + rows)[::2],
             product,
-            *walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums),
             product,
             # the mean of x, and its gradients added; that of rfcbam's channels is one number each
             kernel(machine, bytes=2 * x),
-            kernel(machine, bytes={"rfa": 6, "rfcbam": 16, "rfca": 12}[operator] * x),
+            kernel(machine, bytes={"rfa": 6, "rfcbam": 10, "rfca": 6}[operator] * x),
         ]
-        if statistics:
-            gate = {"rfcbam": "reduce_channels", "rfca": "walk_lines"}[operator]
-            kernels.append(spent(gate, wide + 2 * x + lines))
-            kernels += walked("stats walk_backward", issued, 2 * x + rows + sums)
-            if operator == "rfcbam":
-                kernels.append(spent("stats reduce_channels", 2 * x, 0.5))
+        if operator == "rfa":
+            kernels += walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums)
+        else:
+            # linked: the projection's part reads dA and writes the panel, one walk reads dA
+            part = {"rfcbam": "link_channels", "rfca": "walk_lines"}[operator]
+            kernels.append(spent(part, 2 * wide + 2 * x + lines))
+            kernels += walked("stats walk_backward", issued, wide + 2 * x + rows + sums)
         # the panel and its gradient are made for a chunk of images at a time
         chunks = math.ceil(wide / WORKSPACE_BYTES)
         kernels.append((chunks - 1) * 6 * machine.gap)
