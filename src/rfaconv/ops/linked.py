@@ -34,7 +34,7 @@ from rfaconv.ops.schema import (
     _weight_like,
 )
 
-__all__ = ["LINKED_DEFINITIONS", "stand_ins"]
+__all__ = ["LINKED_DEFINITIONS", "empty_ties", "stand_ins"]
 
 LINKED_DEFINITIONS: dict[str, str] = {
     # channel: rfcbam's gate, for its gradient alone; ties: how many channels have the maximum
@@ -80,8 +80,13 @@ def _feature_stats_linked(
         lambda: f"channel: expected of rfcbam alone, got {channel} for {variant!r}",
     )
     s0, s1 = _feature_stats(x, feature_weight, feature_bias, variant, window)
-    ties = x.new_empty(s0.shape if channel is not None else (0,), dtype=torch.int16)
-    return s0, s1, ties, *stand_ins(x, (s0, s1), channel, window)
+    return s0, s1, empty_ties(x, s0, channel), *stand_ins(x, (s0, s1), channel, window)
+
+
+def empty_ties(x: Tensor, top: Tensor, channel: Tensor | None) -> Tensor:
+    """Room for a number of channels at every maximum; nothing but for rfcbam."""
+    dtype = torch.uint8 if x.size(1) < 256 else torch.int16
+    return x.new_empty((0,) if channel is None else top.shape, dtype=dtype)
 
 
 def stand_ins(

@@ -36,7 +36,7 @@ from rfaconv.backends.triton.stats import (
     over_channels,
     over_lines,
 )
-from rfaconv.ops.linked import stand_ins
+from rfaconv.ops.linked import empty_ties, stand_ins
 from rfaconv.ops.schema import stats_shapes
 
 __all__ = [
@@ -70,11 +70,10 @@ def feature_stats_linked(
     """Statistics, ties of the maximum, and what stands for panel and gates; see the schema."""
     if channel is None:
         stats = feature_stats(x, feature_weight, feature_bias, variant, window)
-        ties = x.new_empty((0,), dtype=torch.int16)
-        return *stats, ties, *stand_ins(x, stats, channel, window)
+        return *stats, empty_ties(x, stats[0], channel), *stand_ins(x, stats, channel, window)
     rows, shape = table(feature_weight, feature_bias), stats_shapes(x, variant, window)[0]
     top, mean = (torch.empty(shape, dtype=rows.dtype, device=x.device) for _ in range(2))
-    ties = x.new_empty(shape, dtype=torch.int16)
+    ties = empty_ties(x, top, channel)
     over_channels(x, rows, Geometry.of(x, window), STATISTICS, top, top, top, mean, ties)
     return top, mean, ties, *stand_ins(x, (top, mean), channel, window)
 
@@ -182,8 +181,9 @@ def feature_stats_linked_backward(
     first_gate, second_gate = gate_operands(variant, gate, both[0])
     operands: tuple[Tensor, ...]
     if variant == "rfcbam":
-        given = [v.contiguous() for v in (d0, ties, d1, s0)]
-        quads = shared_maxima(*given, geometry, second_gate)[0]
+        quads = shared_maxima(
+            d0.contiguous(), ties, d1.contiguous(), s0.contiguous(), geometry, second_gate
+        )[0]
         operands = quads, first_gate, quads, quads
     else:
         rows, columns = (d.transpose(1, 2).contiguous() for d in (d0, d1))

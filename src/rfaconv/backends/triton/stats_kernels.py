@@ -126,7 +126,7 @@ def reduce_channels(
             if COUNTED:
                 same = tl.where(top[t] == highest[:, None], ties[t], 0.0)
                 count = tl.minimum(tl.sum(same, axis=1), 32767.0)
-                tl.store(p_ties + o_tap, count.to(tl.int16), mask=m_v)
+                tl.store(p_ties + o_tap, count.to(p_ties.dtype.element_ty), mask=m_v)
         else:
             tl.store(p_out + o_tap, whole, mask=m_v)
 

@@ -300,7 +300,7 @@ def test_twice_through_one_graph(variant: str) -> None:
 
 @variants
 def test_nothing_is_kept_twice(variant: str) -> None:
-    """Beside what separate operations keep: the ties, two bytes per pixel and tap."""
+    """Beside what separate operations keep: the ties, a byte per pixel and tap."""
     fused, _, x = pair(variant)
     sizes = []
     for bound in (linked.WORKSPACES, 0):
@@ -317,7 +317,7 @@ def test_nothing_is_kept_twice(variant: str) -> None:
                 y = fused(x.clone().requires_grad_())
         sizes.append(sum(kept.values()))
         del y
-    assert sizes[0] - sizes[1] == (2 * 2 * 9 * 6 if variant == "rfcbam" else 0)
+    assert sizes[0] - sizes[1] == (2 * 9 * 6 if variant == "rfcbam" else 0)
 
 
 @pytest.mark.filterwarnings(
