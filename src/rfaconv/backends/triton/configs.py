@@ -23,6 +23,8 @@ __all__ = [
     "gather",
     "join",
     "join_wide",
+    "lag_filter",
+    "lag_sums",
     "moments",
     "older",
     "project",
@@ -280,6 +282,16 @@ def strip(channels: int, size: tuple[int, int], pixels: int, most: int) -> Strip
     images = -(-32 // max(size))
     block_c = _power(channels, 32, 64)
     return StripConfig(rows, columns, images, _divisor(math.gcd(*size), 8), block_c, block_c // 32)
+
+
+def lag_sums(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of the moments by lags; at most 256 pixels meet in float32, then float64."""
+    return strip(channels, size, 256, 64)
+
+
+def lag_filter(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of their gradient, of which a thread keeps five columns."""
+    return strip(channels, size, 128, 36)
 
 
 def _divisor(value: int, most: int) -> int:

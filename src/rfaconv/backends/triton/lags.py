@@ -37,7 +37,7 @@ def lags(geometry: Geometry) -> bool:
 def moments_by_lags(x: Tensor, shift: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """Mean (C, T) and covariance (C, T, T), float64, of a map with pixels."""
     channels, taps, batch = geometry.channels, geometry.taps, geometry.batch
-    config = configs.strip(channels, geometry.size, LONGEST, 64)
+    config = configs.lag_sums(channels, geometry.size)
     strips = cdiv(geometry.size[0], config.rows)
     programs, groups = batch * strips, cdiv(batch, config.images)
     lines = programs * LAGS.value + 4 * groups * BORDER.value
@@ -100,7 +100,7 @@ def gradient_by_lags(
         },
         num_warps=2,
     )  # fmt: skip
-    config = configs.strip(channels, geometry.size, 128, 36)
+    config = configs.lag_filter(channels, geometry.size)
     strips = cdiv(height, config.rows)
     launch(
         filter_moments,
