@@ -220,6 +220,9 @@ def walk_lags(
     """Sums (lines, C): LAGS lines of each of ``programs`` that go along ROWS rows of an image,
     COLUMNS pixels at a time (W is a multiple of it), then BORDER lines of each of ``4 * groups``
     that go along one border of ``images`` images.
+
+    The distance of two columns is a constant, as in ``filter_moments``: a row then has one address,
+    and a compilation for every number of channels.
     """
     k = tl.program_id(0)
     # threads beyond the last channel do the last one again
