@@ -51,8 +51,10 @@ CHANNELS, TAPS = 64, 9
 WINDOW = Window.create(3).to_ints()
 
 
-def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
-    """Addresses of the instructions, and first and last address of every loop, outermost first."""
+def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]], int]:
+    """Addresses of the instructions, first and last address of every loop, outermost first, and
+    where a program may end first.
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -67,14 +69,20 @@ def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
         jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", instruction)
         if jump and int(jump[1], 16) < address:
             loops.append((int(jump[1], 16), address))
-    return [address for address, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1])
+    end = next(address for address, instruction in code if instruction.startswith("EXIT"))
+    return [a for a, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1]), end
 
 
-def issued(kernel: Compiled, trips: list[int]) -> int:
-    """Instructions of one thread; ``trips`` of the nested loops, outermost first."""
-    addresses, loops = machine_code(kernel.cubin)
+def issued(kernel: Compiled, trips: list[int], branch: str = "") -> int:
+    """Instructions of one thread; ``trips`` of the nested loops, outermost first.
+
+    ``branch``: ``first`` or ``last``, where the programs of a kernel do either of two things.
+    """
+    addresses, loops, end = machine_code(kernel.cubin)
     total = 0
     for address in addresses:
+        if (branch == "first" and address > end) or (branch == "last" and address <= end):
+            continue
         weight = 1
         depth = sum(first <= address <= last for first, last in loops)
         for trip in trips[:depth]:
@@ -130,16 +138,11 @@ def count(variant: str) -> dict[str, float]:
         else:
             needs = [True] * 5
             backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
-        if variant == "rfa":
-            mean, cov = moments.patch_moments(x, WINDOW)
-            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
     gather = configs.gather(CHANNELS)
     rules = {
         "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
         "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
-        "walk_moments": ([rows_of.length, 14], 14 * rows_of.length),
-        "walk_moments_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
         "link_channels": ([CHANNELS // 4], CHANNELS),
         "walk_lines": ([14], 14 * lines.length),
@@ -169,7 +172,45 @@ def count(variant: str) -> dict[str, float]:
         share = configs.STATS_BLOCKS.block_p * CHANNELS / kernel.threads
         found[kernel.kernel] = issued(kernel, [CHANNELS // 8]) / share
     found |= gate_kernels(variant)
+    if variant == "rfa":
+        found |= moments_kernels()
     return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def moments_kernels() -> dict[str, float]:
+    """Instructions of the moments and their gradient per channel and output pixel: with stride 2,
+    and for every size of a map with stride 1, whose borders take programs of their own.
+    """
+    found = {}
+    x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last)
+    window = Window.create(3, 2).to_ints()
+    with Recorder(90) as recorder:
+        mean, cov = moments.patch_moments(x, window)
+        moments.patch_moments_backward(mean, cov, x, mean, window)
+    length = configs.along_rows(CHANNELS, (7, 7)).length
+    for kernel in recorder.found.values():
+        if kernel.kernel.startswith("walk"):
+            found[kernel.kernel] = issued(kernel, [length, 7]) / (7 * length)
+    for size in sorted({case.size for case in SUITES["resnet18"] if case.stride == 1}):
+        x = torch.zeros(64, CHANNELS, size, size, dtype=torch.bfloat16)
+        x = x.to(memory_format=torch.channels_last)
+        with Recorder(90) as recorder:
+            mean, cov = moments.patch_moments(x, WINDOW)
+            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
+        kernels = {kernel.kernel: kernel for kernel in recorder.found.values()}
+        config = configs.lag_sums(CHANNELS, (size, size))
+        strips = launch.cdiv(size, config.rows)
+        walk = strips * issued(kernels["walk_lags"], [size // config.columns], "first")
+        groups = launch.cdiv(len(x), config.images)
+        trips = [config.images, size // config.parts]
+        walk += 4 * groups / len(x) * issued(kernels["walk_lags"], trips, "last")
+        found[f"walk_lags {size}"] = walk / size**2
+        config = configs.lag_filter(CHANNELS, (size, size))
+        strips = launch.cdiv(size, config.rows)
+        spent = issued(kernels["filter_moments"], [size // config.columns])
+        found[f"filter_moments {size}"] = strips * spent / size**2
+    return found
 
 
 def gate_kernels(variant: str) -> dict[str, float]:

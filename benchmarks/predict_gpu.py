@@ -185,6 +185,21 @@ def gates(
     return []
 
 
+def moments_by_lags(machine: Machine, case: BenchCase, batch: int) -> list[float]:
+    """Moments with stride 1: the walk, the sum of what its programs leave, the gradient."""
+    x, _, _ = sizes(case, batch)
+    issued, size = INSTRUCTIONS["rfa"], (case.size, case.size)
+    walk = configs.lag_sums(case.in_channels, size)
+    programs = batch * math.ceil(case.size / walk.rows)
+    groups = math.ceil(batch / walk.images)
+    sums = 4.0 * case.in_channels * (14 * programs + 15 * 4 * groups)
+    return [
+        kernel(machine, bytes=2 * x + sums, instructions=issued[f"walk_lags {case.size}"] * x),
+        kernel(machine, bytes=sums),
+        kernel(machine, bytes=4 * x, instructions=issued[f"filter_moments {case.size}"] * x),
+    ]
+
+
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
     """The kernels of this library, as the table of configurations runs them."""
     x, panel, y = sizes(case, batch)
@@ -230,9 +245,12 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
 
         product = kernel(machine, bytes=wide + 2 * y, flops=flops)
         moments = INSTRUCTIONS["rfa"]
+        if case.stride == 1:
+            kernels += moments_by_lags(machine, case, batch)
+        else:
+            kernels += walked("walk_moments", moments, 2 * x + sums)[:2]
+            kernels += walked("walk_moments_backward", moments, 2 * x + rows)[::2]
         kernels += [
-            *walked("walk_moments", moments, 2 * x + sums)[:2],
-            *walked("walk_moments_backward", moments, 2 * x + rows)[::2],
             product,
             product,
             # the mean of x, and its gradients added; that of rfcbam's channels is one number each
@@ -250,6 +268,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         chunks = math.ceil(wide / WORKSPACE_BYTES)
         kernels.append((chunks - 1) * 6 * machine.gap)
     counted = issued["launches training" if training else "launches inference"]
+    if training and case.stride > 1:  # counted with stride 1, whose moments take one less
+        counted += 1
     total = sum(kernels) + small(machine, max(0, counted - len(kernels)))
     return total + norm(machine, y) if training else total
 

@@ -9,6 +9,7 @@ a measurement has confirmed.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 __all__ = [
@@ -21,11 +22,15 @@ __all__ = [
     "blocks",
     "gather",
     "join",
+    "join_wide",
+    "lag_filter",
+    "lag_sums",
     "moments",
     "older",
     "project",
     "project_candidates",
     "rows",
+    "strip",
     "tile",
     "walk",
 ]
@@ -217,6 +222,11 @@ def join(parts: int) -> TileConfig:
     return TileConfig(_power(parts, 16, 128), 32, 1, 8)
 
 
+def join_wide(parts: int) -> TileConfig:
+    """The same in float64 and for few numbers, so that a program has more to load at once."""
+    return TileConfig(_power(parts, 16, 512), 16, 1, 8)
+
+
 JOINT_TAPS = 9
 """Most taps of which one program keeps all T * T sums over pixels."""
 
@@ -240,6 +250,57 @@ def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowCon
     segments = -(-out[0] // max(1, pixels // max(1, out[1])))
     block_c = _power(channels, 32, 64)
     return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
+
+
+@dataclass(frozen=True)
+class StripConfig:
+    """Tiles of a walk along several rows at once.
+
+    Attributes:
+        rows: Rows of a program.
+        columns: Pixels of each row at a time, a divisor of the width.
+        images: Images of a program that goes along a border.
+        parts: Pixels of a border at a time, a divisor of height and width.
+        block_c: Channels of a program.
+        warps: Warps of a block.
+    """
+
+    rows: int
+    columns: int
+    images: int
+    parts: int
+    block_c: int
+    warps: int
+
+
+def strip(channels: int, size: tuple[int, int], pixels: int, most: int) -> StripConfig:
+    """Rows of at most ``pixels`` pixels, about ``most`` of which a program reads at a time.
+
+    Example:
+        >>> strip(64, (14, 14), 256, 64)
+        StripConfig(rows=7, columns=7, images=3, parts=7, block_c=64, warps=2)
+    """
+    height, width = size
+    rows = -(-height // -(-height // min(7, max(1, pixels // width))))
+    columns = _divisor(width, most // (rows + 2))
+    images = -(-32 // max(size))
+    block_c = _power(channels, 32, 64)
+    return StripConfig(rows, columns, images, _divisor(math.gcd(*size), 8), block_c, block_c // 32)
+
+
+def lag_sums(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of the moments by lags; at most 256 pixels meet in float32, then float64."""
+    return strip(channels, size, 256, 64)
+
+
+def lag_filter(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of their gradient, of which a thread keeps five columns."""
+    return strip(channels, size, 128, 36)
+
+
+def _divisor(value: int, most: int) -> int:
+    """The largest divisor that is not above ``most`` and 8."""
+    return max(n for n in range(1, max(1, min(most, 8)) + 1) if value % n == 0)
 
 
 def lines(channels: int, *, tight: bool = False) -> RowConfig:

@@ -200,10 +200,33 @@ def test_backward(call: Call, compile_all: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [c for c in BACKWARD if c.variant == "rfa" and c.channels != 24], ids=str
+    "call",
+    [*(c for c in BACKWARD if c.variant == "rfa" and c.channels != 24), Call(stride=2)],
+    ids=str,
 )
 def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.moments, call.fold)
+
+
+LAGS = [
+    *(Call(side=side) for side in (7, 28, 56, 13)),
+    Call(dtype=F16, channels=24, side=20),
+    Call(dtype=F32, last=False, channels=3, side=32),
+    Call(last=False, channels=40, side=9),
+]
+
+
+@pytest.mark.parametrize("call", LAGS, ids=lambda call: f"{call}-{call.side}")
+def test_moments_by_lags(call: Call, compile_all: Callable[..., None]) -> None:
+    """Rows and columns of a program depend on the size of the map; its borders are other sums."""
+    compile_all(call.moments)
+
+
+def test_moments_by_lags_with_sizes_of_one() -> None:
+    """A map of one channel, one image and one strip; see ``test_sizes_of_one``."""
+    with Recorder(90) as recorder:
+        replace(ONE, side=3).moments()
+    assert {"walk_lags", "filter_moments"} <= {k.kernel for k in recorder.found.values()}
 
 
 STATS = [
@@ -269,6 +292,7 @@ def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
         Call().forward(wide=True)
         Call().backward()
         Call().moments()
+        Call(stride=2).moments()
         Call(variant="rfcbam").stats()
         Call(variant="rfcbam").stats_of_inference()
     spilled = [kernel for kernel in recorder.found.values() if kernel.stack or kernel.local]
