@@ -42,16 +42,17 @@ def filter_operands(p_dmean, p_dcov, p_mean, p_t, p_shift, pixels):
     r, i = tl.arange(0, 16)[:, None], tl.arange(0, 16)[None, :]
     m_i, m = i < 9, (r < 9) & (i < 9)
     a, b = i // 3 - 1, i % 3 - 1
-    count = tl.zeros((1, 1), tl.float64) + pixels  # which is a constant where it is 1
+    scale = 1.0 / (tl.zeros((1, 1), tl.float64) + pixels)  # which is a constant where it is 1
     p_d = p_dcov + c * 81
     matrix = tl.load(p_d + r * 9 + i, mask=m, other=0.0)
-    matrix = (matrix + tl.load(p_d + i * 9 + r, mask=m, other=0.0)) / count
+    matrix = (matrix + tl.load(p_d + i * 9 + r, mask=m, other=0.0)) * scale
     mean = tl.load(p_mean + c * 9 + r, mask=r < 9, other=0.0)
-    shift = (tl.sum(mean, axis=0, keep_dims=True) / 9).to(tl.float32)
-    tl.store(p_shift + c + 0 * shift.to(tl.int32), shift)
+    # the middle tap sees every pixel once and no padding: its mean is that of the channel
+    shift = tl.load(p_mean + c * 9 + 4).to(tl.float32)
+    tl.store(p_shift + c, shift)
     shift = shift.to(tl.float64)
     rest = tl.where(r < 9, mean - shift, 0.0)
-    k = tl.load(p_dmean + c * 9 + i, mask=m_i, other=0.0) / count
+    k = tl.load(p_dmean + c * 9 + i, mask=m_i, other=0.0) * scale
     k -= tl.sum(matrix * rest, axis=0, keep_dims=True)
     # constants where all other taps, those outside of a row, of a column, lie in the padding
     alone = k - shift * tl.sum(tl.where(r != i, matrix, 0.0), axis=0, keep_dims=True)
@@ -75,7 +76,7 @@ def filter_operands(p_dmean, p_dcov, p_mean, p_t, p_shift, pixels):
     m_pair = seen & m_i & m_j & ~constant
     j = i + 3 * down + right
     value = tl.load(p_d + i * 9 + j, mask=m_pair, other=0.0)
-    value = (value + tl.load(p_d + j * 9 + i, mask=m_pair, other=0.0)) / count
+    value = (value + tl.load(p_d + j * 9 + i, mask=m_pair, other=0.0)) * scale
     own = tl.where(of_corner, alone, tl.where(border < 2, in_row, in_column))
     own = tl.where(n == 13, k, own)
     value += tl.where(seen & m_i & constant, own, 0.0)
