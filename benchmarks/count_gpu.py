@@ -91,6 +91,15 @@ def issued(kernel: Compiled, trips: list[int], branch: str = "") -> int:
     return total
 
 
+def per_pixel(kernel: Compiled, pixels: int, channels: int) -> tuple[float, float]:
+    """Instructions of a loop over channels for each of them and pixel, and the others for a pixel;
+    ``pixels`` of a program, ``channels`` of a step.
+    """
+    once, both = issued(kernel, [0]), issued(kernel, [1])
+    share = kernel.threads / pixels
+    return (both - once) * share / channels, once * share
+
+
 def operands(variant: str, outputs: int) -> tuple[torch.Tensor, ...]:
     x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
     weight = torch.zeros(outputs, CHANNELS, 3, 3, dtype=torch.bfloat16)
@@ -122,15 +131,15 @@ def count(variant: str) -> dict[str, float]:
                 x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
             )
         (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_blocks")
-        trips = CHANNELS // config.block_c
-        per_thread = trips * config.block_p * config.block_c / (32 * config.warps)
-        found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
+        name = f"project_blocks O{outputs}"
+        found[name], found[f"{name} once"] = per_pixel(kernel, config.block_p, config.block_c)
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        matrices, rows = blocks.fill(x, fw, fb, gates(variant), variant)
-        operand = gate_operands(variant, gates(variant), rows)
+        filled = blocks.fill(x, fw, fb, gates(variant), variant)
+        operand = gate_operands(variant, gates(variant), filled["p_rows"])
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
-        project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
+        with patch.object(configs, "panel_groups", lambda *_: 2):  # of one a loop is none
+            project.fill_panel(x, filled, filled["p_rows"], operand, panel, variant, geometry)
         dy = new_map(x, (2, 64, 14, 14)).zero_()
         given = gates(variant)
         if variant in ("rfcbam", "rfca"):
@@ -140,7 +149,6 @@ def count(variant: str) -> dict[str, float]:
             backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
     gather = configs.gather(CHANNELS)
     rules = {
-        "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
         "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
@@ -148,9 +156,12 @@ def count(variant: str) -> dict[str, float]:
         "walk_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
-        if kernel.kernel not in rules:  # as small as the parameters
+        name = kernel.kernel
+        if name == "panel_blocks":
+            found[name], found[f"{name} once"] = per_pixel(kernel, configs.PANEL.block_p, 8)
+        if name not in rules:  # as small as the parameters
             continue
-        trips, share = rules[kernel.kernel]
+        trips, share = rules[name]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
     if variant in ("rfcbam", "rfca"):
         channel = gates(variant)[0] if variant == "rfcbam" else None
@@ -169,8 +180,8 @@ def count(variant: str) -> dict[str, float]:
         with Recorder(90) as recorder:
             stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
         (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
-        share = configs.STATS_BLOCKS.block_p * CHANNELS / kernel.threads
-        found[kernel.kernel] = issued(kernel, [CHANNELS // 8]) / share
+        name = kernel.kernel
+        found[name], found[f"{name} once"] = per_pixel(kernel, configs.STATS_BLOCKS.block_p, 8)
     found |= gate_kernels(variant)
     if variant == "rfa":
         found |= moments_kernels()

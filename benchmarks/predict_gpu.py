@@ -119,6 +119,13 @@ def norm(machine: Machine, y: float) -> float:
     )
 
 
+def per_pixel(
+    issued: dict[str, float], name: str, case: BenchCase, panel: float, programs: int = 1
+) -> float:
+    """Instructions of a kernel that goes through the channels of a pixel, in so many programs."""
+    return issued[name] * panel + issued[f"{name} once"] * programs * panel / case.in_channels
+
+
 def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> list[float]:
     """The forward projection, as the table of configurations runs it."""
     x, panel, y = sizes(case, batch)
@@ -131,7 +138,10 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     if config.way == "panel":
         wide = 2.0 * taps * panel
         flops = 2.0 * taps * case.out_channels * panel
-        instructions = issued["panel_blocks"] * panel
+        pixels = panel / case.in_channels
+        groups = configs.panel_groups(math.ceil(pixels / configs.PANEL.block_p), case.in_channels)
+        programs = math.ceil(case.in_channels / (8 * groups))
+        instructions = per_pixel(issued, "panel_blocks", case, panel, programs)
         return [
             kernel(machine, bytes=2 * x + wide, flops=features, instructions=instructions),
             kernel(machine, bytes=wide + 2 * y, flops=flops),
@@ -142,7 +152,7 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     busy = programs / (MULTIPROCESSORS * math.ceil(programs / MULTIPROCESSORS))
     block = next(o for o in (64, 128, 256) if case.out_channels <= o)
     flops = columns * features + 2.0 * 80 / 8 * case.out_channels * panel
-    instructions = columns * issued[f"project_blocks O{block}"] * panel
+    instructions = columns * per_pixel(issued, f"project_blocks O{block}", case, panel)
     return [
         kernel(machine, bytes=2 * (x + y), flops=flops / busy, instructions=instructions / busy)
     ]
@@ -218,9 +228,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     if operator == "rfca":
         kernels.append(kernel(machine, bytes=lines))
     if operator == "rfcbam" and not training:
-        # 80 rows and 72 columns for eight channels
-        products = 2.0 * 80 * 72 / 8 * panel
-        issue = issued["channels_blocks"] * panel
+        products = 2.0 * 80 * 80 / 8 * panel  # as in the projection
+        issue = per_pixel(issued, "channels_blocks", case, panel)
         kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
     elif statistics:
         kernels.append(spent(statistics, 2 * x + lines))

@@ -27,6 +27,7 @@ __all__ = [
     "lag_sums",
     "moments",
     "older",
+    "panel_groups",
     "project",
     "project_candidates",
     "rows",
@@ -45,7 +46,7 @@ class ProjectConfig:
             them; or ``panel``, the panel of a chunk and a library product: then the rest says
             nothing, the panel takes the tiles of :func:`tile`.
         block_p: Pixels of a tile.
-        block_c: Channels of a tile; eight where ``blocks``.
+        block_c: Channels of a tile; of one step of the loop, eight or sixteen, where ``blocks``.
         block_o: Outputs of a tile.
         vector: Neighbouring channels that one thread takes; says nothing where ``blocks``.
         warps: Warps of a block.
@@ -167,13 +168,16 @@ def project_candidates(
     block_o = _power(outputs, 16, 256)
     if taps > 9:
         return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
-    if blocks(dtype, taps, channels, last=last) and (hopper or variant != "rfca"):
-        # before Hopper the operands of a product lie in registers, beside its results
-        most = (128 if variant in ("rfcbam", "rfca") else 256) if hopper else 64
-        ways = [ProjectConfig("blocks", 128, 8, min(block_o, most), 8, 8, 2)]
+    if blocks(dtype, taps, channels, last=last):
+        tile_o = min(block_o, 256 if hopper else 128)
+        # four warps share what every tile loads among more pixels of a thread, as long as results
+        # fit; sixteen channels at a time do the same, as long as two stages of them fit
+        warps = 4 if tile_o <= 64 and (hopper or variant != "rfcbam") else 8
+        block_c = 16 if hopper and tile_o == 128 and variant != "rfca" else 8
+        ways = [ProjectConfig("blocks", 128, block_c, tile_o, 8, warps, 2)]
         if hopper:
             ways.append(ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2))
-        return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
+        return (panel, *ways) if outputs > tile_o else (*ways, panel)
     narrow = 128 if channels % 16 == 0 else 64
     if dtype == "float32" or block_o <= narrow or not last:
         # maps without channels last need a pointer for every input, which leaves fewer registers
@@ -195,6 +199,21 @@ def tile(taps: int, channels: int) -> TileConfig:
 
 PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
+
+
+def panel_groups(programs: int, channels: int) -> int:
+    """Times eight channels that a program of the panel takes, where there are so many tiles of
+    pixels: what it finds out about its pixels serves them all, but every multiprocessor wants a
+    few programs.
+
+    Example:
+        >>> panel_groups(25, 256), panel_groups(1000, 256)
+        (2, 16)
+    """
+    groups = 16
+    while groups > 1 and programs * -(-channels // (8 * groups)) < 400:
+        groups //= 2
+    return groups
 
 
 STATS_BLOCKS = TileConfig(128, 8, 8, 4)

@@ -49,10 +49,13 @@ def walk_lines(
     for j in tl.static_range(T):
         matrix = matrix + load_row(p_own, j, T)
         biases = biases + (load_bias(p_own, j, T),)
-    kept, factors = (), ()
+    kept, factors, inside = (), (), ()
     for line in tl.static_range(ROWS):
         h = begin + line
         m = m_c & (h < HO)
+        # a row beyond the end has patches of zeros but still features, relu(b'): along the row they
+        # are not stored, in the columns they count nothing
+        inside = inside + (tl.where(m, 1.0, 0.0),)
         kept = kept + load_columns(
             p_image, h * SH - PT, -PL, m, H, W, x_sh, x_sw, KH, DH, 0, KEPT, WIDE
         )
@@ -60,6 +63,7 @@ def walk_lines(
             for r in tl.static_range(KH):
                 factors = factors + (row_of(p_0, r * KW, o_b, h, o_c, m, m_c, C, HO, KH, KW),)
     along = zeros(ROWS * KH, BLOCK_C)
+    share = 1.0 / (KH * HO)
     for w in range(0, WO):
         across = zeros(KW, BLOCK_C)
         if GRADIENT:
@@ -100,17 +104,15 @@ def walk_lines(
                         total += f * others[q]
                         sums = sums + (across[q] + f * factors[line * KH + r],)
                     else:
-                        # a row beyond the end has patches of zeros but still features, relu(b')
-                        f = tl.where(m, f, 0.0)
                         total += f
-                        sums = sums + (across[q] + f,)
+                        sums = sums + (tl.fma(f, inside[line], across[q]),)
                 across = sums
                 new = new + (total,)
         kept = new_kept
         along = new
         p_out = p_col + (widen(tl.program_id(0), WIDE) * WO + w) * (KW * C) + o_c
         for q in tl.static_range(KW):
-            value = across[q] if GRADIENT else across[q] / (KH * HO)
+            value = across[q] if GRADIENT else across[q] * share
             tl.store(p_out + q * C, value, mask=m_c)
     for line in tl.static_range(ROWS):
         p_out = p_row + (o_b * HO + begin + line) * (KH * C) + o_c

@@ -168,8 +168,11 @@ FORWARD = [
     *(Call(outputs=outputs, dtype=F32) for outputs in (16, 64, 128)),
     Call(outputs=256, kernel=1),
     Call(outputs=128, kernel=5),
-    *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (128, 256)),
-    Call(variant="none", outputs=256),
+    *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (64, 128, 256)),
+    *(Call(variant="none", outputs=outputs) for outputs in (64, 256)),
+    # the number of channels is a constant to these kernels, and so is whether outputs fill blocks
+    Call(variant="rfcbam", channels=48, outputs=100, dtype=F16, stride=2),
+    Call(channels=512, outputs=512),
     Call(dtype=F16, stride=2, last=False, channels=3),
     Call(last=False, outputs=256),
     *(Call(variant=v, channels=24, outputs=o) for v, o in (("rfa", 64), ("rfca", 128))),
