@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from rfaconv import RFCAConv2d, RFCBAMConv2d, reference
 from rfaconv.backends.triton import launch, linked
 from rfaconv.backends.triton.registration import KERNELS
-from rfaconv.functional import batch_norm, stages
+from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.functional.operators import rfcbam_conv
 from rfaconv.geometry import Window
 from rfaconv.ops.linked import LINKED_DEFINITIONS
@@ -89,6 +89,29 @@ def test_gradients(variant: str, stride: int, ran: list[str]) -> None:
     fused, plain, x = pair(variant, stride=stride)
     agree(gradients(fused, x), gradients(plain, x))
     assert sorted(ran) == sorted(LINKED_DEFINITIONS)
+
+
+def test_gates_made_again(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of rfca's gates, which come from kernels as well, the hidden channels are kept."""
+    library = torch.library.Library("rfaconv", "IMPL")
+    for name in ("line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"):
+        function = getattr(import_module(f"rfaconv.backends.triton.{KERNELS[name]}"), name)
+        library.impl(name, partial(_noted, ran, name, function), "CPU", allow_override=True)
+    monkeypatch.setattr(coordinate, "gate_backend", lambda *_, **options: _chosen(**options))
+    fused, plain, x = pair("rfca")
+    agree(gradients(fused, x), gradients(plain, x))
+    assert ran.count("line_gates") == 2
+    assert ran.count("feature_stats_linked_backward") == 1
+    library._destroy()
+
+
+def _noted(ran: list[str], name: str, function: Any, *args: Any) -> Any:
+    ran.append(name)
+    return function(*args)
+
+
+def _chosen(backend: str, **_: Any) -> str:
+    return "" if backend == "reference" else "triton"
 
 
 @variants
