@@ -172,7 +172,8 @@ def project_candidates(
         tile_o = min(block_o, 256 if hopper else 128)
         # four warps share what every tile loads among more pixels of a thread, as long as results
         # fit; sixteen channels at a time do the same, as long as two stages of them fit
-        warps = 4 if tile_o <= 64 and (hopper or variant != "rfcbam") else 8
+        few = tile_o <= 64 and (hopper or variant != "rfcbam")
+        warps = 4 if few and not (variant == "rfa" and older()) else 8
         block_c = 16 if hopper and tile_o == 128 and variant != "rfca" else 8
         ways = [ProjectConfig("blocks", 128, block_c, tile_o, 8, warps, 2)]
         if hopper:
