@@ -33,6 +33,7 @@ from rfaconv.backends.triton import (
     launch,
     line_gates,
     line_layers,
+    linked,
     moments,
     pixel_gate,
     project,
@@ -50,8 +51,10 @@ CHANNELS, TAPS = 64, 9
 WINDOW = Window.create(3).to_ints()
 
 
-def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
-    """Addresses of the instructions, and first and last address of every loop, outermost first."""
+def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]], int]:
+    """Addresses of the instructions, first and last address of every loop, outermost first, and
+    where a program may end first.
+    """
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -66,20 +69,35 @@ def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
         jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", instruction)
         if jump and int(jump[1], 16) < address:
             loops.append((int(jump[1], 16), address))
-    return [address for address, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1])
+    end = next(address for address, instruction in code if instruction.startswith("EXIT"))
+    return [a for a, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1]), end
 
 
-def issued(kernel: Compiled, trips: list[int]) -> int:
-    """Instructions of one thread; ``trips`` of the nested loops, outermost first."""
-    addresses, loops = machine_code(kernel.cubin)
+def issued(kernel: Compiled, trips: list[int], branch: str = "") -> int:
+    """Instructions of one thread; ``trips`` of the nested loops, outermost first.
+
+    ``branch``: ``first`` or ``last``, where the programs of a kernel do either of two things.
+    """
+    addresses, loops, end = machine_code(kernel.cubin)
     total = 0
     for address in addresses:
+        if (branch == "first" and address > end) or (branch == "last" and address <= end):
+            continue
         weight = 1
         depth = sum(first <= address <= last for first, last in loops)
         for trip in trips[:depth]:
             weight *= trip
         total += weight
     return total
+
+
+def per_pixel(kernel: Compiled, pixels: int, channels: int) -> tuple[float, float]:
+    """Instructions of a loop over channels for each of them and pixel, and the others for a pixel;
+    ``pixels`` of a program, ``channels`` of a step.
+    """
+    once, both = issued(kernel, [0]), issued(kernel, [1])
+    share = kernel.threads / pixels
+    return (both - once) * share / channels, once * share
 
 
 def operands(variant: str, outputs: int) -> tuple[torch.Tensor, ...]:
@@ -113,40 +131,45 @@ def count(variant: str) -> dict[str, float]:
                 x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
             )
         (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_blocks")
-        trips = CHANNELS // config.block_c
-        per_thread = trips * config.block_p * config.block_c / (32 * config.warps)
-        found[f"project_blocks O{outputs}"] = issued(kernel, [trips]) / per_thread
+        name = f"project_blocks O{outputs}"
+        found[name], found[f"{name} once"] = per_pixel(kernel, config.block_p, config.block_c)
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        matrices, rows = blocks.fill(x, fw, fb, gates(variant), variant)
-        operand = gate_operands(variant, gates(variant), rows)
+        filled = blocks.fill(x, fw, fb, gates(variant), variant)
+        operand = gate_operands(variant, gates(variant), filled["p_rows"])
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
-        project.fill_panel(x, matrices, rows, operand, panel, variant, geometry)
+        with patch.object(configs, "panel_groups", lambda *_: 2):  # of one a loop is none
+            project.fill_panel(x, filled, filled["p_rows"], operand, panel, variant, geometry)
         dy = new_map(x, (2, 64, 14, 14)).zero_()
-        needs = [True] * 5
-        backward.project_backward(dy, x, fw, fb, gates(variant), weight, variant, 1, WINDOW, needs)
-        if variant == "rfa":
-            mean, cov = moments.patch_moments(x, WINDOW)
-            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
+        given = gates(variant)
+        if variant in ("rfcbam", "rfca"):
+            first = linked.project_linked_backward(dy, x, fw, fb, given, weight, variant, WINDOW)
+        else:
+            needs = [True] * 5
+            backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
     gather = configs.gather(CHANNELS)
     rules = {
-        "panel_blocks": ([], configs.PANEL.block_p * 8 / (32 * configs.PANEL.warps)),
         "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
-        "walk_moments": ([rows_of.length, 14], 14 * rows_of.length),
-        "walk_moments_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
+        "link_channels": ([CHANNELS // 4], CHANNELS),
         "walk_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
-        if kernel.kernel not in rules:  # as small as the parameters
+        name = kernel.kernel
+        if name == "panel_blocks":
+            found[name], found[f"{name} once"] = per_pixel(kernel, configs.PANEL.block_p, 8)
+        if name not in rules:  # as small as the parameters
             continue
-        trips, share = rules[kernel.kernel]
+        trips, share = rules[name]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
     if variant in ("rfcbam", "rfca"):
+        channel = gates(variant)[0] if variant == "rfcbam" else None
         with Recorder(90) as recorder:
-            s = stats.feature_stats(x, fw, fb, variant, WINDOW)
-            backward.feature_stats_backward(*s, x, fw, fb, *s, variant, WINDOW)
+            s0, s1, ties, *_ = linked.feature_stats_linked(x, fw, fb, channel, variant, WINDOW)
+            linked.feature_stats_linked_backward(
+                s0, s1, first[0], gates(variant), x, fw, fb, s0, ties, variant, WINDOW
+            )
         for kernel in recorder.found.values():
             if kernel.kernel not in rules:
                 continue
@@ -157,10 +180,48 @@ def count(variant: str) -> dict[str, float]:
         with Recorder(90) as recorder:
             stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
         (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
-        share = configs.STATS_BLOCKS.block_p * CHANNELS / kernel.threads
-        found[kernel.kernel] = issued(kernel, [CHANNELS // 8]) / share
+        name = kernel.kernel
+        found[name], found[f"{name} once"] = per_pixel(kernel, configs.STATS_BLOCKS.block_p, 8)
     found |= gate_kernels(variant)
+    if variant == "rfa":
+        found |= moments_kernels()
     return {name: round(value, 1) for name, value in sorted(found.items())}
+
+
+def moments_kernels() -> dict[str, float]:
+    """Instructions of the moments and their gradient per channel and output pixel: with stride 2,
+    and for every size of a map with stride 1, whose borders take programs of their own.
+    """
+    found = {}
+    x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
+    x = x.to(memory_format=torch.channels_last)
+    window = Window.create(3, 2).to_ints()
+    with Recorder(90) as recorder:
+        mean, cov = moments.patch_moments(x, window)
+        moments.patch_moments_backward(mean, cov, x, mean, window)
+    length = configs.along_rows(CHANNELS, (7, 7)).length
+    for kernel in recorder.found.values():
+        if kernel.kernel.startswith("walk"):
+            found[kernel.kernel] = issued(kernel, [length, 7]) / (7 * length)
+    for size in sorted({case.size for case in SUITES["resnet18"] if case.stride == 1}):
+        x = torch.zeros(64, CHANNELS, size, size, dtype=torch.bfloat16)
+        x = x.to(memory_format=torch.channels_last)
+        with Recorder(90) as recorder:
+            mean, cov = moments.patch_moments(x, WINDOW)
+            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
+        kernels = {kernel.kernel: kernel for kernel in recorder.found.values()}
+        config = configs.lag_sums(CHANNELS, (size, size))
+        strips = launch.cdiv(size, config.rows)
+        walk = strips * issued(kernels["walk_lags"], [size // config.columns], "first")
+        groups = launch.cdiv(len(x), config.images)
+        trips = [config.images, size // config.parts]
+        walk += 4 * groups / len(x) * issued(kernels["walk_lags"], trips, "last")
+        found[f"walk_lags {size}"] = walk / size**2
+        config = configs.lag_filter(CHANNELS, (size, size))
+        strips = launch.cdiv(size, config.rows)
+        spent = issued(kernels["filter_moments"], [size // config.columns])
+        found[f"filter_moments {size}"] = strips * spent / size**2
+    return found
 
 
 def gate_kernels(variant: str) -> dict[str, float]:

@@ -119,6 +119,13 @@ def norm(machine: Machine, y: float) -> float:
     )
 
 
+def per_pixel(
+    issued: dict[str, float], name: str, case: BenchCase, panel: float, programs: int = 1
+) -> float:
+    """Instructions of a kernel that goes through the channels of a pixel, in so many programs."""
+    return issued[name] * panel + issued[f"{name} once"] * programs * panel / case.in_channels
+
+
 def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> list[float]:
     """The forward projection, as the table of configurations runs it."""
     x, panel, y = sizes(case, batch)
@@ -131,7 +138,10 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     if config.way == "panel":
         wide = 2.0 * taps * panel
         flops = 2.0 * taps * case.out_channels * panel
-        instructions = issued["panel_blocks"] * panel
+        pixels = panel / case.in_channels
+        groups = configs.panel_groups(math.ceil(pixels / configs.PANEL.block_p), case.in_channels)
+        programs = math.ceil(case.in_channels / (8 * groups))
+        instructions = per_pixel(issued, "panel_blocks", case, panel, programs)
         return [
             kernel(machine, bytes=2 * x + wide, flops=features, instructions=instructions),
             kernel(machine, bytes=wide + 2 * y, flops=flops),
@@ -142,7 +152,7 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     busy = programs / (MULTIPROCESSORS * math.ceil(programs / MULTIPROCESSORS))
     block = next(o for o in (64, 128, 256) if case.out_channels <= o)
     flops = columns * features + 2.0 * 80 / 8 * case.out_channels * panel
-    instructions = columns * issued[f"project_blocks O{block}"] * panel
+    instructions = columns * per_pixel(issued, f"project_blocks O{block}", case, panel)
     return [
         kernel(machine, bytes=2 * (x + y), flops=flops / busy, instructions=instructions / busy)
     ]
@@ -185,6 +195,21 @@ def gates(
     return []
 
 
+def moments_by_lags(machine: Machine, case: BenchCase, batch: int) -> list[float]:
+    """Moments with stride 1: the walk, the sum of what its programs leave, the gradient."""
+    x, _, _ = sizes(case, batch)
+    issued, size = INSTRUCTIONS["rfa"], (case.size, case.size)
+    walk = configs.lag_sums(case.in_channels, size)
+    programs = batch * math.ceil(case.size / walk.rows)
+    groups = math.ceil(batch / walk.images)
+    sums = 4.0 * case.in_channels * (14 * programs + 15 * 4 * groups)
+    return [
+        kernel(machine, bytes=2 * x + sums, instructions=issued[f"walk_lags {case.size}"] * x),
+        kernel(machine, bytes=sums),
+        kernel(machine, bytes=4 * x, instructions=issued[f"filter_moments {case.size}"] * x),
+    ]
+
+
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
     """The kernels of this library, as the table of configurations runs them."""
     x, panel, y = sizes(case, batch)
@@ -192,8 +217,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     taps, wide = case.kernel**2, 2.0 * case.kernel**2 * panel  # bytes of the panel
     flops = 2.0 * taps * case.out_channels * panel
 
-    def spent(name: str, bytes: float = 0.0, share: float = 1.0) -> float:
-        return kernel(machine, bytes=bytes, instructions=share * issued[name] * panel)
+    def spent(name: str, bytes: float = 0.0) -> float:
+        return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
     statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
@@ -203,13 +228,11 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
     if operator == "rfca":
         kernels.append(kernel(machine, bytes=lines))
     if operator == "rfcbam" and not training:
-        # 80 rows and 72 columns for eight channels
-        products = 2.0 * 80 * 72 / 8 * panel
-        issue = issued["channels_blocks"] * panel
+        products = 2.0 * 80 * 80 / 8 * panel  # as in the projection
+        issue = per_pixel(issued, "channels_blocks", case, panel)
         kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
     elif statistics:
-        # half of what is counted under this name belongs to the backward pass of rfcbam
-        kernels.append(spent(statistics, 2 * x + lines, 0.5 if operator == "rfcbam" else 1.0))
+        kernels.append(spent(statistics, 2 * x + lines))
     kernels += gates(machine, case, operator, batch, training)
     if training:
         out = -(-case.size // case.stride)
@@ -225,32 +248,37 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
                 kernel(machine, bytes=bytes, instructions=instructions[name] * panel),
                 kernel(machine, bytes=sums),
             ]
-            gathered = issued["gather_rows"] * x
+            gathered = INSTRUCTIONS["rfa"]["gather_rows"] * x
             found.append(kernel(machine, bytes=rows + 2 * x, instructions=gathered))
             return found
 
         product = kernel(machine, bytes=wide + 2 * y, flops=flops)
         moments = INSTRUCTIONS["rfa"]
+        if case.stride == 1:
+            kernels += moments_by_lags(machine, case, batch)
+        else:
+            kernels += walked("walk_moments", moments, 2 * x + sums)[:2]
+            kernels += walked("walk_moments_backward", moments, 2 * x + rows)[::2]
         kernels += [
-            *walked("walk_moments", moments, 2 * x + sums)[:2],
-            *walked("walk_moments_backward", moments, 2 * x + rows)[::2],
             product,
-            *walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums),
             product,
             # the mean of x, and its gradients added; that of rfcbam's channels is one number each
             kernel(machine, bytes=2 * x),
-            kernel(machine, bytes={"rfa": 6, "rfcbam": 16, "rfca": 12}[operator] * x),
+            kernel(machine, bytes={"rfa": 6, "rfcbam": 10, "rfca": 6}[operator] * x),
         ]
-        if statistics:
-            gate = {"rfcbam": "reduce_channels", "rfca": "walk_lines"}[operator]
-            kernels.append(spent(gate, wide + 2 * x + lines))
-            kernels += walked("stats walk_backward", issued, 2 * x + rows + sums)
-            if operator == "rfcbam":
-                kernels.append(spent("stats reduce_channels", 2 * x, 0.5))
+        if operator == "rfa":
+            kernels += walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums)
+        else:
+            # linked: the projection's part reads dA and writes the panel, one walk reads dA
+            part = {"rfcbam": "link_channels", "rfca": "walk_lines"}[operator]
+            kernels.append(spent(part, 2 * wide + 2 * x + lines))
+            kernels += walked("stats walk_backward", issued, wide + 2 * x + rows + sums)
         # the panel and its gradient are made for a chunk of images at a time
         chunks = math.ceil(wide / WORKSPACE_BYTES)
         kernels.append((chunks - 1) * 6 * machine.gap)
     counted = issued["launches training" if training else "launches inference"]
+    if training and case.stride > 1:  # counted with stride 1, whose moments take one less
+        counted += 1
     total = sum(kernels) + small(machine, max(0, counted - len(kernels)))
     return total + norm(machine, y) if training else total
 

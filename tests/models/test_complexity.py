@@ -174,6 +174,18 @@ def test_flop_formulas_of_the_backward_operations():
     args = (row, col, x, g, b, row, col, "rfca", ints)
     assert count(ops.feature_stats_backward, *args) == 3 * features
 
+    # linked: the walk from features to x once, and the features in either half
+    own, rest, whole = (x, g, b), ("rfca", ints), x.new_empty(o, c, 3, 3)
+    projection *= groups
+    ties, *stand_ins = ops.feature_stats_linked(*own, None, *rest)[2:]
+    assert count(ops.feature_stats_linked, *own, None, *rest) == features
+    args = (*stand_ins, *own, [row, col], whole, None, *rest)
+    assert count(ops.project_linked, *args) == features + projection
+    args = (dy, *own, [row, col], whole, *rest)
+    assert count(ops.project_linked_backward, *args) == features + 2 * projection
+    args = (row, col, stand_ins[0], [row, col], *own, row, ties, *rest)
+    assert count(ops.feature_stats_linked_backward, *args) == 3 * features
+
 
 @pytest.mark.parametrize("first", ["rfaconv", "torch.utils.flop_counter"])
 def test_formulas_are_there_whatever_is_imported_first(first):

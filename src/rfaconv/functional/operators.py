@@ -11,7 +11,7 @@ from rfaconv.functional._checks import check_shape, check_weight
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import (
     ReceptiveField,
-    feature_stats,
+    linked_stats,
     pixel_gate,
     prepare_input,
     project,
@@ -131,7 +131,7 @@ def rfcbam_conv(
         backend,
     )  # fmt: skip
     check_shape("channel_gate", channel_gate, tuple(x.shape[:2]))
-    maximum, mean = feature_stats(field)
+    maximum, mean = linked_stats(field, channel_gate)
     pixel = pixel_gate(maximum, mean, spatial_weight, field.window, backend)
     return project(field, (channel_gate, pixel), weight, bias)
 
@@ -187,7 +187,7 @@ def rfca_conv(
     x, field = _field(
         x, weight, feature_weight, feature_bias, "rfca", stride, padding, dilation, groups, backend
     )
-    return project(field, gates(feature_stats(field)), weight, bias)
+    return project(field, gates(linked_stats(field)), weight, bias)
 
 
 def unfold_rfa_conv(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -30,6 +31,8 @@ class ReceptiveField(NamedTuple):
         groups: groups of the final convolution.
         backend: the backend that runs the stages.
         values: the features (B, C, T, *out) where the backend keeps them, else None.
+        link: what :func:`linked_stats` leaves for :func:`project`: the channel gate that it was
+            given, and what stands for panel and gates.
     """
 
     x: Tensor
@@ -40,6 +43,7 @@ class ReceptiveField(NamedTuple):
     groups: int
     backend: str
     values: Tensor | None
+    link: list[tuple[Tensor | None, Sequence[Tensor]]]
 
 
 def prepare_input(
@@ -126,7 +130,9 @@ def receptive_field(
         # the backward pass needs them anyway, so statistics and projection share one copy
         with without_autocast(x):
             values = reference.features(x, feature_weight, feature_bias, window)
-    return ReceptiveField(x, feature_weight, feature_bias, window, variant, groups, chosen, values)
+    return ReceptiveField(
+        x, feature_weight, feature_bias, window, variant, groups, chosen, values, []
+    )
 
 
 def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
@@ -148,6 +154,28 @@ def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
         return first, second
 
 
+def linked_stats(field: ReceptiveField, channel: Tensor | None = None) -> tuple[Tensor, ...]:
+    """:func:`feature_stats`, linked where they can be to the backward pass of :func:`project`.
+
+    Args:
+        field: the receptive-field feature.
+        channel: of rfcbam, the channel gate that the projection will be given.
+    """
+    x, weight, bias, window, variant = field[:5]
+    if field.backend != "triton" or not recorded(x, weight, bias) or torch.compiler.is_compiling():
+        return feature_stats(field)
+    linked = import_module("rfaconv.backends.triton.linked")
+    if not linked.suits(x, window.to_ints()):
+        return feature_stats(field)
+    with without_autocast(x):
+        gate = None if channel is None else channel.to(accumulation_dtype(x.dtype))
+        first, second, _, *stand_ins = torch.ops.rfaconv.feature_stats_linked(
+            x, weight, bias, gate, variant, window.to_ints()
+        )
+    field.link[:] = [(channel, stand_ins)]
+    return first, second
+
+
 def project(
     field: ReceptiveField, gate: Sequence[Tensor], weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
@@ -167,9 +195,12 @@ def project(
 
     Source: paper, equation 5 and "adjust shape", which is this product.
     """
-    x, feature_weight, feature_bias, window, variant, groups, backend, values = field
+    x, feature_weight, feature_bias, window, variant, groups, backend, values, link = field
     weight = weight.to(x.dtype)
     bias = cast(bias, x.dtype)
+    channel, linked = link.pop() if link else (None, ())
+    if channel is not None and gate[0] is not channel:
+        linked = ()  # the statistics would give another gate its gradient
     source = source_of(gate) if variant == "rfca" and backend == "triton" else ()
     if variant != "rfa" or feature_weight.dtype == accumulation_dtype(x.dtype):
         gate = [g.to(accumulation_dtype(x.dtype)) for g in gate]
@@ -180,6 +211,12 @@ def project(
                 precomputed=values,
             )  # fmt: skip
         operands = [*gate, *source]
+        if linked:
+            result: Tensor = torch.ops.rfaconv.project_linked(
+                *linked, x, feature_weight, feature_bias, operands, weight, bias, variant,
+                window.to_ints(),
+            )  # fmt: skip
+            return result
         y: Tensor = torch.ops.rfaconv.project(
             x, feature_weight, feature_bias, operands, weight, bias, variant, groups,
             window.to_ints(),

@@ -9,12 +9,12 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.backends.cpu.forward import Attention
-from rfaconv.functional.stages import feature_stats
+from rfaconv.functional.stages import linked_stats
 from rfaconv.nn._inference import attention_of, running_norm
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import CoordinateGate
 
-torch.fx.wrap("feature_stats")
+torch.fx.wrap("linked_stats")
 
 
 class _RFCAConv(ReceptiveFieldConv):
@@ -38,7 +38,7 @@ class _RFCAConv(ReceptiveFieldConv):
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns one gate (B, C, k_i * out_i) per spatial dimension."""
-        gates: Sequence[Tensor] = self.attention(feature_stats(field), self.backend)
+        gates: Sequence[Tensor] = self.attention(linked_stats(field), self.backend)
         return gates
 
 

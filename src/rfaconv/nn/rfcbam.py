@@ -11,12 +11,12 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.backends.cpu.forward import Attention
-from rfaconv.functional.stages import feature_stats, pixel_gate
+from rfaconv.functional.stages import linked_stats, pixel_gate
 from rfaconv.nn._inference import attention_of
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE
 
-torch.fx.wrap("feature_stats")
+torch.fx.wrap("linked_stats")
 torch.fx.wrap("pixel_gate")
 
 
@@ -45,7 +45,7 @@ class _RFCBAMConv(ReceptiveFieldConv):
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""
         channel = self.se.gate(input, self.backend)
-        maximum, mean = feature_stats(field)
+        maximum, mean = linked_stats(field, channel)
         pixel = pixel_gate(maximum, mean, self.spatial_weight, self.inner_window, self.backend)
         return channel, pixel
 

@@ -7,6 +7,6 @@ the C library.
 
 from __future__ import annotations
 
-from rfaconv.ops import autograd, flops, fold, gate_gradients, gates, schema
+from rfaconv.ops import autograd, flops, fold, gate_gradients, gates, linked, schema
 
-__all__ = ["autograd", "flops", "fold", "gate_gradients", "gates", "schema"]
+__all__ = ["autograd", "flops", "fold", "gate_gradients", "gates", "linked", "schema"]

@@ -18,7 +18,7 @@ from rfaconv import reference
 from rfaconv.geometry import Window
 from rfaconv.ops.schema import DEFINITIONS, stats_shapes
 
-__all__ = ["second_derivative"]
+__all__ = ["gates_of", "keep_operands", "second_derivative"]
 
 _OPS = torch.ops.rfaconv
 
@@ -126,24 +126,38 @@ def _stats_second(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
 # ---- project
 
 
-def _project_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, feature_weight, feature_bias, gate, weight, _, ctx.variant, ctx.groups, ctx.window = inputs
+def keep_operands(
+    ctx: Any, features: Sequence[Tensor], gate: Sequence[Tensor], weight: Tensor
+) -> None:
+    """Saves the operands of a projection; of rfca's gates what they can be made from, if given."""
     ctx.again = ctx.variant == "rfca" and len(gate) > 2
     kept = gate[2:] if ctx.again else gate
-    ctx.save_for_backward(x, feature_weight, feature_bias, *kept, weight)
+    ctx.save_for_backward(*features, *kept, weight)
+
+
+def gates_of(ctx: Any, x: Tensor, kept: Sequence[Tensor]) -> tuple[list[Tensor], list[None]]:
+    """The gates from what was saved of them, and None for every operand that came with them.
+
+    The gates' own node passes their gradients on; second derivatives go through this call, to what
+    the gates are made from: one with respect to a gate itself would miss this part.
+    """
+    if not ctx.again:
+        return list(kept), []
+    hidden, *layers = kept
+    rows = stats_shapes(x, ctx.variant, ctx.window)[0][2]
+    return list(_OPS.line_gates(hidden, layers[:2], layers[2:], rows)), [None] * 5
+
+
+def _project_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *features, gate, weight, _, ctx.variant, ctx.groups, ctx.window = inputs
+    keep_operands(ctx, features, gate, weight)
 
 
 def _project_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    x, feature_weight, feature_bias, *gate, weight = ctx.saved_tensors
+    x, feature_weight, feature_bias, *kept, weight = ctx.saved_tensors
     need_x, need_fw, need_fb, need_gate, need_weight, need_bias, *_ = ctx.needs_input_grad
-    others: list[None] = []
-    if ctx.again:
-        # the gates' own node passes their gradients on; second derivatives go through this call, to
-        # what the gates are made from: one with respect to a gate itself would miss this part
-        hidden, *layers = gate
-        rows = stats_shapes(x, ctx.variant, ctx.window)[0][2]
-        gate = list(_OPS.line_gates(hidden, layers[:2], layers[2:], rows))
-        need_gate, others = need_gate[:2], [None] * 5
+    gate, others = gates_of(ctx, x, kept)
+    need_gate = need_gate[: len(gate)]
     needs = [need_x, need_fw, need_fb, need_weight, any(need_gate)]
     dx, dfw, dfb, dweight, dgate = _OPS.project_backward(
         dy,

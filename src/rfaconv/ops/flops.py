@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from rfaconv.geometry import Window
-from rfaconv.ops import gate_gradients, gates, schema  # noqa: F401  the formulas are of what these define
+from rfaconv.ops import gate_gradients, gates, linked, schema  # noqa: F401  formulas are of these
 
 _COUNTER = "torch.utils.flop_counter"
 
@@ -126,6 +126,32 @@ def _project_backward(
     return 2 * macs
 
 
+def _stats_linked(x: Shape, *args: Any, **kwargs: Any) -> int:
+    return 2 * _features(x, args[-1])
+
+
+def _stats_linked_backward(
+    d0: Shape, d1: Shape, dpanel: Shape, gate: Sequence[Shape], x: Shape, *args: Any, **kwargs: Any
+) -> int:
+    return 2 * 3 * _features(x, args[-1])
+
+
+def _project_linked(
+    panel: Shape, gate0: Shape, gate1: Shape, x: Shape, feature_weight: Shape, feature_bias: Shape,
+    gate: Sequence[Shape], weight: Shape, bias: Shape | None, variant: str, window: Sequence[int],
+    **kwargs: Any,
+) -> int:  # fmt: skip
+    return 2 * (_features(x, window) + _projection(x, weight, 1, window))
+
+
+def _project_linked_backward(
+    dy: Shape, x: Shape, feature_weight: Shape, feature_bias: Shape, gate: Sequence[Shape],
+    weight: Shape, variant: str, window: Sequence[int], **kwargs: Any,
+) -> int:  # fmt: skip
+    # the features again, the gradients of the panel and of K
+    return 2 * (_features(x, window) + 2 * _projection(x, weight, 1, window))
+
+
 def _pixel_gate(
     maximum: Shape, mean: Shape, weight: Shape, window: Sequence[int], **kwargs: Any
 ) -> int:
@@ -192,6 +218,10 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "feature_stats_backward": _stats_backward,
     "project": _project,
     "project_backward": _project_backward,
+    "feature_stats_linked": _stats_linked,
+    "feature_stats_linked_backward": _stats_linked_backward,
+    "project_linked": _project_linked,
+    "project_linked_backward": _project_linked_backward,
     "pixel_gate": _pixel_gate,
     "line_hidden": _line_hidden,
     "line_gates": _line_gates,

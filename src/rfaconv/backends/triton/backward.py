@@ -28,7 +28,7 @@ from rfaconv.backends.triton.project import part_of_gates
 from rfaconv.backends.triton.stats import GRADIENT, TIES, over_channels, over_lines
 from rfaconv.ops.schema import memory_format_of
 
-__all__ = ["feature_stats_backward", "project_backward"]
+__all__ = ["feature_stats_backward", "project_backward", "shared_maxima", "weight_gradient"]
 
 
 def project_backward(
@@ -91,12 +91,12 @@ def project_backward(
         dx,
         dg if need_fw else nothing,
         db if need_fb else rows.new_empty((0,)),
-        weight.new_empty((0,)) if dk is None else _weight_gradient(dk, weight),
+        weight.new_empty((0,)) if dk is None else weight_gradient(dk, weight),
         _gate_gradients(variant, dgate, lines) if need_gate else [v.new_empty((0,)) for v in gate],
     )
 
 
-def _weight_gradient(dk: Tensor, weight: Tensor) -> Tensor:
+def weight_gradient(dk: Tensor, weight: Tensor) -> Tensor:
     """DW (O, C, kh, kw) in the memory format of K, from the chunks' (O, T*C), summed in float32."""
     outputs, channels, kh, kw = weight.shape
     total = dk[0] if dk.size(0) == 1 else dk.sum(0, dtype=torch.float32)
@@ -135,7 +135,7 @@ def feature_stats_backward(
         top = s0.contiguous()
         ties = torch.empty_like(top)
         over_channels(x, rows, geometry, TIES, top, top, ties, ties)
-        operands = _shared_maxima(d0.contiguous(), ties, d1.contiguous(), top, geometry)
+        operands = shared_maxima(d0.contiguous(), ties, d1.contiguous(), top, geometry)
     else:
         operands = (d0.transpose(1, 2).contiguous(), d1.transpose(1, 2).contiguous(), rows)
     walk = feature_gradients_of(x, both, geometry, SOURCES[variant])
@@ -150,10 +150,16 @@ def feature_stats_backward(
     return dx, *walk.joined()[:2]
 
 
-def _shared_maxima(
-    dtop: Tensor, ties: Tensor, dmean: Tensor, top: Tensor, geometry: Geometry
+def shared_maxima(
+    dtop: Tensor,
+    ties: Tensor,
+    dmean: Tensor,
+    top: Tensor,
+    geometry: Geometry,
+    pixel: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the gradient of the features is made from: the quads of a walk, or three maps.
+    """What the gradient of the features is made from: the quads of a walk, with the pixel gate if
+    given, or three maps.
 
     Equal maxima share their gradient; one of zero has none to give, relu'(0) = 0.
     """
@@ -169,6 +175,7 @@ def _shared_maxima(
         top,
         {
             "p_dtop": dtop, "p_ties": ties, "p_dmean": dmean, "p_top": top, "p_quads": quads,
+            "p_pixel": top if pixel is None else pixel, "LINKED": pixel is not None,
             "pixels": pixels, "image": geometry.positions, "C": geometry.channels, "T": taps,
             "TAPS": power_of_two(taps), "BLOCK_P": block,
         },

@@ -24,20 +24,24 @@ def suits(x: Tensor, geometry: Geometry) -> bool:
 
 def fill(
     x: Tensor, feature_weight: Tensor, feature_bias: Tensor, gate: Sequence[Tensor], variant: str
-) -> tuple[Tensor, Tensor]:
-    """The matrices of the features, and the weights of the gate of rfa; see ``fill_blocks``."""
+) -> dict[str, Tensor]:
+    """What the kernels are given: the matrices of the features, the weights of the gate of rfa, a
+    zero and a one for every channel; see ``fill_blocks``.
+    """
     groups, side = cdiv(x.size(1), CHANNELS.value), SIDE.value
     blocks = torch.empty((groups, side, side), dtype=x.dtype, device=x.device)
     rows = feature_bias.new_empty((groups, 16, CHANNELS.value), dtype=torch.float32)
+    fixed = torch.empty((2, x.size(1)), dtype=x.dtype, device=x.device)
+    found = {"p_blocks": blocks, "p_rows": rows, "p_fixed": fixed}
     launch(
         fill_blocks,
         (groups, side // CHANNELS.value),
         x,
         {
             "p_g": feature_weight.contiguous(), "p_b": feature_bias.contiguous(),
-            "p_w": gate[0].contiguous() if variant == "rfa" else rows, "p_blocks": blocks,
-            "p_rows": rows, "C": x.size(1), "VARIANT": CODES[variant],
+            "p_w": gate[0].contiguous() if variant == "rfa" else rows, **found,
+            "C": x.size(1), "VARIANT": CODES[variant],
         },
         num_warps=4,
     )  # fmt: skip
-    return blocks, rows
+    return found

@@ -9,6 +9,7 @@ a measurement has confirmed.
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 __all__ = [
@@ -21,11 +22,16 @@ __all__ = [
     "blocks",
     "gather",
     "join",
+    "join_wide",
+    "lag_filter",
+    "lag_sums",
     "moments",
     "older",
+    "panel_groups",
     "project",
     "project_candidates",
     "rows",
+    "strip",
     "tile",
     "walk",
 ]
@@ -40,7 +46,7 @@ class ProjectConfig:
             them; or ``panel``, the panel of a chunk and a library product: then the rest says
             nothing, the panel takes the tiles of :func:`tile`.
         block_p: Pixels of a tile.
-        block_c: Channels of a tile; eight where ``blocks``.
+        block_c: Channels of a tile; of one step of the loop, eight or sixteen, where ``blocks``.
         block_o: Outputs of a tile.
         vector: Neighbouring channels that one thread takes; says nothing where ``blocks``.
         warps: Warps of a block.
@@ -162,13 +168,17 @@ def project_candidates(
     block_o = _power(outputs, 16, 256)
     if taps > 9:
         return (panel, ProjectConfig("fused", 32, 16, min(block_o, 128), 2, 8, 2))
-    if blocks(dtype, taps, channels, last=last) and (hopper or variant != "rfca"):
-        # before Hopper the operands of a product lie in registers, beside its results
-        most = (128 if variant in ("rfcbam", "rfca") else 256) if hopper else 64
-        ways = [ProjectConfig("blocks", 128, 8, min(block_o, most), 8, 8, 2)]
+    if blocks(dtype, taps, channels, last=last):
+        tile_o = min(block_o, 256 if hopper else 128)
+        # four warps share what every tile loads among more pixels of a thread, as long as results
+        # fit; sixteen channels at a time do the same, as long as two stages of them fit
+        few = tile_o <= 64 and (hopper or variant != "rfcbam")
+        warps = 4 if few and not (variant == "rfa" and older()) else 8
+        block_c = 16 if hopper and tile_o == 128 and variant != "rfca" else 8
+        ways = [ProjectConfig("blocks", 128, block_c, tile_o, 8, warps, 2)]
         if hopper:
             ways.append(ProjectConfig("blocks", 64, 8, min(block_o, 128), 8, 4, 2))
-        return (panel, *ways) if outputs > (256 if hopper else 128) else (*ways, panel)
+        return (panel, *ways) if outputs > tile_o else (*ways, panel)
     narrow = 128 if channels % 16 == 0 else 64
     if dtype == "float32" or block_o <= narrow or not last:
         # maps without channels last need a pointer for every input, which leaves fewer registers
@@ -192,6 +202,21 @@ PANEL = TileConfig(128, 8, 8, 4)
 """Tiles of the panel where its features are a product."""
 
 
+def panel_groups(programs: int, channels: int) -> int:
+    """Times eight channels that a program of the panel takes, where there are so many tiles of
+    pixels: what it finds out about its pixels serves them all, but every multiprocessor wants a
+    few programs.
+
+    Example:
+        >>> panel_groups(25, 256), panel_groups(1000, 256)
+        (2, 16)
+    """
+    groups = 16
+    while groups > 1 and programs * -(-channels // (8 * groups)) < 400:
+        groups //= 2
+    return groups
+
+
 STATS_BLOCKS = TileConfig(128, 8, 8, 4)
 """Tiles of the statistics where features are a product."""
 
@@ -200,6 +225,10 @@ EIGHTS = TileConfig(64, 8, 8, 2)
 """Tiles of a reduction over channels that lie next to each other: one pixel and eight channels per
 thread, which it reduces alone.
 """
+
+
+FOURS = TileConfig(64, 4, 4, 2)
+"""The same where a thread also writes two numbers for every one: with eight channels it spills."""
 
 
 def gather(channels: int) -> TileConfig:
@@ -211,6 +240,11 @@ def gather(channels: int) -> TileConfig:
 def join(parts: int) -> TileConfig:
     """Tiles of a sum of what ``parts`` programs left: parts, and numbers of each."""
     return TileConfig(_power(parts, 16, 128), 32, 1, 8)
+
+
+def join_wide(parts: int) -> TileConfig:
+    """The same in float64 and for few numbers, so that a program has more to load at once."""
+    return TileConfig(_power(parts, 16, 512), 16, 1, 8)
 
 
 JOINT_TAPS = 9
@@ -238,10 +272,63 @@ def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowCon
     return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
 
 
-def lines(channels: int) -> RowConfig:
-    """Rows that one program of both directions of rfca takes at once."""
+@dataclass(frozen=True)
+class StripConfig:
+    """Tiles of a walk along several rows at once.
+
+    Attributes:
+        rows: Rows of a program.
+        columns: Pixels of each row at a time, a divisor of the width.
+        images: Images of a program that goes along a border.
+        parts: Pixels of a border at a time, a divisor of height and width.
+        block_c: Channels of a program.
+        warps: Warps of a block.
+    """
+
+    rows: int
+    columns: int
+    images: int
+    parts: int
+    block_c: int
+    warps: int
+
+
+def strip(channels: int, size: tuple[int, int], pixels: int, most: int) -> StripConfig:
+    """Rows of at most ``pixels`` pixels, about ``most`` of which a program reads at a time.
+
+    Example:
+        >>> strip(64, (14, 14), 256, 64)
+        StripConfig(rows=7, columns=7, images=3, parts=7, block_c=64, warps=2)
+    """
+    height, width = size
+    rows = -(-height // -(-height // min(7, max(1, pixels // width))))
+    columns = _divisor(width, most // (rows + 2))
+    images = -(-32 // max(size))
     block_c = _power(channels, 32, 64)
-    return RowConfig(3 if older() else 4, block_c, block_c // 32)
+    return StripConfig(rows, columns, images, _divisor(math.gcd(*size), 8), block_c, block_c // 32)
+
+
+def lag_sums(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of the moments by lags; at most 256 pixels meet in float32, then float64."""
+    return strip(channels, size, 256, 64)
+
+
+def lag_filter(channels: int, size: tuple[int, int]) -> StripConfig:
+    """Tiles of their gradient, of which a thread keeps five columns."""
+    return strip(channels, size, 128, 36)
+
+
+def _divisor(value: int, most: int) -> int:
+    """The largest divisor that is not above ``most`` and 8."""
+    return max(n for n in range(1, max(1, min(most, 8)) + 1) if value % n == 0)
+
+
+def lines(channels: int, *, tight: bool = False) -> RowConfig:
+    """Rows that one program of both directions of rfca takes at once; ``tight``: where it needs
+    more registers than there are for four.
+    """
+    block_c = _power(channels, 32, 64)
+    return RowConfig(3 if tight or older() else 4, block_c, block_c // 32)
 
 
 def walks(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> bool:

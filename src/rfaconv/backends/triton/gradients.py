@@ -5,12 +5,14 @@ Nothing here uses atomic operations, so results are deterministic always.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from rfaconv.backends.triton import configs
 from rfaconv.backends.triton.backward_kernels import (
+    SOURCES,
     gather_patches,
     parameter_backward,
     patch_backward,
@@ -28,9 +30,16 @@ class FeatureGradients:
     """What is summed over pixels for the feature parameters and the gate, by programs."""
 
     def __init__(
-        self, x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+        self,
+        x: Tensor,
+        tables: tuple[Tensor, Tensor],
+        geometry: Geometry,
+        source: int,
+        linked: bool,
     ) -> None:
-        self.x, self.geometry, self.source = x, geometry, source
+        self.x, self.geometry, self.source, self.linked = x, geometry, source, linked
+        # whether there is a gate of a channel
+        self.scaled = source == (SOURCES["rfcbam"] if linked else CODES["rfcbam"])
         self.rows, self.quads = tables
         self.splits = self.split()
         taps = geometry.taps
@@ -50,7 +59,7 @@ class FeatureGradients:
         self,
         first: int,
         last: int,
-        operands: tuple[Tensor, Tensor, Tensor],
+        operands: Sequence[Tensor],
         d_panel: Tensor,
         panel: Tensor | None,
         du: Tensor | None,
@@ -63,7 +72,7 @@ class FeatureGradients:
         raise NotImplementedError
 
     def shared(
-        self, first: int, last: int, operands: tuple[Tensor, Tensor, Tensor], d_panel: Tensor
+        self, first: int, last: int, operands: Sequence[Tensor], d_panel: Tensor
     ) -> dict[str, Any]:
         """Arguments of every kernel that goes through the images ``first`` to ``last``."""
         x = self.x[first:last]
@@ -78,15 +87,15 @@ class FeatureGradients:
         return self.sums[first * self.splits : last * self.splits]
 
     def joined(self) -> tuple[Tensor, Tensor, Tensor]:
-        """DG' (C, T, T), db' (C, T), and the gradient of w (C, T) of rfa or of the channel gate
+        """DG' (C, T, T), db' (C, T), and the gradient of w (C, T) of rfa, or of the channel gate
         (B, C) of rfcbam.
         """
         channels, taps = self.geometry.channels, self.geometry.taps
         # the channel gate has one gradient per image, all others are sums over the batch
-        images = self.geometry.batch if self.source == CODES["rfcbam"] else 0
+        images = self.geometry.batch if self.scaled else 0
         dg = self.sums.new_empty((channels, taps, taps))
         db = self.sums.new_empty((channels, taps))
-        gated = self.source in (CODES["rfa"], CODES["rfcbam"])
+        gated = self.scaled or self.source == CODES["rfa"]
         dgate = self.sums.new_empty((images, channels) if images else db.shape) if gated else db
         programs = self.sums.size(0)
         config = configs.join(programs)
@@ -97,7 +106,8 @@ class FeatureGradients:
             {
                 "p_sums": self.sums, "p_dg": dg, "p_db": db, "p_dgate": dgate,
                 "programs": programs, "splits": self.splits, "C": channels, "T": taps,
-                "SOURCE": self.source, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
+                "SOURCE": CODES["rfcbam"] if self.scaled else self.source,
+                "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
             },
             num_warps=config.warps,
         )  # fmt: skip
@@ -121,7 +131,7 @@ class _Rows(FeatureGradients):
         self,
         first: int,
         last: int,
-        operands: tuple[Tensor, Tensor, Tensor],
+        operands: Sequence[Tensor],
         d_panel: Tensor,
         panel: Tensor | None,
         du: Tensor | None,
@@ -134,10 +144,11 @@ class _Rows(FeatureGradients):
             self.x,
             {
                 **self.shared(first, last, operands, d_panel),
-                "p_t": self.quads, "p_panel": d_panel if panel is None else panel,
+                "p_t": self.quads, "p_2": operands[-1],
+                "p_panel": d_panel if panel is None else panel,
                 "p_rows": d_panel if du is None else du, "p_sums": self.part(first, last),
                 "segments": self.splits, "length": config.length,
-                "WITH_PANEL": panel is not None, "WITH_DU": du is not None,
+                "WITH_PANEL": panel is not None, "WITH_DU": du is not None, "LINKED": self.linked,
                 "FENCED": configs.older() and self.source >= 4, "BLOCK_C": config.block_c,
             },
             num_warps=config.warps,
@@ -166,7 +177,7 @@ class _Patches(FeatureGradients):
         self,
         first: int,
         last: int,
-        operands: tuple[Tensor, Tensor, Tensor],
+        operands: Sequence[Tensor],
         d_panel: Tensor,
         panel: Tensor | None,
         du: Tensor | None,
@@ -233,7 +244,16 @@ def joint(geometry: Geometry) -> bool:
 
 
 def feature_gradients_of(
-    x: Tensor, tables: tuple[Tensor, Tensor], geometry: Geometry, source: int
+    x: Tensor,
+    tables: tuple[Tensor, Tensor],
+    geometry: Geometry,
+    source: int,
+    *,
+    linked: bool = False,
 ) -> FeatureGradients:
-    """The way that fits the window; ``tables`` as :func:`operands.tables` gives them."""
-    return (_Rows if joint(geometry) else _Patches)(x, tables, geometry, source)
+    """The way that fits the window; ``tables`` as :func:`operands.tables` gives them.
+
+    ``linked``: the source is statistics, and the panel's gradient counts as well; only where
+    :func:`joint`. Operands are then gradients of the statistics and the gates; see the kernel.
+    """
+    return (_Rows if joint(geometry) else _Patches)(x, tables, geometry, source, linked)

@@ -22,16 +22,17 @@ from rfaconv.backends.triton.walk_kernels import last_columns, load_columns, pat
 
 @triton.jit
 def walk_lines(
-    p_x, p_t, p_0, p_1, p_da, p_row, p_col, segments,
+    p_x, p_t, p_0, p_1, p_da, p_panel, p_row, p_col, segments,
     C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, GRADIENT: tl.constexpr,
+    LINKED: tl.constexpr,
     ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """For ROWS rows of output pixels: along every line, (B, KH * Ho, C), and over the rows that the
     program has of every column, (programs, KW * Wo, C), shares of the means of f; or with GRADIENT
-    sums of ``dA f`` times the gate of the other direction.
+    sums of ``dA f`` times the gate of the other direction. LINKED: and the panel ``f a``.
 
     ``p_0``, ``p_1``: gates of rows and columns; ``p_da`` (pixels, T, C). A thread has one channel
     and keeps its G' in registers.
@@ -48,10 +49,13 @@ def walk_lines(
     for j in tl.static_range(T):
         matrix = matrix + load_row(p_own, j, T)
         biases = biases + (load_bias(p_own, j, T),)
-    kept, factors = (), ()
+    kept, factors, inside = (), (), ()
     for line in tl.static_range(ROWS):
         h = begin + line
         m = m_c & (h < HO)
+        # a row beyond the end has patches of zeros but still features, relu(b'): along the row they
+        # are not stored, in the columns they count nothing
+        inside = inside + (tl.where(m, 1.0, 0.0),)
         kept = kept + load_columns(
             p_image, h * SH - PT, -PL, m, H, W, x_sh, x_sw, KH, DH, 0, KEPT, WIDE
         )
@@ -59,6 +63,7 @@ def walk_lines(
             for r in tl.static_range(KH):
                 factors = factors + (row_of(p_0, r * KW, o_b, h, o_c, m, m_c, C, HO, KH, KW),)
     along = zeros(ROWS * KH, BLOCK_C)
+    share = 1.0 / (KH * HO)
     for w in range(0, WO):
         across = zeros(KW, BLOCK_C)
         if GRADIENT:
@@ -89,23 +94,25 @@ def walk_lines(
                         g = g + (matrix[(r * KW + q) * T + i],)
                     f = feature_of(u, g, biases[r * KW + q], T)
                     if GRADIENT:
-                        f *= tl.load(p_da + o_row + (r * KW + q) * C, mask=m, other=0.0).to(
-                            tl.float32
-                        )
+                        p_tap = p_da + o_row + (r * KW + q) * C
+                        d_panel = tl.load(p_tap, mask=m, other=0.0).to(tl.float32)
+                        if LINKED:
+                            a = others[q] * factors[line * KH + r]
+                            p_tap = p_panel + o_row + (r * KW + q) * C
+                            tl.store(p_tap, (f * a).to(p_panel.dtype.element_ty), mask=m)
+                        f *= d_panel
                         total += f * others[q]
                         sums = sums + (across[q] + f * factors[line * KH + r],)
                     else:
-                        # a row beyond the end has patches of zeros but still features, relu(b')
-                        f = tl.where(m, f, 0.0)
                         total += f
-                        sums = sums + (across[q] + f,)
+                        sums = sums + (tl.fma(f, inside[line], across[q]),)
                 across = sums
                 new = new + (total,)
         kept = new_kept
         along = new
         p_out = p_col + (widen(tl.program_id(0), WIDE) * WO + w) * (KW * C) + o_c
         for q in tl.static_range(KW):
-            value = across[q] if GRADIENT else across[q] / (KH * HO)
+            value = across[q] if GRADIENT else across[q] * share
             tl.store(p_out + q * C, value, mask=m_c)
     for line in tl.static_range(ROWS):
         p_out = p_row + (o_b * HO + begin + line) * (KH * C) + o_c

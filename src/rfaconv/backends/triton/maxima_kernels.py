@@ -12,11 +12,12 @@ from rfaconv.backends.triton.tiles import split_quad
 
 @triton.jit
 def share_maxima(
-    p_dtop, p_ties, p_dmean, p_top, p_quads, pixels, image, C, T: tl.constexpr, TAPS: tl.constexpr,
-    BLOCK_P: tl.constexpr,
+    p_dtop, p_ties, p_dmean, p_top, p_pixel, p_quads, pixels, image, C, T: tl.constexpr,
+    TAPS: tl.constexpr, LINKED: tl.constexpr, BLOCK_P: tl.constexpr,
 ):  # fmt: skip
     """Quads (B, Ho, Wo, T, 4) from maps (B, T, Ho, Wo): the share of the maximum's gradient, the
-    mean's per channel, the maximum, zero. ``image``: pixels of one; TAPS a power of two.
+    mean's per channel, the maximum, and if LINKED the pixel gate, else zero. ``image``: pixels of
+    one; TAPS a power of two.
 
     Equal maxima share their gradient. Where no channel has the maximum, which is NaN, none takes
     what is divided by zero here.
@@ -26,9 +27,11 @@ def share_maxima(
     m = (o_p < pixels) & (j < T)
     o = ((o_p // image) * T + j) * image + o_p % image
     top = tl.load(p_top + o, mask=m, other=0.0)
-    d_top = tl.load(p_dtop + o, mask=m, other=0.0) / tl.load(p_ties + o, mask=m, other=1.0)
+    d_top = tl.load(p_dtop + o, mask=m, other=0.0)
+    d_top /= tl.load(p_ties + o, mask=m, other=1).to(tl.float32)
     d_mean = tl.load(p_dmean + o, mask=m, other=0.0) * (1.0 / C)
-    quads = tl.join(tl.join(d_top, top), tl.join(d_mean, tl.zeros_like(top)))
+    pixel = tl.load(p_pixel + o, mask=m, other=0.0) if LINKED else tl.zeros_like(top)
+    quads = tl.join(tl.join(d_top, top), tl.join(d_mean, pixel))
     quads = tl.reshape(quads, (BLOCK_P, TAPS, 4))
     o = (o_p.to(tl.int64) * T + j)[:, :, None] * 4 + tl.arange(0, 4)[None, None, :]
     tl.store(p_quads + o, quads, mask=tl.broadcast_to(m[:, :, None], quads.shape))
@@ -36,7 +39,7 @@ def share_maxima(
 
 @triton.jit
 def maxima_gradient(f, p_quads, pixel, j, T: tl.constexpr):
-    """Df of tap j of one pixel from the quads."""
+    """Df of tap j of one pixel from the quads, and the pixel gate."""
     o = (pixel.to(tl.int64) * T + j) * 4 + tl.arange(0, 4)[None, :]
-    d_top, d_mean, top, _ = split_quad(tl.load(p_quads + o))
-    return d_mean + tl.where(f == top, d_top, 0.0)
+    d_top, d_mean, top, gate = split_quad(tl.load(p_quads + o))
+    return (d_mean + tl.where(f == top, d_top, 0.0), gate)

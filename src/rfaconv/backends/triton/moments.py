@@ -1,4 +1,7 @@
-"""Moments of the patches: float32 sums of a few hundred centred pixels, joined in float64."""
+"""Moments of the patches: float32 sums of a few hundred centred pixels, joined in float64.
+
+Windows of 3 x 3 with stride 1 and padding 1 go by ``lags``; what is here is for all others.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton import configs
 from rfaconv.backends.triton.gradients import gather
+from rfaconv.backends.triton.lags import LONGEST, gradient_by_lags, lags, moments_by_lags
 from rfaconv.backends.triton.launch import cdiv, chunks, launch
 from rfaconv.backends.triton.moments_kernels import moments_backward, moments_forward
 from rfaconv.backends.triton.moments_walk_kernels import walk_moments, walk_moments_backward
@@ -24,9 +28,6 @@ from rfaconv.backends.triton.walk_kernels import gather_rows
 
 __all__ = ["patch_moments", "patch_moments_backward"]
 
-LONGEST = 256
-"""Output pixels in a row that are summed in float32 before float64."""
-
 
 def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Mean (C, T) and covariance (C, T, T) of the patches, float64; see the schema of the op."""
@@ -36,6 +37,8 @@ def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
         mean = torch.full((channels, taps), torch.nan, dtype=torch.float64, device=x.device)
         return mean, mean.unsqueeze(-1).repeat(1, 1, taps)  # the mean of nothing
     shift = x.mean((0, 2, 3), dtype=torch.float32)
+    if lags(geometry) and max(geometry.size) <= LONGEST:
+        return moments_by_lags(x, shift, geometry)
     walks = _walks(geometry)
     sums = (_walk if walks else _all_taps)(x, shift, geometry)
     mean = torch.empty((channels, taps), dtype=torch.float64, device=x.device)
@@ -131,6 +134,9 @@ def patch_moments_backward(
     dx = new_map(x, x.shape)
     pixels = geometry.batch * geometry.positions
     if dx.numel() == 0:
+        return dx
+    if lags(geometry):
+        gradient_by_lags(dmean, dcov, x, mean, dx, geometry)
         return dx
     rows = empty_table(x, geometry.channels, geometry.taps)
     shift = torch.empty((geometry.channels,), dtype=torch.float32, device=x.device)

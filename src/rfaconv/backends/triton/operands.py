@@ -93,13 +93,20 @@ def strides(name: str, value: Tensor, letters: str) -> dict[str, int]:
 
 
 def channels_last(x: Tensor) -> bool:
-    """Whether the channels of a map lie next to each other, in eights that one load can take.
+    """Whether the channels of a map lie next to each other, in eights that one load can take: they
+    begin at multiples of 16 bytes.
 
     Example:
         >>> channels_last(torch.zeros(2, 16, 4, 4).to(memory_format=torch.channels_last))
         True
     """
-    return x.stride(1) == 1 and x.size(1) % 8 == 0
+    outer = (s * x.element_size() for n, s in zip(x.shape, x.stride(), strict=True) if n > 1)
+    return (
+        x.stride(1) == 1
+        and x.size(1) % 8 == 0
+        and x.data_ptr() % 16 == 0
+        and all(step % 16 == 0 for step in outer if step != x.element_size())
+    )
 
 
 def empty_table(like: Tensor, channels: int, taps: int) -> Tensor:

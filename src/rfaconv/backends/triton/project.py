@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton import configs, tuning
 from rfaconv.backends.triton.blocks import fill, suits
-from rfaconv.backends.triton.blocks_kernels import panel_blocks, project_blocks
+from rfaconv.backends.triton.blocks_kernels import CHANNELS, panel_blocks, project_blocks
 from rfaconv.backends.triton.gates import CODES
 from rfaconv.backends.triton.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.operands import (
@@ -78,14 +78,15 @@ def run_project(
     k = kernel_matrix(weight)
     blocks = None
     if config.way != "fused" and suits(x, geometry):
-        blocks, rows = fill(x, feature_weight, feature_bias, gate, variant)
+        blocks = fill(x, feature_weight, feature_bias, gate, variant)
+        rows = blocks["p_rows"]
     else:
         rows = table(feature_weight, feature_bias, variant, gate)
     gates = gate_operands(variant, gate, rows)
     if config.way == "panel":
         _two_steps(x, blocks, rows, gates, k, bias, y, variant, geometry)
     elif blocks is not None:
-        _blocks(x, blocks, rows, gates, k, bias, y, variant, geometry, config)
+        _blocks(x, blocks, gates, k, bias, y, variant, geometry, config)
     else:
         _fused(x, rows, gates, k, bias, y, variant, geometry, config)
 
@@ -121,8 +122,7 @@ def _fused(
 
 def _blocks(
     x: Tensor,
-    blocks: Tensor,
-    rows: Tensor,
+    blocks: dict[str, Tensor],
     gates: tuple[Tensor, Tensor],
     k: Tensor,
     bias: Tensor | None,
@@ -137,12 +137,14 @@ def _blocks(
         (cdiv(pixels, config.block_p), cdiv(outputs, config.block_o)),
         x,
         {
-            "p_x": x, "p_blocks": blocks, "p_rows": rows, "p_0": gates[0], "p_1": gates[1],
+            "p_x": x, **blocks, "p_0": gates[0], "p_1": gates[1],
             "p_k": k, "p_bias": k if bias is None else bias, "p_y": y, "pixels": pixels,
             "O": outputs,
-            **geometry.arguments(x), **strides("y", y, "bohw"), **strides("k", k, "ojc"),
+            **geometry.arguments(x), **strides("y", y, "bohw"),
             "VARIANT": CODES[variant], "HAS_BIAS": bias is not None, "UPCAST": interpreting(),
-            "BLOCK_P": config.block_p, "BLOCK_O": config.block_o,
+            "BLOCK_P": config.block_p, "BLOCK_C": config.block_c, "BLOCK_O": config.block_o,
+            "WHOLE": outputs % config.block_o == 0,
+            "DENSE": y.permute(0, 2, 3, 1).is_contiguous(),
         },
         num_warps=config.warps, num_stages=config.stages,
     )  # fmt: skip
@@ -150,7 +152,7 @@ def _blocks(
 
 def fill_panel(
     x: Tensor,
-    blocks: Tensor | None,
+    blocks: dict[str, Tensor] | None,
     rows: Tensor,
     gates: tuple[Tensor, Tensor],
     panel: Tensor,
@@ -165,19 +167,23 @@ def fill_panel(
     }  # fmt: skip
     if blocks is not None:
         config = configs.PANEL
-        own = {"p_blocks": blocks, "p_rows": rows, "UPCAST": interpreting()}
-        kernel, columns = panel_blocks, blocks.size(0)
+        groups = configs.panel_groups(cdiv(pixels, config.block_p), geometry.channels)
+        own = {**blocks, "groups": groups, "UPCAST": interpreting()}
+        kernel, columns = panel_blocks, cdiv(geometry.channels, groups * CHANNELS.value)
     else:
         config = configs.tile(geometry.taps, geometry.channels)
         own = {"p_t": rows, "VECTOR": config.vector, "BLOCK_C": config.block_c}
         kernel, columns = panel_forward, cdiv(geometry.channels, config.block_c)
     arguments = {**shared, **own, "BLOCK_P": config.block_p}
-    launch(kernel, (cdiv(pixels, config.block_p), columns), x, arguments, num_warps=config.warps)
+    launch(
+        kernel, (cdiv(pixels, config.block_p), columns), x, arguments,
+        num_warps=config.warps, num_stages=2,
+    )  # fmt: skip
 
 
 def _two_steps(
     x: Tensor,
-    blocks: Tensor | None,
+    blocks: dict[str, Tensor] | None,
     rows: Tensor,
     gates: tuple[Tensor, Tensor],
     k: Tensor,

@@ -49,11 +49,14 @@ def over_channels(
     d_panel: Tensor,
     out: Tensor,
     mean: Tensor,
+    ties: Tensor | None = None,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
     each = geometry.taps <= configs.JOINT_TAPS and channels_last(x)
     # compiled for sm_80 it spills with the panel's gradient
     each = each and (mode != GRADIENT or support.hopper(x.device))
+    # so it does with ties where an odd number of eights makes loads narrower
+    each = each and (ties is None or geometry.channels % 16 == 0)
     config = configs.EIGHTS if each else configs.tile(geometry.taps, geometry.channels)
     taps = configs.rows(geometry.taps, each=each)
     pixels = x.size(0) * geometry.positions
@@ -63,7 +66,7 @@ def over_channels(
         x,
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
-            "p_mean": mean,
+            "p_mean": mean, "p_ties": out if ties is None else ties, "COUNTED": ties is not None,
             "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
             "VECTOR": config.vector, "TAPS": taps, "BLOCK_P": config.block_p,
             "BLOCK_C": config.block_c,
@@ -79,10 +82,12 @@ def over_lines(
     mode: int,
     gates: tuple[Tensor, Tensor] | None = None,
     d_panel: Tensor | None = None,
+    panel: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What the images ``x`` give to rows (B, kh*Ho, C) and to columns (B, kw*Wo, C).
 
-    STATISTICS: means of f. GRADIENT: those of the gates, from the panel's gradient.
+    STATISTICS: means of f. GRADIENT: those of the gates, from the panel's gradient; ``panel`` is
+    filled, if given.
     """
     (kh, kw), (height, width) = geometry.window.kernel, geometry.out
     batch, channels = x.size(0), geometry.channels
@@ -94,7 +99,8 @@ def over_lines(
         for axis, line in enumerate((row, col)):
             over_line(x, rows, geometry, mode, axis, given[1 - axis], source, line)
         return row, col
-    config = configs.lines(channels)
+    # compiled for sm_80 four rows spill with the panel
+    config = configs.lines(channels, tight=panel is not None and not support.hopper(x.device))
     segments = cdiv(height, config.length)
     col = rows.new_empty((batch, segments, kw * width, channels))
     launch(
@@ -103,8 +109,10 @@ def over_lines(
         x,
         {
             "p_x": x, "p_t": rows, "p_0": given[0], "p_1": given[1], "p_da": source,
+            "p_panel": source if panel is None else panel,
             "p_row": row, "p_col": col, "segments": segments, **geometry.arguments(x),
-            "GRADIENT": mode == GRADIENT, "ROWS": config.length, "BLOCK_C": config.block_c,
+            "GRADIENT": mode == GRADIENT, "LINKED": panel is not None, "ROWS": config.length,
+            "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,
     )  # fmt: skip

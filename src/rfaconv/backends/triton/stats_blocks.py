@@ -18,7 +18,7 @@ def channels_by_blocks(
     x: Tensor, feature_weight: Tensor, feature_bias: Tensor, geometry: Geometry
 ) -> tuple[Tensor, Tensor]:
     """Maximum and mean over channels (B, T, Ho, Wo), of rfcbam."""
-    blocks, _ = fill(x, feature_weight, feature_bias, (), "rfcbam")
+    blocks = fill(x, feature_weight, feature_bias, (), "rfcbam")
     size = (geometry.batch, geometry.taps, *geometry.out)
     top, mean = (torch.empty(size, dtype=torch.float32, device=x.device) for _ in range(2))
     config = configs.STATS_BLOCKS
@@ -28,7 +28,8 @@ def channels_by_blocks(
         (cdiv(pixels, config.block_p),),
         x,
         {
-            "p_x": x, "p_blocks": blocks, "p_top": top, "p_mean": mean, "pixels": pixels,
+            "p_x": x, "p_blocks": blocks["p_blocks"], "p_fixed": blocks["p_fixed"],
+            "p_top": top, "p_mean": mean, "pixels": pixels,
             **geometry.arguments(x), "UPCAST": interpreting(), "BLOCK_P": config.block_p,
         },
         num_warps=config.warps, num_stages=2,

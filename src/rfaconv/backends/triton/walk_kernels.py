@@ -18,6 +18,7 @@ import triton.language as tl
 
 from rfaconv.backends.triton.backward_kernels import STATS_RFCBAM, tap_gradient
 from rfaconv.backends.triton.gates import RFA, RFCBAM, gate_begin, gate_tap, rfa_begin_all
+from rfaconv.backends.triton.gates.rfca import col_of, row_of
 from rfaconv.backends.triton.gates.rfcbam import tap as pixel_tap
 from rfaconv.backends.triton.maxima_kernels import maxima_gradient
 from rfaconv.backends.triton.tiles import (
@@ -98,19 +99,22 @@ def zeros(COUNT: tl.constexpr, BLOCK_C: tl.constexpr):
 
 @triton.jit
 def walk_backward(
-    p_x, p_t, p_0, p_1, p_s, p_da, p_panel, p_rows, p_sums, segments, length,
+    p_x, p_t, p_0, p_1, p_2, p_s, p_da, p_panel, p_rows, p_sums, segments, length,
     C: tl.constexpr, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, SOURCE: tl.constexpr,
-    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, FENCED: tl.constexpr, BLOCK_C: tl.constexpr,
+    WITH_PANEL: tl.constexpr, WITH_DU: tl.constexpr, LINKED: tl.constexpr, FENCED: tl.constexpr,
+    BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Panel (pixels, T, C), rows of the input's gradient, and sums over pixels (programs, T, T + 2,
     C), of ``length`` rows of output pixels of one image.
 
     The sums are those of ``parameter_backward``. Reads dA (pixels, T, C) of a projection, or the
-    gradients of statistics. FENCED: one tap after the other. C is a constant, so that no address of
-    a tap has to be computed: it costs a compilation for every number of channels.
+    gradients of statistics; LINKED: of both. Then the gates are those of lines, ``p_s`` and
+    ``p_2``, or ``p_1`` for the channel and the fourth of the quads for the pixel. FENCED: one tap
+    after the other. C is a constant, so that no address of a tap has to be computed: it costs a
+    compilation for every number of channels.
     """
     T: tl.constexpr = KH * KW
     KEPT: tl.constexpr = KW - SW if SW < KW else 0
@@ -124,6 +128,8 @@ def walk_backward(
     m_p = tl.full((1, 1), 1, tl.int1)
     p_quad = quads_of(p_t, o_c, T)
     p_image = p_x + o_b * x_sb + widen(o_c, WIDE) * x_sc
+    if LINKED and SOURCE == STATS_RFCBAM:
+        scale = tl.load(p_1 + o_b * C + o_c)
     sums = zeros(T * (T + 2), BLOCK_C)
     for h in range(begin, tl.minimum(begin + length, HO)):
         p_line = p_rows + (o_b * HO + h) * (KH * W * C) + o_c
@@ -167,12 +173,22 @@ def walk_backward(
                     )  # fmt: skip
                 if SOURCE == STATS_RFCBAM:
                     da = f
-                    df = maxima_gradient(f, p_0, (o_b * HO + h) * WO + w, j, T)
+                    df, pixel = maxima_gradient(f, p_0, (o_b * HO + h) * WO + w, j, T)
                 else:
                     da, df = tap_gradient(
                         SOURCE, f, a, p_0, p_1, p_s, p_da + o_row, j, o_b, h, o_w, o_c, m_p, m_c, C,
                         HO, WO, KH, KW,
                     )  # fmt: skip
+                if LINKED:
+                    d_panel = tl.load(p_da + o_row + j * C).to(tl.float32)
+                    if SOURCE == STATS_RFCBAM:
+                        d_panel *= pixel
+                        channel += d_panel * f
+                        df += d_panel * scale
+                    else:
+                        row_gate = row_of(p_s, j, o_b, h, o_c, m_p, m_c, C, HO, KH, KW)
+                        col_gate = col_of(p_2, j, o_b, o_w, o_c, m_p, m_c, C, WO, KW)
+                        df += d_panel * (row_gate * col_gate)
                 if WITH_PANEL:
                     tl.store(
                         p_panel + o_row + j * C, (f * a).to(p_panel.dtype.element_ty), mask=m_c
@@ -192,8 +208,8 @@ def walk_backward(
                 if SOURCE == RFCBAM:
                     one = (tl.full(f.shape, 1.0, tl.float32),)
                     channel += da * pixel_tap(one, p_1, j, o_b, h, o_w, m_p, HO, WO, T)
-                    if j == T - 1:
-                        extra = channel
+                if j == T - 1 and (SOURCE == RFCBAM or (LINKED and SOURCE == STATS_RFCBAM)):
+                    extra = channel
                 new = new + (extra,)
                 if WITH_DU:
                     added = ()

@@ -17,6 +17,7 @@ from rfaconv.backends.triton import (
     backward,
     configs,
     fold,
+    linked,
     moments,
     operands,
     project,
@@ -127,6 +128,15 @@ class Call:
         s = stats.feature_stats(x, weight, bias, self.variant, self.window)
         backward.feature_stats_backward(*s, x, weight, bias, *s, self.variant, self.window)
 
+    def linked(self) -> None:
+        x, weight, bias, gate, k = self.operands().values()
+        own, rest = (x, weight, bias), (self.variant, self.window)
+        channel = gate[0] if self.variant == "rfcbam" else None
+        s0, s1, ties, *_ = linked.feature_stats_linked(*own, channel, *rest)
+        dy = self.map(self.outputs, self.side // self.stride)
+        d_panel = linked.project_linked_backward(dy, *own, gate, k, *rest)[0]
+        linked.feature_stats_linked_backward(s0, s1, d_panel, gate, *own, s0, ties, *rest)
+
     def stats_of_inference(self) -> None:
         x, *weights = (self.operands()[n] for n in ("x", "feature_weight", "feature_bias"))
         stats.feature_stats(x, *(w.to(x.dtype) for w in weights), self.variant, self.window)
@@ -158,8 +168,11 @@ FORWARD = [
     *(Call(outputs=outputs, dtype=F32) for outputs in (16, 64, 128)),
     Call(outputs=256, kernel=1),
     Call(outputs=128, kernel=5),
-    *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (128, 256)),
-    Call(variant="none", outputs=256),
+    *(Call(variant=v, outputs=o) for v in ("rfcbam", "rfca") for o in (64, 128, 256)),
+    *(Call(variant="none", outputs=outputs) for outputs in (64, 256)),
+    # the number of channels is a constant to these kernels, and so is whether outputs fill blocks
+    Call(variant="rfcbam", channels=48, outputs=100, dtype=F16, stride=2),
+    Call(channels=512, outputs=512),
     Call(dtype=F16, stride=2, last=False, channels=3),
     Call(last=False, outputs=256),
     *(Call(variant=v, channels=24, outputs=o) for v, o in (("rfa", 64), ("rfca", 128))),
@@ -190,10 +203,33 @@ def test_backward(call: Call, compile_all: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [c for c in BACKWARD if c.variant == "rfa" and c.channels != 24], ids=str
+    "call",
+    [*(c for c in BACKWARD if c.variant == "rfa" and c.channels != 24), Call(stride=2)],
+    ids=str,
 )
 def test_moments(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.moments, call.fold)
+
+
+LAGS = [
+    *(Call(side=side) for side in (7, 28, 56, 13)),
+    Call(dtype=F16, channels=24, side=20),
+    Call(dtype=F32, last=False, channels=3, side=32),
+    Call(last=False, channels=40, side=9),
+]
+
+
+@pytest.mark.parametrize("call", LAGS, ids=lambda call: f"{call}-{call.side}")
+def test_moments_by_lags(call: Call, compile_all: Callable[..., None]) -> None:
+    """Rows and columns of a program depend on the size of the map; its borders are other sums."""
+    compile_all(call.moments)
+
+
+def test_moments_by_lags_with_sizes_of_one() -> None:
+    """A map of one channel, one image and one strip; see ``test_sizes_of_one``."""
+    with Recorder(90) as recorder:
+        replace(ONE, side=3).moments()
+    assert {"walk_lags", "filter_moments"} <= {k.kernel for k in recorder.found.values()}
 
 
 STATS = [
@@ -206,6 +242,19 @@ STATS = [
 @pytest.mark.parametrize("call", STATS, ids=str)
 def test_stats(call: Call, compile_all: Callable[..., None]) -> None:
     compile_all(call.stats, call.stats_of_inference)
+
+
+LINKED = [
+    *(Call(variant=variant) for variant in ("rfcbam", "rfca")),
+    Call(variant="rfcbam", stride=2, dtype=F16, channels=24),
+    Call(variant="rfcbam", dtype=F32, last=False, channels=3),
+    Call(variant="rfca", stride=2, dtype=F32, last=False, channels=24),
+]
+
+
+@pytest.mark.parametrize("call", LINKED, ids=str)
+def test_linked(call: Call, compile_all: Callable[..., None]) -> None:
+    compile_all(call.linked)
 
 
 ONE = Call(channels=1, outputs=1, batch=1, side=1, last=False)
@@ -229,7 +278,8 @@ def test_sizes_of_one(call: Call) -> None:
         call.forward()
         if call.channels == 1:
             call.backward()
-            for made in (call.moments, call.fold) if call.variant == "rfa" else (call.stats,):
+            own = (call.moments, call.fold)
+            for made in own if call.variant == "rfa" else (call.stats, call.linked):
                 made()
         elif call.variant != "rfa":
             call.stats_of_inference()
@@ -245,6 +295,7 @@ def test_wide_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
         Call().forward(wide=True)
         Call().backward()
         Call().moments()
+        Call(stride=2).moments()
         Call(variant="rfcbam").stats()
         Call(variant="rfcbam").stats_of_inference()
     spilled = [kernel for kernel in recorder.found.values() if kernel.stack or kernel.local]

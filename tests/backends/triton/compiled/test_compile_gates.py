@@ -52,7 +52,7 @@ def coordinate_gates(hidden: int, batch: int = 2, channels: int = 128, lines: in
         line_layers.line_hidden_backward(middle, first, second, reduce_weight)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [80, 90], ids=["sm_80", "sm_90"])
 @pytest.mark.parametrize("hidden", [16, 64])
 def test_channel_gate(hidden: int, capability: int) -> None:
     with Recorder(capability) as recorder:
@@ -60,7 +60,7 @@ def test_channel_gate(hidden: int, capability: int) -> None:
     judge(recorder)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [80, 90], ids=["sm_80", "sm_90"])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_pixel_gate(kernel: int, capability: int) -> None:
     with Recorder(capability) as recorder:
@@ -68,7 +68,7 @@ def test_pixel_gate(kernel: int, capability: int) -> None:
     judge(recorder)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [80, 90], ids=["sm_80", "sm_90"])
 @pytest.mark.parametrize("hidden", [8, 16, 64])
 def test_coordinate_gates(hidden: int, capability: int) -> None:
     with Recorder(capability) as recorder:

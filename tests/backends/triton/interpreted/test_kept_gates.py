@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, reference
+from rfaconv.backends.triton import linked
 from rfaconv.backends.triton.registration import KERNELS
 from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.geometry import Window
@@ -53,6 +54,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, cpu_library: None) -> Iterator[list[str
         return "" if backend == "reference" else "triton"
 
     monkeypatch.setattr(stages, "select", select)
+    monkeypatch.setattr(linked, "suits", lambda *_: False)  # test_linked.py has those
     monkeypatch.setattr(batch_norm, "select", lambda *_: "reference")
     monkeypatch.setattr(batch_norm, "patch_moments", lambda x, w, _: reference.patch_moments(x, w))
     monkeypatch.setattr(coordinate, "gate_backend", chosen)

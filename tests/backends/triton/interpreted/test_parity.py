@@ -71,16 +71,27 @@ def test_tiles_of_the_table() -> None:
 def test_walks_of_several_programs(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that share an image's rows, the last of them short, and its channels."""
     for name in ("along_rows", "lines"):
-        monkeypatch.setattr(configs, name, lambda *_: configs.RowConfig(2, 16, 1))
+        monkeypatch.setattr(configs, name, lambda *_, **__: configs.RowConfig(2, 16, 1))
     variant = "rfca" if op == "project" else ""
-    require(parity(replace(BASE, op=op, variant=variant, channels=17, size=(3, 4), batch=2)))
+    case = replace(BASE, op=op, variant=variant, channels=17, size=(3, 4), batch=2)
+    # with padding 1 the moments go by lags
+    require(parity(case if variant else replace(case, size=(5, 4), window=Window.create(3, 1, 0))))
 
 
 @pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
+def test_moments_of_other_windows_in_16_bits(dtype: torch.dtype) -> None:
+    """With stride 1 and padding 1 they go by lags; see ``test_lags``."""
+    case = replace(SMALL, op="patch_moments", dtype=dtype, channels_last=True)
+    require(parity(replace(case, window=Window.create(3, 2))))
+
+
+@pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("op", ["patch_moments", "project"])
-def test_large_mean(op: str) -> None:
+def test_large_mean(op: str, stride: int) -> None:
     """Mean 100, standard deviation 1: sums of squares cancel."""
-    require(parity(replace(BASE, op=op, mean=100.0)))
+    require(parity(replace(BASE, op=op, mean=100.0, window=Window.create(3, stride))))
 
 
 @pytest.mark.usefixtures("large_tiles")
