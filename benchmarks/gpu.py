@@ -71,10 +71,12 @@ def parity_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
         for window in windows[:1] if options.smoke else windows:
             shape = replace(base, dtype=dtype, window=window, channels_last=dtype != torch.float32)
             if dtype != torch.float32:
-                shape = replace(shape, channels=24)  # in eights, which have a kernel of their own
+                shape = replace(shape, channels=32)  # in sixteens, which have kernels of their own
             cases.append(replace(shape, op="patch_moments"))
             cases += [replace(shape, op="feature_stats", variant=v) for v in ("rfcbam", "rfca")]
             cases += [replace(shape, variant=v) for v in ("rfa", "rfcbam", "rfca", "none")]
+            if options.device == "cuda" and window.kernel != (5, 5):
+                cases += [replace(shape, op="linked", variant=v) for v in ("rfcbam", "rfca")]
     cases.append(replace(base, op="patch_moments", mean=100.0))
     # common windows first: a third of the time is what this may take
     cases.sort(key=lambda case: case.window != windows[0])
@@ -117,7 +119,10 @@ def layer_parity(case: BenchCase, operator: str, options: argparse.Namespace) ->
         size=(14, 10),
         window=Window.create(case.kernel, case.stride),
     )
-    return str(judge(problem)["note"])
+    problems = [problem]
+    if options.device == "cuda" and operator in ("rfcbam", "rfca"):
+        problems.append(replace(problem, op="linked"))
+    return "; ".join(filter(None, (str(judge(each)["note"]) for each in problems)))
 
 
 def measure(

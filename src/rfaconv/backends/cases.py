@@ -9,7 +9,7 @@ ReLU and the ties of the maximum, where a gradient jumps and two right answers d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -30,11 +30,12 @@ class Case:
     """One op on one shape.
 
     Attributes:
-        op: ``patch_moments``, ``feature_stats`` or ``project``.
+        op: ``patch_moments``, ``feature_stats``, ``project``, or ``linked`` for the last two with
+            gates made from the statistics (rfcbam and rfca on CUDA).
         variant: Gate; unused for ``patch_moments``.
         batch: B.
         channels: C.
-        out_channels: O, for ``project``.
+        out_channels: O, of a projection.
         size: H and W.
         window: The sliding window.
         dtype: Of the map and the weight.
@@ -68,7 +69,7 @@ class Case:
             else f"{self.op.removeprefix('feature_')}-{self.variant}"
         )
         height, width = self.size
-        out = f"-O{self.out_channels}" if self.op == "project" else ""
+        out = f"-O{self.out_channels}" if self.op in ("project", "linked") else ""
         layout = "-nhwc" if self.channels_last else ""
         shape = f"B{self.batch}-C{self.channels}{out}-{self.window}-{height}x{width}"
         text = f"{name}-{shape}-{_SHORT[self.dtype]}{layout}"
@@ -98,7 +99,8 @@ def draw(case: Case, seed: int = 0) -> Tensors:
     for attempt in range(100):
         generator = torch.Generator().manual_seed(1000 * seed + attempt)
         inputs = _draw_once(case, generator)
-        if case.op != "feature_stats" or case.variant != "rfcbam" or _no_ties(case, inputs):
+        maxima = case.op in ("feature_stats", "linked") and case.variant == "rfcbam"
+        if not maxima or _no_ties(case, inputs):
             return inputs
     raise RuntimeError(f"{case}: found no inputs without near ties of the maximum in 100 draws")
 
@@ -222,11 +224,38 @@ def _run(case: Case, leaves: Tensors, fused: bool) -> tuple[Tensor, ...]:
         return tuple(source.patch_moments(x, window))
     if case.op == "feature_stats":
         return tuple(source.feature_stats(x, *weights, case.variant, window))
-    return (
-        source.project(
-            x, *weights, gate, leaves["weight"], leaves.get("bias"), case.variant, 1, window
-        ),
-    )
+    rest = leaves["weight"], leaves.get("bias"), case.variant
+    if case.op == "linked":
+        return (_run_linked(case, (x, *weights), gate, rest, fused),)
+    return (source.project(x, *weights, gate, *rest, 1, window),)
+
+
+def _run_linked(
+    case: Case,
+    operands: tuple[Tensor, ...],
+    factors: Sequence[Tensor],
+    rest: tuple[Tensor, Tensor | None, str],
+    fused: bool,
+) -> Tensor:
+    """The gate of a channel is given, all others are factors times sigmoids of statistics."""
+    window, stand_ins = case.window, []
+    given = factors[:1] if case.variant == "rfcbam" else []
+    if fused:
+        channel = given[0] if given else None
+        s0, s1, _, *stand_ins = torch.ops.rfaconv.feature_stats_linked(
+            *operands, channel, case.variant, window.to_ints()
+        )
+    else:
+        s0, s1 = reference.feature_stats(*operands, case.variant, window)
+    made = [s0 * s1] if given else [s0, s1]
+    gate = [*given]
+    gate += [f * s.sigmoid() for f, s in zip(factors[len(given) :], made, strict=True)]
+    if fused:
+        y: Tensor = torch.ops.rfaconv.project_linked(
+            *stand_ins, *operands, gate, *rest, window.to_ints()
+        )
+        return y
+    return reference.project(*operands, gate, *rest, 1, window)
 
 
 def parity(case: Case, seed: int = 0, *, gradients: bool = True) -> list[Parity]:

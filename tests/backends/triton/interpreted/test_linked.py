@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -13,13 +14,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, RFCBAMConv2d, reference
+from rfaconv.backends.cases import Case, parity
 from rfaconv.backends.triton import launch, linked
 from rfaconv.backends.triton.registration import KERNELS
 from rfaconv.functional import batch_norm, coordinate, stages
 from rfaconv.functional.operators import rfcbam_conv
 from rfaconv.geometry import Window
 from rfaconv.ops.linked import LINKED_DEFINITIONS
-from rfaconv.reference.parity import compare, require
+from rfaconv.reference.parity import require
 
 LAYERS = {"rfcbam": RFCBAMConv2d, "rfca": RFCAConv2d}
 BATCH, CHANNELS, SIZE = 2, 8, (3, 2)
@@ -142,43 +144,8 @@ def test_large_maps_are_not_linked(
 @variants
 def test_parity(variant: str, dtype: torch.dtype) -> None:
     """In 16 bits as close to float64 as plain torch in the same dtype allows."""
-    rows, results = [], {}
-    window = Window.create(3, 1, 1)
-    torch.manual_seed(1)
-    shapes = {"x": (2, 16, 3, 2), "fw": (16, 9, 9), "fb": (16, 9), "weight": (5, 16, 3, 3)}
-    inputs = {name: torch.randn(shape, dtype=torch.float64) for name, shape in shapes.items()}
-    inputs["fw"] /= 3
-    inputs["weight"] /= 12
-    for name in ("x", "weight"):
-        inputs[name] = inputs[name].to(dtype).double()
-    shape = [(2, 16, 9), (2, 16, 6)] if variant == "rfca" else [(2, 9, 3, 2)] * 2
-    channel = torch.rand(2, 16, dtype=torch.float64)
-    factors = [torch.randn(s, dtype=torch.float64) for s in shape]
-    inputs["x"] = inputs["x"].to(memory_format=torch.channels_last)
-    dy = torch.randn(2, 5, 3, 2, dtype=torch.float64).to(dtype)
-    for way, kind, backend in (
-        ("oracle", torch.float64, "reference"), ("plain", dtype, "reference"),
-        ("linked", dtype, "auto"),
-    ):  # fmt: skip
-        acc = torch.float64 if kind == torch.float64 else torch.float32
-        leaves = {
-            n: v.to(kind if n in ("x", "weight") else acc, copy=True).requires_grad_()
-            for n, v in inputs.items()
-        }
-        scale = channel.to(acc, copy=True).requires_grad_()
-        x, *features, weight = leaves.values()
-        field = stages.receptive_field(x, *features, window, variant, 1, backend)
-        stats = stages.linked_stats(field, scale if variant == "rfcbam" else None)
-        gates = [torch.sigmoid(s * f.to(acc)) for s, f in zip(stats, factors, strict=True)]
-        gates = [scale, gates[0] * gates[1]] if variant == "rfcbam" else gates
-        stages.project(field, gates, weight).backward(dy.to(kind))
-        leaves |= {"scale": scale} if variant == "rfcbam" else {}
-        results[way] = {n: v.grad for n, v in leaves.items()}
-    for name, value in results["linked"].items():
-        rows.append(
-            compare(name, value, results["plain"][name], results["oracle"][name], dtype=value.dtype)
-        )
-    require(rows)
+    shape = Case(op="linked", channels=16, out_channels=5, size=(3, 2), channels_last=True)
+    require(parity(replace(shape, variant=variant, dtype=dtype)))
 
 
 def test_ties() -> None:
