@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
+from interpreted.dispatcher import chosen, registered
 from torch import Tensor
 
 import rfaconv
 from rfaconv import RFCAConv2d, RFCBAMConv2d
-from rfaconv.backends.triton.registration import KERNELS
 from rfaconv.functional import coordinate, squeeze, stages
 from rfaconv.geometry import Window
 from rfaconv.ops.gate_gradients import GATE_GRADIENTS
@@ -28,30 +26,10 @@ WINDOW = Window.create(3)
 @pytest.fixture
 def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The kernels as those of a CPU, where the interpreter runs them; which of them ran."""
-    library, ran = torch.library.Library("rfaconv", "IMPL"), []
-
-    def register(name: str) -> None:
-        module = import_module(f"rfaconv.backends.triton.{KERNELS[name]}")
-
-        def run(*args: Any) -> Any:
-            ran.append(name)
-            return getattr(module, name)(*args)
-
-        library.impl(name, run, "CPU", allow_override=True)
-
-    with warnings.catch_warnings():
-        # what torch 2.11 says once in a process, allowed or not
-        warnings.filterwarnings("ignore", "Warning only once for all operators", UserWarning)
-        for name in (*GATE_DEFINITIONS, *GATE_GRADIENTS):
-            register(name)
     for module in (coordinate, squeeze, stages):
         monkeypatch.setattr(module, "gate_backend", chosen)
-    yield ran
-    library._destroy()
-
-
-def chosen(*_: Tensor, backend: str, **__: Any) -> str:
-    return "" if backend == "reference" else "triton"
+    with registered(*GATE_DEFINITIONS, *GATE_GRADIENTS) as ran:
+        yield ran
 
 
 def channel(x: Tensor, *weights: Tensor) -> Tensor:

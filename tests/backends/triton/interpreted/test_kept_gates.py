@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from interpreted.dispatcher import chosen, registered, stages_as_on_cuda
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, reference
 from rfaconv.backends.triton import linked
-from rfaconv.backends.triton.registration import KERNELS
-from rfaconv.functional import batch_norm, coordinate, stages
+from rfaconv.functional import coordinate
 from rfaconv.geometry import Window
 
 BATCH, CHANNELS, SIZE = 2, 32, (5, 4)
@@ -31,34 +31,15 @@ def project(x: Tensor, weight: Tensor, bias: Tensor, gate: list[Tensor], *rest: 
 @pytest.fixture(autouse=True)
 def ran(monkeypatch: pytest.MonkeyPatch, cpu_library: None) -> Iterator[list[str]]:
     """rfca's gates are made as on CUDA, in the interpreter; which of their operations ran."""
-    library, names = torch.library.Library("rfaconv", "IMPL"), []
-
-    def register(name: str) -> None:
-        module = import_module(f"rfaconv.backends.triton.{KERNELS[name]}")
-
-        def run(*args: Any) -> Any:
-            names.append(name)
-            return getattr(module, name)(*args)
-
-        library.impl(name, run, "CPU", allow_override=True)
-
-    for name in ("line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"):
-        register(name)
+    stages_as_on_cuda(monkeypatch)
+    monkeypatch.setattr(linked, "suits", lambda *_: False)  # test_linked.py has those
+    monkeypatch.setattr(coordinate, "gate_backend", chosen)
+    library = torch.library.Library("rfaconv", "IMPL")
     # the CPU's kernels for the rest, which are given no more than the gates
     library.impl("project", project, "CPU", allow_override=True)
-
-    def select(*arguments: Any) -> str:
-        return "reference" if arguments[-1] == "reference" else "triton"
-
-    def chosen(*_: Tensor, backend: str, **__: Any) -> str:
-        return "" if backend == "reference" else "triton"
-
-    monkeypatch.setattr(stages, "select", select)
-    monkeypatch.setattr(linked, "suits", lambda *_: False)  # test_linked.py has those
-    monkeypatch.setattr(batch_norm, "select", lambda *_: "reference")
-    monkeypatch.setattr(batch_norm, "patch_moments", lambda x, w, _: reference.patch_moments(x, w))
-    monkeypatch.setattr(coordinate, "gate_backend", chosen)
-    yield names
+    gates = "line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"
+    with registered(*gates) as names:
+        yield names
     library._destroy()
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
+from interpreted.dispatcher import chosen, registered, stages_as_on_cuda
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rfaconv import RFCAConv2d, RFCBAMConv2d, reference
+from rfaconv import RFCAConv2d, RFCBAMConv2d
 from rfaconv.backends.cases import Case, parity
 from rfaconv.backends.triton import launch, linked
-from rfaconv.backends.triton.registration import KERNELS
-from rfaconv.functional import batch_norm, coordinate, stages
+from rfaconv.functional import coordinate, stages
 from rfaconv.functional.operators import rfcbam_conv
 from rfaconv.geometry import Window
 from rfaconv.ops.linked import LINKED_DEFINITIONS
@@ -32,28 +31,9 @@ variants = pytest.mark.parametrize("variant", list(LAYERS))
 @pytest.fixture(autouse=True)
 def ran(monkeypatch: pytest.MonkeyPatch, large_tiles: None) -> Iterator[list[str]]:
     """Statistics and projection as on CUDA, in the interpreter; which operations ran."""
-    library, names = torch.library.Library("rfaconv", "IMPL"), []
-
-    def register(name: str) -> None:
-        module = import_module(f"rfaconv.backends.triton.{KERNELS[name]}")
-
-        def run(*args: Any) -> Any:
-            names.append(name)
-            return getattr(module, name)(*args)
-
-        library.impl(name, run, "CPU", allow_override=True)
-
-    for name in (*LINKED_DEFINITIONS, *SEPARATE):
-        register(name)
-
-    def select(*arguments: Any) -> str:
-        return "reference" if arguments[-1] == "reference" else "triton"
-
-    monkeypatch.setattr(stages, "select", select)
-    monkeypatch.setattr(batch_norm, "select", lambda *_: "reference")
-    monkeypatch.setattr(batch_norm, "patch_moments", lambda x, w, _: reference.patch_moments(x, w))
-    yield names
-    library._destroy()
+    stages_as_on_cuda(monkeypatch)
+    with registered(*LINKED_DEFINITIONS, *SEPARATE) as names:
+        yield names
 
 
 def pair(variant: str, **options: Any) -> tuple[nn.Module, nn.Module, Tensor]:
@@ -95,25 +75,13 @@ def test_gradients(variant: str, stride: int, ran: list[str]) -> None:
 
 def test_gates_made_again(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of rfca's gates, which come from kernels as well, the hidden channels are kept."""
-    library = torch.library.Library("rfaconv", "IMPL")
-    for name in ("line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"):
-        function = getattr(import_module(f"rfaconv.backends.triton.{KERNELS[name]}"), name)
-        library.impl(name, partial(_noted, ran, name, function), "CPU", allow_override=True)
-    monkeypatch.setattr(coordinate, "gate_backend", lambda *_, **options: _chosen(**options))
+    monkeypatch.setattr(coordinate, "gate_backend", chosen)
     fused, plain, x = pair("rfca")
-    agree(gradients(fused, x), gradients(plain, x))
-    assert ran.count("line_gates") == 2
+    gates = "line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"
+    with registered(*gates) as made:
+        agree(gradients(fused, x), gradients(plain, x))
+    assert made.count("line_gates") == 2
     assert ran.count("feature_stats_linked_backward") == 1
-    library._destroy()
-
-
-def _noted(ran: list[str], name: str, function: Any, *args: Any) -> Any:
-    ran.append(name)
-    return function(*args)
-
-
-def _chosen(backend: str, **_: Any) -> str:
-    return "" if backend == "reference" else "triton"
 
 
 @variants
