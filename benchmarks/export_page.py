@@ -18,7 +18,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 RUNTIMES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO"}
 RECEPTIVE_FIELD = ("rfa", "rfcbam", "rfca")
 OPERATORS = (*RECEPTIVE_FIELD, "cam", "cbam", "ca")
-PROCESSORS = {"": "AMD EPYC (Zen 4)", "-xeon": "Intel Xeon (AMX)"}
+PROCESSORS = {
+    "": "AMD EPYC (Zen 4)",
+    "-zen5": "AMD EPYC (Zen 5)",
+    "-xeon": "Intel Xeon (AMX)",
+}
 """By the end of the results' names."""
 
 
@@ -96,6 +100,7 @@ def int8() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "networks": partial(networks, ""),
+    "networks-zen5": partial(networks, "-zen5"),
     "networks-xeon": partial(networks, "-xeon"),
     "published": against_published,
     "custom": custom,
