@@ -226,19 +226,19 @@ def _run(case: Case, leaves: Tensors, fused: bool) -> tuple[Tensor, ...]:
         return tuple(source.feature_stats(x, *weights, case.variant, window))
     rest = leaves["weight"], leaves.get("bias"), case.variant
     if case.op == "linked":
-        return (_run_linked(case, (x, *weights), gate, rest, fused),)
+        return (_run_linked(case, (x, weights[0], weights[1]), gate, rest, fused),)
     return (source.project(x, *weights, gate, *rest, 1, window),)
 
 
 def _run_linked(
     case: Case,
-    operands: tuple[Tensor, ...],
+    operands: tuple[Tensor, Tensor, Tensor],
     factors: Sequence[Tensor],
     rest: tuple[Tensor, Tensor | None, str],
     fused: bool,
 ) -> Tensor:
     """The gate of a channel is given, all others are factors times sigmoids of statistics."""
-    window, stand_ins = case.window, []
+    window, stand_ins = case.window, list[Tensor]()
     given = factors[:1] if case.variant == "rfcbam" else []
     if fused:
         channel = given[0] if given else None
