@@ -1,6 +1,7 @@
 """Moments of the patches: float32 sums of a few hundred centred pixels, joined in float64.
 
-Windows of 3 x 3 with stride 1 and padding 1 go by ``lags``; what is here is for all others.
+Windows of 3 x 3 with stride 1 and padding 1 go by ``lags``; what is here is for all others, and
+the sums of maps that are too long for those.
 """
 
 from __future__ import annotations

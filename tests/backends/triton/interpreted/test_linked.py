@@ -84,6 +84,23 @@ def test_gates_made_again(ran: list[str], monkeypatch: pytest.MonkeyPatch) -> No
     assert ran.count("feature_stats_linked_backward") == 1
 
 
+@pytest.mark.parametrize("from_kernels", [False, True])
+def test_a_hook_on_the_gates(
+    from_kernels: bool, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk takes the gates that the projection was given, made again or not."""
+    fused, plain, x = pair("rfca")
+    for layer in (fused, plain):
+        layer.attention.register_forward_hook(lambda _, __, gates: (gates[0], gates[1] * 0.5))
+    names = ["line_hidden", "line_hidden_backward", "line_gates", "line_gates_backward"]
+    if from_kernels:
+        monkeypatch.setattr(coordinate, "gate_backend", chosen)
+    with registered(*names) as made:
+        agree(gradients(fused, x), gradients(plain, x))
+    assert made.count("line_gates") == from_kernels
+    assert ran.count("feature_stats_linked_backward") == 1
+
+
 @variants
 def test_chunks_of_images(variant: str, ran: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A workspace for one image at a time; the features' gradient is that of all."""
