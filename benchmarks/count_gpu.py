@@ -26,21 +26,18 @@ from testing.triton_compiler import Compiled, Recorder, tool
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rfaconv.backends.triton import (
-    backward,
-    blocks,
-    configs,
-    launch,
-    line_gates,
-    line_layers,
-    linked,
-    moments,
-    pixel_gate,
-    project,
-    registration,
-    stats,
-)
-from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
+from rfaconv.backends.triton import registration
+from rfaconv.backends.triton.common import configs, launch
+from rfaconv.backends.triton.common import tensor_cores as blocks
+from rfaconv.backends.triton.common.operands import Geometry, gate_operands, new_map
+from rfaconv.backends.triton.gates import coordinate as line_gates
+from rfaconv.backends.triton.gates import lines as line_layers
+from rfaconv.backends.triton.gates import pixel as pixel_gate
+from rfaconv.backends.triton.linked import launch as linked
+from rfaconv.backends.triton.moments import launch as moments
+from rfaconv.backends.triton.project import backward
+from rfaconv.backends.triton.project import launch as project
+from rfaconv.backends.triton.stats import launch as stats
 from rfaconv.bench.cases import SUITES, BenchCase
 from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
@@ -130,8 +127,8 @@ def count(variant: str) -> dict[str, float]:
             project.run_project(
                 x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
             )
-        (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_blocks")
-        name = f"project_blocks O{outputs}"
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_tensor_cores")
+        name = f"project_tensor_cores O{outputs}"
         found[name], found[f"{name} once"] = per_pixel(kernel, config.block_p, config.block_c)
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
@@ -149,15 +146,15 @@ def count(variant: str) -> dict[str, float]:
             backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
     gather = configs.gather(CHANNELS)
     rules = {
-        "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
+        "scan_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
         "link_channels": ([CHANNELS // 4], CHANNELS),
-        "walk_lines": ([14], 14 * lines.length),
+        "scan_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
         name = kernel.kernel
-        if name == "panel_blocks":
+        if name == "panel_tensor_cores":
             found[name], found[f"{name} once"] = per_pixel(kernel, configs.PANEL.block_p, 8)
         if name not in rules:  # as small as the parameters
             continue
@@ -179,9 +176,11 @@ def count(variant: str) -> dict[str, float]:
     if variant == "rfcbam":
         with Recorder(90) as recorder:
             stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
-        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_tensor_cores")
         name = kernel.kernel
-        found[name], found[f"{name} once"] = per_pixel(kernel, configs.STATS_BLOCKS.block_p, 8)
+        found[name], found[f"{name} once"] = per_pixel(
+            kernel, configs.STATS_TENSOR_CORES.block_p, 8
+        )
     found |= gate_kernels(variant)
     if variant == "rfa":
         found |= moments_kernels()

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rfaconv.backends.triton import configs
+from rfaconv.backends.triton.common import configs
 from rfaconv.bench.cases import SUITES, BenchCase
 
 HERE = Path(__file__).resolve().parent
@@ -141,7 +141,7 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
         pixels = panel / case.in_channels
         groups = configs.panel_groups(math.ceil(pixels / configs.PANEL.block_p), case.in_channels)
         programs = math.ceil(case.in_channels / (8 * groups))
-        instructions = per_pixel(issued, "panel_blocks", case, panel, programs)
+        instructions = per_pixel(issued, "panel_tensor_cores", case, panel, programs)
         return [
             kernel(machine, bytes=2 * x + wide, flops=features, instructions=instructions),
             kernel(machine, bytes=wide + 2 * y, flops=flops),
@@ -152,7 +152,7 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     busy = programs / (MULTIPROCESSORS * math.ceil(programs / MULTIPROCESSORS))
     block = next(o for o in (64, 128, 256) if case.out_channels <= o)
     flops = columns * features + 2.0 * 80 / 8 * case.out_channels * panel
-    instructions = columns * per_pixel(issued, f"project_blocks O{block}", case, panel)
+    instructions = columns * per_pixel(issued, f"project_tensor_cores O{block}", case, panel)
     return [
         kernel(machine, bytes=2 * (x + y), flops=flops / busy, instructions=instructions / busy)
     ]
@@ -177,7 +177,7 @@ def gates(
         found = [kernel(machine, bytes=2 * x), spent("pixel_gate_forward", 3 * maps, pixels)]
         if training:  # of the maximum and of the mean, in one launch
             found.append(spent("pixel_gate_backward", 8 * maps, 2 * pixels))
-            # four maps become quads
+            # four maps become packed
             found.append(kernel(machine, bytes=8 * maps))
         return found
     if operator == "rfca" and training:
@@ -221,7 +221,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
-    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
+    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats scan_lines"}.get(operator)
     # sums over columns that a program of some rows leaves, and the one kernel that joins them
     lines = 4.0 * case.kernel * panel / LINES
     lines = lines if operator == "rfca" else 0.0
@@ -229,7 +229,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         kernels.append(kernel(machine, bytes=lines))
     if operator == "rfcbam" and not training:
         products = 2.0 * 80 * 80 / 8 * panel  # as in the projection
-        issue = per_pixel(issued, "channels_blocks", case, panel)
+        issue = per_pixel(issued, "channels_tensor_cores", case, panel)
         kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
     elif statistics:
         kernels.append(spent(statistics, 2 * x + lines))
@@ -257,8 +257,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         if case.stride == 1:
             kernels += moments_by_lags(machine, case, batch)
         else:
-            kernels += walked("walk_moments", moments, 2 * x + sums)[:2]
-            kernels += walked("walk_moments_backward", moments, 2 * x + rows)[::2]
+            kernels += walked("scan_moments", moments, 2 * x + sums)[:2]
+            kernels += walked("scan_moments_backward", moments, 2 * x + rows)[::2]
         kernels += [
             product,
             product,
@@ -267,12 +267,12 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
             kernel(machine, bytes={"rfa": 6, "rfcbam": 10, "rfca": 6}[operator] * x),
         ]
         if operator == "rfa":
-            kernels += walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums)
+            kernels += walked("scan_backward", issued, 2 * wide + 2 * x + rows + sums)
         else:
             # linked: the projection's part reads dA and writes the panel, one walk reads dA
-            part = {"rfcbam": "link_channels", "rfca": "walk_lines"}[operator]
+            part = {"rfcbam": "link_channels", "rfca": "scan_lines"}[operator]
             kernels.append(spent(part, 2 * wide + 2 * x + lines))
-            kernels += walked("stats walk_backward", issued, wide + 2 * x + rows + sums)
+            kernels += walked("stats scan_backward", issued, wide + 2 * x + rows + sums)
         # the panel and its gradient are made for a chunk of images at a time
         chunks = math.ceil(wide / WORKSPACE_BYTES)
         kernels.append((chunks - 1) * 6 * machine.gap)

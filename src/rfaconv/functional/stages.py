@@ -164,8 +164,8 @@ def linked_stats(field: ReceptiveField, channel: Tensor | None = None) -> tuple[
     x, weight, bias, window, variant = field[:5]
     if field.backend != "triton" or not recorded(x, weight, bias) or torch.compiler.is_compiling():
         return feature_stats(field)
-    linked = import_module("rfaconv.backends.triton.linked")
-    if not linked.suits(x, window.to_ints()):
+    linked = import_module("rfaconv.backends.triton.linked.launch")
+    if not linked.supports(x, window.to_ints()):
         return feature_stats(field)
     with without_autocast(x):
         gate = None if channel is None else channel.to(accumulation_dtype(x.dtype))

@@ -13,12 +13,12 @@ from rfaconv.variants import GATES
 __all__ = ["BACKEND", "TritonBackend"]
 
 _DTYPES = ("float32", "bfloat16", "float16")
-_KERNELS = ((1, 1), (3, 3), (5, 5))
+_KERNELS = ((1, 1), (3, 3))
 _HIDDEN = 64
 
 
 class TritonBackend:
-    """Fused kernels for float32, float16 and bfloat16, kernels 1x1, 3x3, 5x5, one group."""
+    """Fused kernels for float32, float16 and bfloat16, kernels 1x1 and 3x3, one group."""
 
     name = "triton"
 
@@ -31,9 +31,10 @@ class TritonBackend:
         if problem.dtype not in _DTYPES:
             return f"dtype: expected {' or '.join(_DTYPES)}, got {problem.dtype}"
         if problem.window.kernel not in _KERNELS:
-            return (
-                f"kernel_size: expected 1, 3 or 5 in both directions, got {problem.window.kernel}"
-            )
+            return f"kernel_size: expected 1 or 3 in both directions, got {problem.window.kernel}"
+        if problem.window.kernel[1] > 1 and problem.window.dilation[1] != 1:
+            # neighbouring windows must share columns
+            return f"dilation along rows: expected 1, got {problem.window.dilation[1]}"
         if problem.groups != 1:
             return f"groups: expected 1, got {problem.groups}"
         if problem.op == "gate" and problem.in_channels > _HIDDEN:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv import reference
-from rfaconv.backends.triton import fold
+from rfaconv.backends.triton.fold import launch as fold
 from rfaconv.functional import batch_norm
 from rfaconv.functional.batch_norm import fold_features
 from rfaconv.geometry import Window

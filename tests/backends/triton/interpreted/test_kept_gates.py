@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, reference
-from rfaconv.backends.triton import linked
+from rfaconv.backends.triton.linked import launch as linked
 from rfaconv.functional import coordinate
 from rfaconv.geometry import Window
 
@@ -32,7 +32,7 @@ def project(x: Tensor, weight: Tensor, bias: Tensor, gate: list[Tensor], *rest: 
 def ran(monkeypatch: pytest.MonkeyPatch, cpu_library: None) -> Iterator[list[str]]:
     """rfca's gates are made as on CUDA, in the interpreter; which of their operations ran."""
     stages_as_on_cuda(monkeypatch)
-    monkeypatch.setattr(linked, "suits", lambda *_: False)  # test_linked.py has those
+    monkeypatch.setattr(linked, "supports", lambda *_: False)  # test_linked.py has those
     monkeypatch.setattr(coordinate, "gate_backend", chosen)
     library = torch.library.Library("rfaconv", "IMPL")
     # the CPU's kernels for the rest, which are given no more than the gates
@@ -173,7 +173,7 @@ def test_the_projection_reads_its_gates_alone() -> None:
     x, gates = torch.randn(1, 2, 3, 2), [torch.rand(1, 2, 9), torch.rand(1, 2, 6)]
     operands = x, torch.randn(2, 9, 9), torch.randn(2, 9)
     rest = torch.randn(3, 2, 3, 3), None, "rfca", 1, Window.create(3).to_ints()
-    kernels = import_module("rfaconv.backends.triton.project")
+    kernels = import_module("rfaconv.backends.triton.project.launch")
     more = [*gates, torch.full((1, 8, 15), torch.nan), *gates, *gates]
     assert torch.equal(
         kernels.project(*operands, gates, *rest), kernels.project(*operands, more, *rest)

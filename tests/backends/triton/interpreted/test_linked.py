@@ -15,7 +15,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rfaconv import RFCAConv2d, RFCBAMConv2d
 from rfaconv.backends.cases import Case, parity
-from rfaconv.backends.triton import launch, linked
+from rfaconv.backends.triton.common import launch
+from rfaconv.backends.triton.linked import launch as linked
 from rfaconv.functional import coordinate, stages
 from rfaconv.functional.operators import rfcbam_conv
 from rfaconv.geometry import Window
