@@ -23,6 +23,9 @@ class Fake:
     def refusal(self, problem: Problem) -> str | None:
         return self.reason
 
+    def reservation(self, problem: Problem) -> str | None:
+        return None
+
     def status(self) -> Status:
         return Status(self.name, self.reason)
 
@@ -89,7 +92,7 @@ def test_report_ends_with_the_reference() -> None:
 
 
 def test_names_match_the_backends() -> None:
-    assert tuple(dispatch.BACKENDS) == dispatch.PRIORITY
+    assert list(dispatch.BACKENDS) == dispatch.PRIORITY
     assert all(backend.name == name for name, backend in dispatch.BACKENDS.items())
 
 

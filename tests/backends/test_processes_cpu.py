@@ -95,8 +95,8 @@ layer = RFAConv2d(16, 16, 3, backend="cpu")
 window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
 
 def ops():
-    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window)
-    return [y, *torch.ops.rfaconv.patch_moments(x, window)]
+    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window, "cpu")
+    return [y, *torch.ops.rfaconv.patch_moments(x, window, "cpu")]
 
 def step():
     layer.zero_grad()
