@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("cpu_library")
 def _run(code: str, folder: Path, **environment: str) -> str:
     """Runs a program of its own, so that its fork and its pools are not those of pytest."""
     program = folder / "program.py"
-    program.write_text(code)
+    program.write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program)],
         capture_output=True,
-        text=True,
         timeout=180,
         env={**os.environ, **environment},
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

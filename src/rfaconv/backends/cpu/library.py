@@ -66,11 +66,12 @@ def openmp_libraries() -> tuple[str, ...]:
 
     One is right: torch's own. Two would be two thread pools that fight for the cores.
     """
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
         return ()
     found = set()
-    for line in maps.read_text().splitlines():
+    for line in maps.splitlines():
         path = line.split(maxsplit=5)[5] if line.count("/") else ""
         if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
             found.add(path)
@@ -172,7 +173,8 @@ def _after_fork() -> None:
     _Process.forked = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def threads() -> int:
