@@ -45,8 +45,8 @@ def select(problem: Problem, backend: str = "auto") -> str:
 
     Args:
         problem: What is to be computed.
-        backend: ``"auto"`` for the first of :data:`PRIORITY` that can, else the reference; or a
-            name.
+        backend: ``"auto"`` for the first of :data:`PRIORITY` that can and does not hesitate, else
+            the reference; or a name.
 
     Returns:
         ``"reference"`` or a name of :data:`PRIORITY`.
@@ -71,7 +71,7 @@ def select(problem: Problem, backend: str = "auto") -> str:
             raise BackendUnavailable(backend, reason)
         return backend
     for name in PRIORITY:
-        if BACKENDS[name].refusal(problem) is None:
+        if (BACKENDS[name].refusal(problem) or BACKENDS[name].hesitation(problem)) is None:
             return name
     if not torch.compiler.is_compiling():
         _log_fallback(

@@ -56,6 +56,34 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     assert result["failed"] == []
 
 
+SCALAR = """
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+import rfaconv
+
+class Ours(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        seen.add(function.namespace)
+        return function(*args, **(kwargs or {}))
+
+for name in ("RFAConv2d", "RFCBAMConv2d", "RFCAConv2d"):
+    for backend, ours in (("auto", False), ("cpu", True)):
+        for training in (True, False):
+            layer = getattr(rfaconv, name)(4, 4, 3, backend=backend).train(training)
+            seen = set()
+            with torch.set_grad_enabled(training), Ours():
+                y = layer(torch.randn(2, 4, 7, 6))
+                if training:
+                    y.sum().backward()
+            assert ("rfaconv" in seen) is ours, (name, backend, training, seen)
+"""
+
+
+@pytest.mark.usefixtures("cpu_library")
+def test_auto_leaves_scalar_kernels_to_those_who_name_them(tmp_path: Path) -> None:
+    _run(SCALAR, tmp_path, RFACONV_CPU_ISA="scalar")
+
+
 POOL = """
 import os, threading
 import torch

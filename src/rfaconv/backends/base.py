@@ -1,4 +1,4 @@
-"""What every backend offers: a name, an honest refusal, and a status for the report."""
+"""What every backend offers: a name, an honest refusal, its doubts, and a status for the report."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ class Backend(Protocol):
         """Says why the backend cannot run the problem, or None if it can.
 
         Never raises. Traced by ``torch.compile``: plain Python on plain values.
+        """
+        ...
+
+    def hesitation(self, problem: Problem) -> str | None:
+        """Says why ``auto`` should pass the backend by although it can run the problem, or None.
+
+        Who names the backend gets it. Never raises; traced like :meth:`refusal`.
         """
         ...
 

@@ -31,7 +31,10 @@ def gate_backend(
     if (name == "cpu" and recorded(*tensors)) or dispatch.plain_torch_required():
         return ""
     problem = Problem("gate", "", device, dtype, window, hidden)
-    return name if dispatch.BACKENDS[name].refusal(problem) is None else ""
+    chosen = dispatch.BACKENDS[name]
+    if backend == "auto" and chosen.hesitation(problem) is not None:
+        return ""
+    return name if chosen.refusal(problem) is None else ""
 
 
 def remember_source(gates: Sequence[Tensor], source: Sequence[Tensor]) -> None:

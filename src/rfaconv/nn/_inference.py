@@ -111,6 +111,8 @@ def _prepare(layer: Any) -> ForwardCall | None:
     features, attention = _features(layer), read(layer)
     if features is None or attention is None or BACKEND.refusal(problem) is not None:
         return None
+    if layer.backend == "auto" and BACKEND.hesitation(problem) is not None:
+        return None
     weight, bias, norms = layer.weight, layer.bias, (features.norm, attention.norm)
     optional = (features.bias, bias, *attention.biases)
     dense = [features.weight, *attention.weights, *(t for t in optional if t is not None)]

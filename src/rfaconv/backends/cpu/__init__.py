@@ -40,6 +40,10 @@ class CPUBackend:
             return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
         return library.refusal()
 
+    def hesitation(self, problem: Problem) -> str | None:
+        """Says that the kernels have no vector instructions to use here, or None if they have."""
+        return library.hesitation()
+
     def status(self) -> Status:
         """Path, instruction set and build of the library, or why there is none."""
         loaded = library.load()

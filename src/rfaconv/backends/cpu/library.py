@@ -22,6 +22,7 @@ __all__ = [
     "LIBRARY_NAME",
     "LoadResult",
     "folders",
+    "hesitation",
     "load",
     "openmp_libraries",
     "refusal",
@@ -146,9 +147,17 @@ def refusal() -> str | None:
     return load().reason
 
 
-# torch.compile must not trace into ctypes; the answer never changes within a process. This is what
+def hesitation() -> str | None:
+    """Why plain torch is the better choice although the library works, or None."""
+    if load().details.get("isa") != "scalar":
+        return None
+    return "instruction set: the kernels are faster than plain torch with AVX2 or AVX-512, not here"
+
+
+# torch.compile must not trace into ctypes; the answers never change within a process. This is what
 # torch.compiler.assume_constant_result sets, without its import of the whole compiler.
 refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
+hesitation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def require() -> ctypes.CDLL:
