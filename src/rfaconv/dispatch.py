@@ -10,6 +10,7 @@ import logging
 import torch
 
 from rfaconv import ops
+from rfaconv._torch import is_exporting
 from rfaconv.backends.base import Status
 from rfaconv.backends.registry import BACKENDS, PRIORITY
 from rfaconv.errors import BackendUnavailable, unknown_name
@@ -33,7 +34,7 @@ def plain_torch_required() -> bool:
     return (
         torch._jit_internal.is_scripting()
         or torch._C._get_tracing_state() is not None
-        or torch.compiler.is_exporting()
+        or is_exporting()
         or torch.onnx.is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0

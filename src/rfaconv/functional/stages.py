@@ -144,7 +144,7 @@ def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
 
     Source: paper, section 3.3.
     """
-    x, weight, bias, window, variant = field[:5]
+    x, weight, bias, window, variant, *_ = field
     with without_autocast(x):
         if field.backend == "reference":
             return reference.feature_stats(
@@ -161,7 +161,7 @@ def linked_stats(field: ReceptiveField, channel: Tensor | None = None) -> tuple[
         field: the receptive-field feature.
         channel: of rfcbam, the channel gate that the projection will be given.
     """
-    x, weight, bias, window, variant = field[:5]
+    x, weight, bias, window, variant, *_ = field
     if field.backend != "triton" or not recorded(x, weight, bias) or torch.compiler.is_compiling():
         return feature_stats(field)
     linked = import_module("rfaconv.backends.triton.linked")
