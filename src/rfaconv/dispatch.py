@@ -9,6 +9,7 @@ import logging
 
 import torch
 
+from rfaconv._torch import is_exporting
 from rfaconv.backends.base import Status
 from rfaconv.backends.registry import BACKENDS, PRIORITY
 from rfaconv.errors import BackendUnavailable, unknown_name
@@ -31,7 +32,7 @@ def plain_torch_required() -> bool:
     return (
         torch._jit_internal.is_scripting()
         or torch._C._get_tracing_state() is not None
-        or torch.compiler.is_exporting()
+        or is_exporting()
         or torch.onnx.is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
@@ -43,8 +44,8 @@ def select(problem: Problem, backend: str = "auto", *, required: bool = True) ->
 
     Args:
         problem: What is to be computed.
-        backend: ``"auto"`` for the first of :data:`PRIORITY` that can, else the reference; or a
-            name.
+        backend: ``"auto"`` for the first of :data:`PRIORITY` that can and does not hesitate, else
+            the reference; or a name.
         required: Whether a named backend must have the op; else the reference stands in.
 
     Returns:
@@ -72,7 +73,7 @@ def select(problem: Problem, backend: str = "auto", *, required: bool = True) ->
             raise BackendUnavailable(backend, reason)
         return REFERENCE
     for name in PRIORITY:
-        if BACKENDS[name].refusal(problem) is None and BACKENDS[name].reservation(problem) is None:
+        if (BACKENDS[name].refusal(problem) or BACKENDS[name].hesitation(problem)) is None:
             return name
     if required and not torch.compiler.is_compiling():
         _log_fallback(
@@ -101,7 +102,7 @@ def refusals(problem: Problem) -> dict[str, str | None]:
         'device: expected cpu, got meta'
     """
     backends = [BACKENDS[name] for name in PRIORITY]
-    answers = {b.name: b.refusal(problem) or b.reservation(problem) for b in backends}
+    answers = {b.name: b.refusal(problem) or b.hesitation(problem) for b in backends}
     return {**answers, REFERENCE: None}
 
 

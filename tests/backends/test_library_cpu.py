@@ -35,7 +35,7 @@ def test_failed_build_is_reported(
     fresh_load: Callable[[], library.LoadResult], tmp_path: Path
 ) -> None:
     record = {"reason": "the compilation of the C++ kernels failed: error: no space left"}
-    (tmp_path / "build.json").write_text(json.dumps(record))
+    (tmp_path / "build.json").write_text(json.dumps(record), encoding="utf-8")
     reason = fresh_load().reason
     assert reason is not None
     assert "no space left" in reason

@@ -1,4 +1,4 @@
-"""What every backend offers: a name, kernels, an honest refusal, and a status for the report."""
+"""What every backend offers: kernels, an honest refusal, doubts, and a status for the report."""
 
 from __future__ import annotations
 
@@ -66,8 +66,11 @@ class Backend(ABC):
     def unsupported(self, problem: Problem) -> str | None:
         """:meth:`refusal` of a problem whose op has a kernel, on the right device."""
 
-    def reservation(self, problem: Problem) -> str | None:
-        """Why ``auto`` passes the backend by although it could run the problem, or None."""
+    def hesitation(self, problem: Problem) -> str | None:
+        """Says why ``auto`` should pass the backend by although it can run the problem, or None.
+
+        Who names the backend gets it. Never raises; traced like :meth:`refusal`.
+        """
         return None
 
     @abstractmethod

@@ -180,7 +180,7 @@ def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
 
     Source: paper, section 3.3.
     """
-    x, weight, bias, window, variant = field[:5]
+    x, weight, bias, window, variant, *_ = field
     with without_autocast(x):
         if field.backend == dispatch.REFERENCE:
             return reference.feature_stats(

@@ -55,6 +55,10 @@ class CPUBackend(Backend):
             return f"autograd: the kernel of {problem.op} has no gradient"
         return library.refusal()
 
+    def hesitation(self, problem: Problem) -> str | None:
+        """Says that the kernels have no vector instructions to use here, or None if they have."""
+        return library.hesitation()
+
     def status(self) -> Status:
         """Path, instruction set and build of the library, or why there is none."""
         loaded = library.load()

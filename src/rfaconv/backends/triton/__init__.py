@@ -47,6 +47,10 @@ class TritonBackend(Backend):
             return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
         return support.refusal()
 
+    def hesitation(self, problem: Problem) -> str | None:
+        """None: where the kernels run, ``auto`` takes them."""
+        return None
+
     def status(self) -> Status:
         """Versions of Triton and CUDA and the device, or why the kernels cannot run."""
         return Status(self.name, support.refusal(), support.details())
