@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("cpu_library")
 def _run(code: str, folder: Path, **environment: str) -> str:
     """Runs a program of its own, so that its fork and its pools are not those of pytest."""
     program = folder / "program.py"
-    program.write_text(code)
+    program.write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program)],
         capture_output=True,
-        text=True,
         timeout=180,
         env={**os.environ, **environment},
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -54,6 +54,34 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
         pytest.skip(f"this processor has no {isa}")
     assert result["cases"] > 30
     assert result["failed"] == []
+
+
+SCALAR = """
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+import rfaconv
+
+class Ours(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        seen.add(function.namespace)
+        return function(*args, **(kwargs or {}))
+
+for name in ("RFAConv2d", "RFCBAMConv2d", "RFCAConv2d"):
+    for backend, ours in (("auto", False), ("cpu", True)):
+        for training in (True, False):
+            layer = getattr(rfaconv, name)(4, 4, 3, backend=backend).train(training)
+            seen = set()
+            with torch.set_grad_enabled(training), Ours():
+                y = layer(torch.randn(2, 4, 7, 6))
+                if training:
+                    y.sum().backward()
+            assert ("rfaconv" in seen) is ours, (name, backend, training, seen)
+"""
+
+
+@pytest.mark.usefixtures("cpu_library")
+def test_auto_leaves_scalar_kernels_to_those_who_name_them(tmp_path: Path) -> None:
+    _run(SCALAR, tmp_path, RFACONV_CPU_ISA="scalar")
 
 
 POOL = """
@@ -95,8 +123,8 @@ layer = RFAConv2d(16, 16, 3, backend="cpu")
 window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
 
 def ops():
-    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window)
-    return [y, *torch.ops.rfaconv.patch_moments(x, window)]
+    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window, "cpu")
+    return [y, *torch.ops.rfaconv.patch_moments(x, window, "cpu")]
 
 def step():
     layer.zero_grad()

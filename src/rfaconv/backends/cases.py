@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rfaconv import reference
 from rfaconv.geometry import Problem, Window
+from rfaconv.ops.linked import linked_project
 from rfaconv.reference.features import accumulation_dtype, convolve
 from rfaconv.reference.parity import Parity, compare
 
@@ -31,7 +32,7 @@ class Case:
 
     Attributes:
         op: ``patch_moments``, ``feature_stats``, ``project``, or ``linked`` for the last two with
-            gates made from the statistics (rfcbam and rfca on CUDA).
+            gates made from the statistics (rfcbam and rfca).
         variant: Gate; unused for ``patch_moments``.
         batch: B.
         channels: C.
@@ -40,6 +41,7 @@ class Case:
         window: The sliding window.
         dtype: Of the map and the weight.
         device: Where the fused op runs.
+        backend: Whose kernel runs it.
         channels_last: Memory format of the map.
         bias: Whether ``project`` has a bias.
         mean: Mean of the map.
@@ -56,6 +58,7 @@ class Case:
     window: Window = field(default_factory=lambda: Window.create(3))
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    backend: str = "cpu"
     channels_last: bool = False
     bias: bool = True
     mean: float = 0.0
@@ -84,9 +87,9 @@ class Case:
         """What the dispatcher would be asked."""
         variant = "" if self.op == "patch_moments" else self.variant
         dtype = str(self.dtype).removeprefix("torch.")
-        return Problem(
-            self.op, variant, self.device, dtype, self.window, self.channels, self.out_channels
-        )
+        op = "feature_stats_linked_backward" if self.op == "linked" else self.op
+        device = torch.device(self.device).type
+        return Problem(op, variant, device, dtype, self.window, self.channels, self.out_channels)
 
 
 Tensors = dict[str, Tensor]
@@ -212,6 +215,8 @@ def _typed(case: Case, name: str, value: Tensor, way: str) -> Tensor:
     value = value.clone() if way == "oracle" else value.to(case.device, dtype, copy=True)
     if name == "x" and case.channels_last:
         value = value.to(memory_format=torch.channels_last)
+    if case.op == "linked" and name.startswith("gate"):
+        return torch.nn.Parameter(value)  # of a module, as what gates are made with
     return value.requires_grad_()
 
 
@@ -219,15 +224,17 @@ def _run(case: Case, leaves: Tensors, fused: bool) -> tuple[Tensor, ...]:
     x, gate = leaves["x"], [v for n, v in leaves.items() if n.startswith("gate")]
     weights = [leaves[n] for n in ("feature_weight", "feature_bias") if n in leaves]
     source = torch.ops.rfaconv if fused else reference
-    window = case.window.to_ints() if fused else case.window
+    last: tuple[object, ...] = (case.window,)
+    if fused:
+        last = (case.window.to_ints(), case.backend)
     if case.op == "patch_moments":
-        return tuple(source.patch_moments(x, window))
+        return tuple(source.patch_moments(x, *last))
     if case.op == "feature_stats":
-        return tuple(source.feature_stats(x, *weights, case.variant, window))
+        return tuple(source.feature_stats(x, *weights, case.variant, *last))
     rest = leaves["weight"], leaves.get("bias"), case.variant
     if case.op == "linked":
         return (_run_linked(case, (x, weights[0], weights[1]), gate, rest, fused),)
-    return (source.project(x, *weights, gate, *rest, 1, window),)
+    return (source.project(x, *weights, gate, *rest, 1, *last),)
 
 
 def _run_linked(
@@ -238,24 +245,24 @@ def _run_linked(
     fused: bool,
 ) -> Tensor:
     """The gate of a channel is given, all others are factors times sigmoids of statistics."""
-    window, stand_ins = case.window, list[Tensor]()
+    window, ints = case.window, case.window.to_ints()
     given = factors[:1] if case.variant == "rfcbam" else []
     if fused:
-        channel = given[0] if given else None
-        s0, s1, _, *stand_ins = torch.ops.rfaconv.feature_stats_linked(
-            *operands, channel, case.variant, window.to_ints()
-        )
+        s0, s1 = torch.ops.rfaconv.feature_stats(*operands, case.variant, ints, case.backend)
     else:
         s0, s1 = reference.feature_stats(*operands, case.variant, window)
     made = [s0 * s1] if given else [s0, s1]
     gate = [*given]
     gate += [f * s.sigmoid() for f, s in zip(factors[len(given) :], made, strict=True)]
-    if fused:
-        y: Tensor = torch.ops.rfaconv.project_linked(
-            *stand_ins, *operands, gate, *rest, window.to_ints()
-        )
+    if not fused:
+        return reference.project(*operands, gate, *rest, 1, window)
+    y = linked_project(*operands, gate, *rest, ints, case.backend)
+    if y is not None:
         return y
-    return reference.project(*operands, gate, *rest, 1, window)
+    if torch.is_grad_enabled():
+        raise RuntimeError(f"{case}: expected to be linked, was not")
+    found: Tensor = torch.ops.rfaconv.project(*operands, gate, *rest, 1, ints, case.backend)
+    return found
 
 
 def parity(case: Case, seed: int = 0, *, gradients: bool = True) -> list[Parity]:

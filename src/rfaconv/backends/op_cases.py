@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rfaconv import reference
-from rfaconv.geometry import Window
+from rfaconv.geometry import Problem, Window
 from rfaconv.reference import attention
 from rfaconv.reference.features import accumulation_dtype
 from rfaconv.reference.parity import Parity, compare
@@ -48,6 +48,17 @@ class OpCase:
     window: Window = field(default_factory=lambda: Window.create(3))
     channels: int = 19
     channels_last: bool = False
+
+    def __str__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        parts = (self.op, self.variant, str(self.window), dtype, "nhwc" * self.channels_last)
+        return "-".join(filter(None, parts))
+
+    @property
+    def problem(self) -> Problem:
+        """What the dispatcher would be asked."""
+        dtype, device = str(self.dtype).removeprefix("torch."), torch.device(self.device).type
+        return Problem(self.op, self.variant, device, dtype, self.window, HIDDEN)
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,8 @@ def _pixel(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
 
 
 def _pixel_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
-    return (attention.pixel_gate(*t.values(), case.window),)
+    maximum, mean, weight = t.values()
+    return (attention.pixel_gate(maximum, mean, weight, case.window),)
 
 
 def _draw_hidden(case: OpCase, normal: Callable[..., Tensor]) -> Tensors:
@@ -210,7 +222,8 @@ def _fold(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
 
 
 def _fold_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
-    return tuple(reference.fold_batch_statistics(*t.values(), 1e-5)[:2])
+    weight, mean, cov, gamma, beta = t.values()
+    return tuple(reference.fold_batch_statistics(weight, mean, cov, gamma, beta, 1e-5)[:2])
 
 
 # ---- a layer
@@ -258,9 +271,11 @@ def _layer(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
 def _layer_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
     x, acc = t["i_x"], accumulation_dtype(t["i_x"].dtype)
     c, taps, window = case.channels, case.window.taps, case.window
-    norm = [t[f"i_{name}"].view(c, taps) for name in ("mean", "var", "gamma", "beta")]
+    mean, var, gamma, beta = (
+        t[f"i_{name}"].view(c, taps) for name in ("mean", "var", "gamma", "beta")
+    )
     weight = t["i_feature_weight"].reshape(c, taps, taps).to(acc)
-    folded, offset = reference.fold_batch_norm(weight, *norm, 1e-5)
+    folded, offset = reference.fold_batch_norm(weight, mean, var, gamma, beta, 1e-5)
     features = x, folded.to(acc), offset.to(acc)
     a = [value.to(acc) for value in _named(t, "a")]
     gate: Sequence[Tensor]
@@ -274,7 +289,7 @@ def _layer_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
         else:
             b, n = ([value.to(acc) for value in _named(t, letter)] for letter in "bn")
             hidden = attention.line_hidden(s0, s1, a[0].flatten(1), b[0])
-            hidden = torch.nn.functional.batch_norm(hidden, *n[:2], *n[2:], eps=1e-5)
+            hidden = torch.nn.functional.batch_norm(hidden, n[0], n[1], n[2], n[3], eps=1e-5)
             weights = [w.flatten(1) for w in a[1:]]
             gate = attention.line_gates(hidden, weights, b[1:], s0.size(2))
     return (

@@ -22,6 +22,7 @@ __all__ = [
     "LIBRARY_NAME",
     "LoadResult",
     "folders",
+    "hesitation",
     "load",
     "openmp_libraries",
     "refusal",
@@ -66,11 +67,12 @@ def openmp_libraries() -> tuple[str, ...]:
 
     One is right: torch's own. Two would be two thread pools that fight for the cores.
     """
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
         return ()
     found = set()
-    for line in maps.read_text().splitlines():
+    for line in maps.splitlines():
         path = line.split(maxsplit=5)[5] if line.count("/") else ""
         if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
             found.add(path)
@@ -145,9 +147,17 @@ def refusal() -> str | None:
     return load().reason
 
 
-# torch.compile must not trace into ctypes; the answer never changes within a process. This is what
+def hesitation() -> str | None:
+    """Why plain torch is the better choice although the library works, or None."""
+    if load().details.get("isa") != "scalar":
+        return None
+    return "instruction set: the kernels are faster than plain torch with AVX2 or AVX-512, not here"
+
+
+# torch.compile must not trace into ctypes; the answers never change within a process. This is what
 # torch.compiler.assume_constant_result sets, without its import of the whole compiler.
 refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
+hesitation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def require() -> ctypes.CDLL:
@@ -172,7 +182,8 @@ def _after_fork() -> None:
     _Process.forked = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def threads() -> int:

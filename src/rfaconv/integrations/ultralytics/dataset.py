@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rfaconv.training.files import write_atomic
 def write_dataset(sets: Mapping[str, DetectionSet], folder: Path | str) -> Path:
     """Writes label files and a data YAML for ``YOLO(...).train(data=...)``.
 
-    Pictures are linked, not copied.
+    Pictures are linked, not copied, where the system lets us link.
 
     Args:
         sets: a set for ``train`` and for ``val``, with the same classes; ``test`` if there is one.
@@ -31,7 +32,7 @@ def write_dataset(sets: Mapping[str, DetectionSet], folder: Path | str) -> Path:
         for sample in pictures.samples:
             link = folder / "images" / split / sample.image.name
             if not link.exists():
-                os.symlink(sample.image.resolve(), link)
+                _link(sample.image.resolve(), link)
             width, height = sample.size
             lines = []
             for label, (x1, y1, x2, y2) in zip(sample.labels, sample.boxes, strict=True):
@@ -52,3 +53,10 @@ def write_dataset(sets: Mapping[str, DetectionSet], folder: Path | str) -> Path:
     target = folder / "data.yaml"
     write_atomic(target, yaml.safe_dump(content, sort_keys=False))
     return target
+
+
+def _link(picture: Path, link: Path) -> None:
+    try:
+        os.symlink(picture, link)
+    except (AttributeError, OSError):  # Windows allows links to developers only
+        shutil.copyfile(picture, link)

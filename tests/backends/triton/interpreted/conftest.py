@@ -1,11 +1,9 @@
-"""The kernels in Triton's interpreter, on CPU tensors, in a process with TRITON_INTERPRET=1.
-
-``tests/backends/triton/test_without_gpu.py`` starts that process; elsewhere nothing is collected.
+"""The kernels in Triton's interpreter on CPU tensors, in a process of their own; see the
+``conftest.py`` above.
 """
 
 from __future__ import annotations
 
-import os
 import pkgutil
 from dataclasses import replace
 from importlib import import_module
@@ -17,9 +15,6 @@ import torch
 
 from rfaconv.backends import triton
 from rfaconv.backends.triton.common import configs
-
-if os.environ.get("TRITON_INTERPRET") != "1":
-    collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def fused(case: Case, inputs: Tensors) -> Tensors:
     if case.op == "feature_stats":
         s0, s1 = stats.feature_stats(x, *weights, case.variant, window)
         grads = stats_backward.feature_stats_backward(
-            typed["d.s0"], typed["d.s1"], x, *weights, s0, s1, case.variant, window
+            typed["d.s0"], typed["d.s1"], x, *weights, s0, case.variant, window
         )
         return {"s0": s0, "s1": s1} | dict(zip(names, grads, strict=True))
     gate = [typed[n] for n in sorted(typed) if n.startswith("gate")]

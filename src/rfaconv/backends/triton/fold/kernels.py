@@ -54,6 +54,28 @@ def fold_forward(
 
 
 @triton.jit
+def fold_with_running(
+    p_g, p_mean, p_var, p_gamma, p_beta, p_folded, p_bias, EPS: tl.constexpr, T: tl.constexpr,
+    TAPS: tl.constexpr, HAS_GAMMA: tl.constexpr, HAS_BETA: tl.constexpr,
+):  # fmt: skip
+    """G' and b' from the running statistics of the features."""
+    c = tl.program_id(0).to(tl.int64)
+    j, i = tl.arange(0, TAPS)[:, None], tl.arange(0, TAPS)[None, :]
+    o, m = c * T + j, j < T
+    g = tl.load(p_g + o * T + i, mask=m & (i < T), other=0.0).to(tl.float64)
+    var = tl.load(p_var + o, mask=m, other=1.0).to(tl.float64)
+    scale = 1.0 / tl.sqrt(var + EPS)
+    if HAS_GAMMA:
+        scale *= tl.load(p_gamma + o, mask=m, other=0.0).to(tl.float64)
+    bias = -scale * tl.load(p_mean + o, mask=m, other=0.0).to(tl.float64)
+    if HAS_BETA:
+        bias += tl.load(p_beta + o, mask=m, other=0.0).to(tl.float64)
+    dtype = p_folded.dtype.element_ty
+    tl.store(p_folded + o * T + i, (g * scale).to(tl.float32).to(dtype), mask=m & (i < T))
+    tl.store(p_bias + o, bias.to(tl.float32).to(dtype), mask=m)
+
+
+@triton.jit
 def fold_backward(
     p_df, p_db, p_g, p_m, p_cov, p_gamma, p_dg, p_dm, p_dcov, p_dgamma, p_dbeta, EPS: tl.constexpr,
     T: tl.constexpr, TAPS: tl.constexpr, HAS_GAMMA: tl.constexpr, HAS_BETA: tl.constexpr,

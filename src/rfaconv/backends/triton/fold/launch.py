@@ -4,17 +4,24 @@ each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ctypes import c_float
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.common.checks import check_operand
 from rfaconv.backends.triton.common.launch import cdiv, launch
 from rfaconv.backends.triton.common.operands import power_of_two
-from rfaconv.backends.triton.fold.kernels import fold_backward, fold_forward, track_statistics
+from rfaconv.backends.triton.fold.kernels import (
+    fold_backward,
+    fold_forward,
+    fold_with_running,
+    track_statistics,
+)
 
-__all__ = ["fold_statistics", "fold_statistics_backward", "update_running"]
+__all__ = ["fold_running", "fold_statistics", "fold_statistics_backward", "update_running"]
 
 
 def fold_statistics(
@@ -26,12 +33,44 @@ def fold_statistics(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """G', b', and mean and variance of every feature; see the schema of the op."""
+    channels, taps = mean.shape
+    check_operand("feature_weight", feature_weight, (channels, taps, taps), mean)
+    check_operand("cov", cov, (channels, taps, taps), mean)
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        if value is not None:
+            check_operand(name, value, (channels, taps), mean)
     single: dict[str, Any] = {"dtype": torch.float32, "device": mean.device}
     folded, bias = torch.empty(cov.shape, **single), torch.empty(mean.shape, **single)
     z_mean, z_var = torch.empty_like(mean), torch.empty_like(mean)
     results = {"p_folded": folded, "p_bias": bias, "p_mean": z_mean, "p_var": z_var}
     _launch(fold_forward, feature_weight, mean, cov, gamma, beta, eps, results)
     return folded, bias, z_mean, z_var
+
+
+def fold_running(
+    feature_weight: Tensor, norm: Sequence[Tensor | None], eps: float
+) -> tuple[Tensor, Tensor]:
+    """G' and b' from running mean and variance, scale and shift of the features (C * T,), in the
+    dtype of G: as a model holds them that was fused in it.
+    """
+    channels, taps, _ = feature_weight.shape
+    mean, var, gamma, beta = (None if v is None else v.contiguous() for v in norm)
+    folded = torch.empty_like(feature_weight, memory_format=torch.contiguous_format)
+    bias = folded.new_empty((channels, taps))
+    launch(
+        fold_with_running,
+        (channels,),
+        feature_weight,
+        {
+            "p_g": feature_weight.contiguous(), "p_mean": mean, "p_var": var,
+            "p_gamma": mean if gamma is None else gamma, "p_beta": mean if beta is None else beta,
+            "p_folded": folded, "p_bias": bias, "EPS": eps, "T": taps,
+            "TAPS": power_of_two(taps), "HAS_GAMMA": gamma is not None,
+            "HAS_BETA": beta is not None,
+        },
+        num_warps=1,
+    )  # fmt: skip
+    return folded, bias
 
 
 def fold_statistics_backward(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.common.checks import check_operand
 from rfaconv.backends.triton.common.launch import cdiv, launch
 from rfaconv.backends.triton.common.operands import power_of_two
 from rfaconv.backends.triton.gates.channel_kernels import (
@@ -21,6 +22,10 @@ BLOCK_C = 64
 
 def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> tuple[Tensor, Tensor]:
     """The gate (B, C) and the means that it was made from; see the schema of the op."""
+    check_operand("x", x, x.shape, x)
+    size = reduce_weight.size(0), x.size(1)
+    check_operand("reduce_weight", reduce_weight, size, x)
+    check_operand("expand_weight", expand_weight, size[::-1], x)
     mean = x.mean((2, 3), dtype=torch.float32)
     gate = torch.empty_like(mean)
     channels, hidden = mean.size(1), reduce_weight.size(0)

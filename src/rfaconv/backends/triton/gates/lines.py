@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton.common import configs
+from rfaconv.backends.triton.common.checks import check_operand
 from rfaconv.backends.triton.common.launch import cdiv, launch
 from rfaconv.backends.triton.gates import line_kernels as kernels
 from rfaconv.backends.triton.gates.coordinate import lines_of, tiles
@@ -21,6 +22,12 @@ SPLITS = 64
 
 def line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Hidden channels (B, M, L0 + L1); see the schema of the op."""
+    batch, channels = first.shape[:2]
+    check_operand("first", first, (batch, channels, first.size(2)), first)
+    check_operand("second", second, (batch, channels, second.size(2)), first)
+    check_operand("weight", weight, (weight.size(0), channels), first)
+    if bias is not None:
+        check_operand("bias", bias, weight.shape[:1], first)
     rows, cols = lines_of(first), lines_of(second)
     shared, blocks = _shared(rows.size(1), cols.size(1), weight.size(1), weight.size(0))
     size = (rows.size(0), weight.size(0), rows.size(1) + cols.size(1))
@@ -71,6 +78,11 @@ def line_gates(
 ) -> tuple[Tensor, Tensor]:
     """Gates (B, C, L0) and (B, C, L1); see the schema of the op."""
     channels, batch = weights[0].size(0), hidden.size(0)
+    check_operand("hidden", hidden, (batch, *hidden.shape[1:]), hidden)
+    for name, weight, bias in zip(("rows", "cols"), weights, biases, strict=True):
+        check_operand(f"weights of {name}", weight, (channels, hidden.size(1)), hidden)
+        if bias is not None:
+            check_operand(f"biases of {name}", bias, (channels,), hidden)
     lengths = first, hidden.size(2) - first
     shared, blocks = _shared(*lengths, channels, hidden.size(1))
     rows, cols = (

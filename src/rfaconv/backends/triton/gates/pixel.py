@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.common.checks import check_operand
 from rfaconv.backends.triton.common.launch import cdiv, launch
 from rfaconv.backends.triton.gates.pixel_kernels import pixel_gate_backward as backward_kernel
 from rfaconv.backends.triton.gates.pixel_kernels import pixel_gate_forward
@@ -29,6 +30,9 @@ def pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[i
         raise InvalidArgument("mean", f"shape {tuple(maximum.shape)}", tuple(mean.shape))
     if weight.dim() != 4 or weight.size(2) % 2 == 0 or weight.size(3) % 2 == 0:
         raise InvalidArgument("weight", "shape (1, 2, odd, odd)", tuple(weight.shape))
+    check_operand("maximum", maximum, maximum.shape, maximum)
+    check_operand("mean", mean, maximum.shape, maximum)
+    check_operand("weight", weight, (1, 2, *weight.shape[2:]), maximum)
     gate = torch.empty(maximum.shape, dtype=torch.float32, device=maximum.device)
     shared, programs = _shared(maximum, weight, window)
     launch(

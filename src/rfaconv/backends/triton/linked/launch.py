@@ -13,8 +13,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.backends.triton.common import configs, launch
-from rfaconv.backends.triton.common.launch import cdiv, chunks
+from rfaconv.backends.triton.common import configs
+from rfaconv.backends.triton.common.checks import (
+    check_features,
+    check_gates,
+    check_operand,
+    check_weight,
+)
+from rfaconv.backends.triton.common.launch import cdiv, chunks, launch
 from rfaconv.backends.triton.common.operands import (
     Geometry,
     channels_last,
@@ -26,74 +32,14 @@ from rfaconv.backends.triton.common.operands import (
 )
 from rfaconv.backends.triton.linked.kernels import link_channels
 from rfaconv.backends.triton.project.backward import weight_gradient
-from rfaconv.backends.triton.project.launch import part_of_gates, project
+from rfaconv.backends.triton.project.launch import part_of_gates
 from rfaconv.backends.triton.scan.kernels import SOURCES
 from rfaconv.backends.triton.scan.launch import FeatureGradients, gather
 from rfaconv.backends.triton.stats.backward import shared_maxima
-from rfaconv.backends.triton.stats.launch import (
-    GRADIENT,
-    STATISTICS,
-    feature_stats,
-    over_channels,
-    over_lines,
-)
-from rfaconv.ops.linked import empty_ties, stand_ins
+from rfaconv.backends.triton.stats.launch import GRADIENT, TIES, over_channels, over_lines
 from rfaconv.ops.schema import stats_shapes
 
-__all__ = [
-    "feature_stats_linked",
-    "feature_stats_linked_backward",
-    "project_linked",
-    "project_linked_backward",
-    "supports",
-]
-
-WORKSPACES = 4
-"""Workspaces that the gradient of the panel may take."""
-
-
-def supports(x: Tensor, window: Sequence[int]) -> bool:
-    """Whether the backward passes of a map can be linked."""
-    geometry = Geometry.of(x, window)
-    width = geometry.positions * geometry.taps * geometry.channels
-    size = geometry.batch * width * x.element_size()
-    return 0 < size <= WORKSPACES * launch.WORKSPACE_BYTES
-
-
-def feature_stats_linked(
-    x: Tensor,
-    feature_weight: Tensor,
-    feature_bias: Tensor,
-    channel: Tensor | None,
-    variant: str,
-    window: Sequence[int],
-) -> tuple[Tensor, ...]:
-    """Statistics, ties of the maximum, and what stands for panel and gates; see the schema."""
-    if channel is None:
-        stats = feature_stats(x, feature_weight, feature_bias, variant, window)
-        return *stats, empty_ties(x, stats[0], channel), *stand_ins(x, stats, channel, window)
-    rows, shape = table(feature_weight, feature_bias), stats_shapes(x, variant, window)[0]
-    top, mean = (torch.empty(shape, dtype=rows.dtype, device=x.device) for _ in range(2))
-    ties = empty_ties(x, top, channel)
-    over_channels(x, rows, Geometry.of(x, window), STATISTICS, top, top, top, mean, ties)
-    return top, mean, ties, *stand_ins(x, (top, mean), channel, window)
-
-
-def project_linked(
-    panel: Tensor,
-    gate0: Tensor,
-    gate1: Tensor,
-    x: Tensor,
-    feature_weight: Tensor,
-    feature_bias: Tensor,
-    gate: Sequence[Tensor],
-    weight: Tensor,
-    bias: Tensor | None,
-    variant: str,
-    window: Sequence[int],
-) -> Tensor:
-    """The projection; the first three have no numbers to read."""
-    return project(x, feature_weight, feature_bias, gate, weight, bias, variant, 1, window)
+__all__ = ["feature_stats_linked_backward", "project_linked_backward"]
 
 
 def project_linked_backward(
@@ -107,7 +53,11 @@ def project_linked_backward(
     window: Sequence[int],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Gradients of the panel, of K and of the gates; see the schema."""
+    check_features(x, feature_weight, feature_bias, window)
+    check_gates(x, gate, variant, window)
+    check_weight(x, weight, None, 1, window)
     geometry = Geometry.of(x, window)
+    check_operand("dy", dy, (x.size(0), weight.size(0), *geometry.out), x)
     outputs, width = weight.size(0), geometry.taps * geometry.channels
     rows = table(feature_weight, feature_bias)
     gates = gate_operands(variant, gate, rows)
@@ -131,8 +81,10 @@ def project_linked_backward(
                 line[first:last] = value
         torch.mm(dy_rows.t(), panel[:pixels], out=dk[index])
     if variant == "rfcbam":
-        return d_panel, weight_gradient(dk, weight), [x.new_empty((0,)), lines[1]]
-    return d_panel, weight_gradient(dk, weight), [line.transpose(1, 2) for line in lines]
+        own = [x.new_empty((0,)), lines[1].to(gate[1].dtype)]
+    else:
+        own = [v.transpose(1, 2).to(g.dtype) for v, g in zip(lines, gate, strict=True)]
+    return d_panel, weight_gradient(dk, weight), own
 
 
 def _of_channels(
@@ -145,10 +97,11 @@ def _of_channels(
     d_pixel: Tensor,
 ) -> None:
     """Fills the panel and the gradient of rfcbam's pixel gate for the images ``x``."""
-    each = channels_last(x)
+    # with an odd number of eights loads are narrower, and it spills
+    each = channels_last(x) and geometry.channels % 16 == 0
     config = configs.FOURS if each else configs.tile(geometry.channels)
     pixels = x.size(0) * geometry.positions
-    launch.launch(
+    launch(
         link_channels,
         (cdiv(pixels, config.block_p),),
         x,
@@ -171,19 +124,27 @@ def feature_stats_linked_backward(
     feature_weight: Tensor,
     feature_bias: Tensor,
     s0: Tensor,
-    ties: Tensor,
     variant: str,
     window: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of the input, the features' parameters and the channel gate; see the schema."""
+    check_features(x, feature_weight, feature_bias, window)
+    check_gates(x, gate, variant, window)
+    for name, value, shape in zip(
+        ("d0", "d1"), (d0, d1), stats_shapes(x, variant, window), strict=True
+    ):
+        check_operand(name, value, shape, x)
     geometry = Geometry.of(x, window)
+    size = (x.size(0), *geometry.out, geometry.taps, geometry.channels)
+    check_operand("dpanel", dpanel, size, x)
     both = tables(feature_weight, feature_bias, packed=True)
     first_gate, second_gate = gate_operands(variant, gate, both[0])
     operands: tuple[Tensor, ...]
     if variant == "rfcbam":
-        packed = shared_maxima(
-            d0.contiguous(), ties, d1.contiguous(), s0.contiguous(), geometry, second_gate
-        )
+        top = check_operand("s0", s0, d0.shape, x).contiguous()
+        ties = torch.empty_like(top)
+        over_channels(x, both[0], geometry, TIES, top, top, ties, ties)
+        packed = shared_maxima(d0.contiguous(), ties, d1.contiguous(), top, geometry, second_gate)
         operands = packed, first_gate, packed, packed
     else:
         rows, columns = (d.transpose(1, 2).contiguous() for d in (d0, d1))
@@ -197,4 +158,7 @@ def feature_stats_linked_backward(
         scan.run(first, last, now, d_panel[first:last], None, du)
         gather(du, dx[first:last], geometry)
     dg, db, dchannel = scan.joined()
-    return dx, dg, db, dchannel if variant == "rfcbam" else both[0].new_empty((0,))
+    dg, db = dg.to(feature_weight.dtype), db.to(feature_bias.dtype)
+    if variant == "rfcbam":
+        return dx, dg, db, dchannel.to(gate[0].dtype)
+    return dx, dg, db, both[0].new_empty((0,))

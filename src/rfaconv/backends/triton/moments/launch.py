@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.triton.common import configs
+from rfaconv.backends.triton.common.checks import check_map, check_operand
 from rfaconv.backends.triton.common.launch import cdiv, chunks, launch
 from rfaconv.backends.triton.common.operands import Geometry, empty_table, new_map, power_of_two
 from rfaconv.backends.triton.moments.kernels import (
@@ -23,6 +24,7 @@ __all__ = ["patch_moments", "patch_moments_backward"]
 
 def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Mean (C, T) and covariance (C, T, T) of the patches, float64; see the schema of the op."""
+    check_map(x, window)
     geometry = Geometry.of(x, window)
     channels, taps, pixels = geometry.channels, geometry.taps, geometry.batch * geometry.positions
     if pixels == 0 or channels == 0:
@@ -65,7 +67,12 @@ def patch_moments_backward(
     dmean: Tensor, dcov: Tensor, x: Tensor, mean: Tensor, window: Sequence[int]
 ) -> Tensor:
     """``dx = col2im((dm + (dS + dS^T)(u - m)) / P)``; see the schema of the op."""
+    check_map(x, window)
     geometry = Geometry.of(x, window)
+    size = geometry.channels, geometry.taps
+    for name, value, shape in (("dmean", dmean, size), ("mean", mean, size)):
+        check_operand(name, value, shape, x)
+    check_operand("dcov", dcov, (*size, geometry.taps), x)
     dx = new_map(x, x.shape)
     if dx.numel() == 0:
         return dx

@@ -11,6 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.common.checks import (
+    check_features,
+    check_gates,
+    check_operand,
+    check_weight,
+)
 from rfaconv.backends.triton.common.launch import chunks
 from rfaconv.backends.triton.common.operands import (
     Geometry,
@@ -42,7 +48,11 @@ def project_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
     """Gradients of the projection; see the schema of ``rfaconv::project_backward``."""
     need_x, need_fw, need_fb, need_weight, need_gate = needs
+    check_features(x, feature_weight, feature_bias, window)
+    check_gates(x, gate, variant, window)
+    check_weight(x, weight, None, groups, window)
     geometry = Geometry.of(x, window)
+    check_operand("dy", dy, (x.size(0), weight.size(0), *geometry.out), x)
     outputs, width = weight.size(0), geometry.taps * geometry.channels
     both = tables(feature_weight, feature_bias, variant, gate, packed=True)
     rows = both[0]
@@ -86,10 +96,10 @@ def project_backward(
     dg, db, dgate = scan.joined() if of_scan else (nothing, nothing, nothing)
     return (
         dx,
-        dg if need_fw else nothing,
-        db if need_fb else rows.new_empty((0,)),
+        (dg if need_fw else nothing).to(feature_weight.dtype),
+        (db if need_fb else nothing).to(feature_bias.dtype),
         weight.new_empty((0,)) if dk is None else weight_gradient(dk, weight),
-        _gate_gradients(variant, dgate, lines) if need_gate else [v.new_empty((0,)) for v in gate],
+        _gate_gradients(variant, gate, dgate, lines),
     )
 
 
@@ -103,11 +113,17 @@ def weight_gradient(dk: Tensor, weight: Tensor) -> Tensor:
     return total.to(weight.dtype, memory_format=format).contiguous(memory_format=format)
 
 
-def _gate_gradients(variant: str, dgate: Tensor, lines: list[Tensor]) -> list[Tensor]:
-    if variant == "rfa":
-        return [dgate]
-    if variant == "rfcbam":
-        return [dgate, lines[1]]
-    if variant == "rfca":
-        return [line.transpose(1, 2) for line in lines]
-    return []
+def _gate_gradients(
+    variant: str, gate: Sequence[Tensor], dgate: Tensor, lines: list[Tensor]
+) -> list[Tensor]:
+    """Of every gate in its dtype; empty where none is needed."""
+    found: list[Tensor] = []
+    if variant == "rfa" and dgate.numel():
+        found = [dgate]
+    elif variant == "rfcbam" and lines:
+        found = [dgate, lines[1]]
+    elif variant == "rfca":
+        found = [line.transpose(1, 2) for line in lines]
+    if not found:
+        return [g.new_empty((0,)) for g in gate]
+    return [d.to(g.dtype) for d, g in zip(found, gate, strict=True)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton import support
 from rfaconv.backends.triton.common import configs
+from rfaconv.backends.triton.common.checks import check_features, check_gates, check_weight
 from rfaconv.backends.triton.common.launch import cdiv, chunks, interpreting, launch
 from rfaconv.backends.triton.common.operands import (
     Geometry,
@@ -54,6 +55,9 @@ def project(
     window: Sequence[int],
 ) -> Tensor:
     """``y = K (f * a) + bias`` (B, O, Ho, Wo); see the schema of ``rfaconv::project``."""
+    check_features(x, feature_weight, feature_bias, window)
+    check_gates(x, gate, variant, window)
+    check_weight(x, weight, bias, groups, window)
     geometry = Geometry.of(x, window, weight.size(0))
     y = new_map(x, (x.size(0), weight.size(0), *geometry.out))
     if y.numel() == 0:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rfaconv.backends.triton.common.checks import check_features, check_operand
 from rfaconv.backends.triton.common.launch import cdiv, chunks, launch
 from rfaconv.backends.triton.common.operands import Geometry, new_map, power_of_two, tables
 from rfaconv.backends.triton.scan.kernels import SOURCES
 from rfaconv.backends.triton.scan.launch import FeatureGradients, gather
 from rfaconv.backends.triton.stats.launch import TIES, over_channels
 from rfaconv.backends.triton.stats.maxima_kernels import share_maxima
+from rfaconv.ops.schema import stats_shapes
 
 __all__ = ["feature_stats_backward", "shared_maxima"]
 
@@ -24,16 +26,20 @@ def feature_stats_backward(
     feature_weight: Tensor,
     feature_bias: Tensor,
     s0: Tensor,
-    s1: Tensor,
     variant: str,
     window: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the statistics; see the schema of ``rfaconv::feature_stats_backward``."""
+    check_features(x, feature_weight, feature_bias, window)
+    for name, value, shape in zip(
+        ("d0", "d1"), (d0, d1), stats_shapes(x, variant, window), strict=True
+    ):
+        check_operand(name, value, shape, x)
     geometry = Geometry.of(x, window)
     both = tables(feature_weight, feature_bias, packed=True)
     rows = both[0]
     if variant == "rfcbam":
-        top = s0.contiguous()
+        top = check_operand("s0", s0, d0.shape, x).contiguous()
         ties = torch.empty_like(top)
         over_channels(x, rows, geometry, TIES, top, top, ties, ties)
         shared = shared_maxima(d0.contiguous(), ties, d1.contiguous(), top, geometry)
@@ -48,7 +54,8 @@ def feature_stats_backward(
         now = [v[first:last] for v in operands]
         scan.run(first, last, [*now, rows], du, None, du)
         gather(du, dx[first:last], geometry)
-    return dx, *scan.joined()[:2]
+    dg, db, _ = scan.joined()
+    return dx, dg.to(feature_weight.dtype), db.to(feature_bias.dtype)
 
 
 def shared_maxima(

@@ -28,17 +28,17 @@ def over(value, EACH: tl.constexpr, TOP: tl.constexpr):
 
 @triton.jit
 def reduce_channels(
-    p_x, p_t, p_in, p_da, p_out, p_mean, p_ties, pixels,
+    p_x, p_t, p_in, p_da, p_out, p_mean, pixels,
     C, H, W, HO, WO, x_sb, x_sc, x_sh, x_sw,
     KH: tl.constexpr, KW: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PT: tl.constexpr,
     PL: tl.constexpr,
     DH: tl.constexpr, DW: tl.constexpr, WIDE: tl.constexpr, MODE: tl.constexpr,
-    EACH: tl.constexpr, COUNTED: tl.constexpr, VECTOR: tl.constexpr, BLOCK_P: tl.constexpr,
+    EACH: tl.constexpr, VECTOR: tl.constexpr, BLOCK_P: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """Per pixel and tap, (B, T, Ho, Wo).
 
-    STATISTICS: maximum and mean of f over channels; COUNTED: and how many reach the maximum.
+    STATISTICS: maximum and mean of f over channels.
     GRADIENT: ``sum_c dA f channel``, ``p_in`` being the channel gate. TIES: how many channels reach
     the maximum, ``p_in``. EACH: every tile of channels is reduced by itself, for one thread has all
     of them.
@@ -53,7 +53,7 @@ def reduce_channels(
     total = ()
     for _ in tl.static_range(T):
         total = total + (tl.zeros((BLOCK_P, 1 if EACH else BLOCK_C), tl.float32),)
-    top, ties = total, total
+    top = total
     for start in range(0, C, BLOCK_C):
         o_c = channel_range(start, BLOCK_C, VECTOR)
         m_c = o_c < C
@@ -80,7 +80,6 @@ def reduce_channels(
             channel = tl.load(p_in + o_b * C + o_c, mask=m_p & m_c, other=0.0)
         new_total = ()
         new_top = ()
-        new_ties = ()
         for j in tl.static_range(T):
             f = feature(u, p_row, j, T)
             if MODE == STATISTICS:
@@ -88,10 +87,6 @@ def reduce_channels(
                 # neither sum nor maximum
                 value = f
                 highest = over(f, EACH, True)
-                if COUNTED:
-                    count = over(tl.where(f == highest, 1.0, 0.0), EACH, False)
-                    same = tl.where(highest == top[j], ties[j] + count, ties[j])
-                    new_ties = new_ties + (tl.where(highest > top[j], count, same),)
                 new_top = new_top + (tl.maximum(top[j], highest),)
             elif MODE == GRADIENT:
                 o_row = widen(o_p, WIDE) * (T * C) + j * C + o_c
@@ -104,8 +99,6 @@ def reduce_channels(
         total = new_total
         if MODE == STATISTICS:
             top = new_top
-            if COUNTED:
-                ties = new_ties
     o_v = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
     o_out = widen(o_v // (HO * WO), WIDE) * (T * HO * WO) + o_v % (HO * WO)
     m_v = o_v < pixels
@@ -118,9 +111,5 @@ def reduce_channels(
             # the maximum of a tile drops NaN; the mean is NaN exactly where a feature is
             tl.store(p_out + o_tap, tl.where(whole == whole, highest, whole), mask=m_v)
             tl.store(p_mean + o_tap, whole, mask=m_v)
-            if COUNTED:
-                same = tl.where(top[t] == highest[:, None], ties[t], 0.0)
-                count = tl.minimum(tl.sum(same, axis=1), 32767.0)
-                tl.store(p_ties + o_tap, count.to(p_ties.dtype.element_ty), mask=m_v)
         else:
             tl.store(p_out + o_tap, whole, mask=m_v)

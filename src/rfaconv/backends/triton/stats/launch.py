@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rfaconv.backends.triton import support
 from rfaconv.backends.triton.common import configs
+from rfaconv.backends.triton.common.checks import check_features
 from rfaconv.backends.triton.common.launch import cdiv, launch
 from rfaconv.backends.triton.common.operands import Geometry, channels_last, table
 from rfaconv.backends.triton.common.tensor_cores import supports
@@ -26,6 +27,7 @@ def feature_stats(
     x: Tensor, feature_weight: Tensor, feature_bias: Tensor, variant: str, window: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Maximum and mean (rfcbam), or means of rows and columns (rfca); see the schema of the op."""
+    check_features(x, feature_weight, feature_bias, window)
     geometry = Geometry.of(x, window)
     # parameters come in 16 bits where nothing is differentiated: the backward kernels would not
     # find these maxima again
@@ -50,13 +52,10 @@ def over_channels(
     d_panel: Tensor,
     out: Tensor,
     mean: Tensor,
-    ties: Tensor | None = None,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
     # compiled for sm_80 it spills with the panel's gradient
     each = channels_last(x) and (mode != GRADIENT or support.hopper(x.device))
-    # so it does with ties where an odd number of eights makes loads narrower
-    each = each and (ties is None or geometry.channels % 16 == 0)
     config = configs.EIGHTS if each else configs.tile(geometry.channels)
     pixels = x.size(0) * geometry.positions
     launch(
@@ -65,7 +64,7 @@ def over_channels(
         x,
         {
             "p_x": x, "p_t": rows, "p_in": operand, "p_da": d_panel, "p_out": out,
-            "p_mean": mean, "p_ties": out if ties is None else ties, "COUNTED": ties is not None,
+            "p_mean": mean,
             "pixels": pixels, **geometry.arguments(x), "MODE": mode, "EACH": each,
             "VECTOR": config.vector, "BLOCK_P": config.block_p, "BLOCK_C": config.block_c,
         },
