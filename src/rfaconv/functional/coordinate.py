@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfaconv.functional._fused import gate_backend, remember_source
 from rfaconv.functional._precision import without_autocast
-from rfaconv.reference.features import recorded
+from rfaconv.reference.features import recorded, tracing
 
 
 class CoordinateWeights(NamedTuple):
@@ -68,7 +68,7 @@ def coordinate_inference(
     parameters = [weights.reduce_weight, *weights.expand_weights, *norm]
     parameters += [b for b in (weights.reduce_bias, *weights.expand_biases) if b is not None]
     hidden = weights.reduce_weight.size(0)
-    if len(pooled) != 2 or pooled[0].numel() == 0 or recorded(*pooled, *parameters):
+    if len(pooled) != 2 or recorded(*pooled, *parameters) or pooled[0].numel() == 0:
         return None
     if gate_backend(*pooled, *parameters, backend=backend, hidden=hidden) != "triton":
         return None
@@ -93,7 +93,7 @@ def coordinate_hidden(
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        chosen = _chosen(pooled, len(reduce_weight), backend, reduce_weight)
+        chosen = _chosen(pooled, reduce_weight.size(0), backend, reduce_weight)
         if chosen:
             matrix, offset = reduce_weight.flatten(1), reduce_bias
             if chosen == "cpu":
@@ -144,7 +144,7 @@ def coordinate_expand(
 
 def _chosen(pooled: Sequence[Tensor], hidden: int, backend: str, *tensors: Tensor) -> str:
     """The backend whose kernels run a layer, or empty."""
-    if len(pooled) != 2 or pooled[0].numel() == 0:
+    if len(pooled) != 2 or tracing() or pooled[0].numel() == 0:
         return ""
     return gate_backend(*pooled, *tensors, backend=backend, hidden=hidden)
 

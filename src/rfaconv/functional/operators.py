@@ -255,8 +255,8 @@ def attend_patches(
         kernel = attention_weight.to(acc).reshape(channels * taps, 1, *window.kernel)
         logits = convolve(x.to(acc), kernel, attention_bias.to(acc).flatten(), window, channels)
         gate = logits.unflatten(1, (channels, taps)).softmax(2)
-        padded, out = pad(x, window), window.output_size(x.shape[2:])
-        patches = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+        padded = pad(x, window)
+        patches = [padded[tap_slice(index, window)] for index in window.tap_indices()]
         panel = (torch.stack(patches, dim=2) * gate).flatten(1, 2).to(x.dtype)
         matrix = weight.to(x.dtype).flatten(1).unflatten(1, (-1, *(1,) * window.dims))
         point = Window.create(1, dims=window.dims)

@@ -8,7 +8,7 @@ from torch import Tensor
 from rfaconv.functional._fused import gate_backend
 from rfaconv.functional._precision import without_autocast
 from rfaconv.reference import attention
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv.reference.features import accumulation_dtype, tracing
 
 
 def squeeze_excite(
@@ -28,7 +28,7 @@ def squeeze_excite(
     Source: paper, section 3.3: SE in place of CAM in RFCBAM.
     """
     tensors = (x, reduce_weight, expand_weight)
-    if x.dim() == 4 and x.numel() > 0:
+    if x.dim() == 4 and not tracing() and x.numel() > 0:
         width = reduce_weight.size(0)
         if gate_backend(*tensors, backend=backend, hidden=width) == "triton":
             gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors)[0]
