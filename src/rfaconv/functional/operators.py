@@ -18,7 +18,14 @@ from rfaconv.functional.stages import (
     receptive_field,
 )
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, pad, tap_slice
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    convolve,
+    fixed_size,
+    pad,
+    tap_slice,
+    unflatten,
+)
 
 
 def rfa_conv(
@@ -249,12 +256,12 @@ def attend_patches(
     groups: int,
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input."""
-    channels, taps = attention_bias.shape
+    channels = fixed_size(attention_bias.shape[0])
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
-        kernel = attention_weight.to(acc).reshape(channels * taps, 1, *window.kernel)
+        kernel = attention_weight.to(acc).reshape(-1, 1, *window.kernel)
         logits = convolve(x.to(acc), kernel, attention_bias.to(acc).flatten(), window, channels)
-        gate = logits.unflatten(1, (channels, taps)).softmax(2)
+        gate = unflatten(logits, 1, (channels, window.taps)).softmax(2)
         padded = pad(x, window)
         patches = [padded[tap_slice(index, window)] for index in window.tap_indices()]
         panel = (torch.stack(patches, dim=2) * gate).flatten(1, 2).to(x.dtype)

@@ -102,6 +102,13 @@ def fixed_sizes(sizes: Sequence[int]) -> Sequence[int]:
         return tuple(int(size) for size in sizes)
 
 
+def unflatten(tensor: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """``tensor.unflatten(dim, sizes)``, after which the older ONNX exporter still knows which
+    sizes are open; ``dim`` counts from the front.
+    """
+    return tensor.reshape(*tensor.shape[:dim], *sizes, *tensor.shape[dim + 1 :])
+
+
 def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Window) -> Tensor:
     """Receptive-field features ``f[c] = relu(G'[c] u[c] + b'[c])`` of every patch.
 
@@ -118,7 +125,7 @@ def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Wi
     weight = feature_weight.reshape(-1, 1, *window.kernel)
     channels = fixed_size(feature_bias.shape[0])
     f = convolve(x, weight, feature_bias.reshape(-1), window, channels).relu()
-    return torch.unflatten(f, 1, (channels, window.taps))
+    return unflatten(f, 1, (channels, window.taps))
 
 
 def tap_features(

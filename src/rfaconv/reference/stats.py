@@ -16,6 +16,7 @@ from rfaconv.reference.features import (
     in_fast_layout,
     recorded,
     tap_features,
+    unflatten,
 )
 
 
@@ -84,7 +85,7 @@ _REDUCE_TAPS = {"rfcbam": _reduce_rfcbam, "rfca": _reduce_rfca}
 
 def _axis_mean(f: Tensor, window: Window, axis: int) -> Tensor:
     # (B, C, k_1, .., k_n, out_1, .., out_n) -> (B, C, k_i, out_i)
-    split = torch.unflatten(f, 2, window.kernel)
+    split = unflatten(f, 2, window.kernel)
     others = [2 + i for i in range(window.dims) if i != axis]
     others += [2 + window.dims + i for i in range(window.dims) if i != axis]
     mean = split.mean(others) if others else split
