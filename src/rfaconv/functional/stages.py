@@ -18,7 +18,13 @@ from rfaconv.functional._precision import (
     without_autocast,
 )
 from rfaconv.geometry import Problem, Window
-from rfaconv.reference.features import accumulation_dtype, convolve, recorded
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    convolve,
+    fixed_size,
+    recorded,
+    unflatten,
+)
 from rfaconv.reference.stats import convolve_enlarged, convolve_enlarged_map
 
 
@@ -150,7 +156,8 @@ def linear_features(
     x: Tensor, feature_weight: Tensor, window: Window, offset: Tensor | None = None
 ) -> Tensor:
     """``G[c] u[c] + offset`` of every patch as a map (B, C * T, *out), for a norm to be called."""
-    return convolve(x, feature_weight.to(x.dtype), cast(offset, x.dtype), window, x.shape[1])
+    channels = fixed_size(x.shape[1])
+    return convolve(x, feature_weight.to(x.dtype), cast(offset, x.dtype), window, channels)
 
 
 def measured_field(
@@ -166,7 +173,7 @@ def measured_field(
         groups: groups of the final convolution.
     """
     normed = normed.to(accumulation_dtype(x.dtype))
-    values = torch.unflatten(normed.relu(), 1, (x.shape[1], window.taps))
+    values = unflatten(normed.relu(), 1, (fixed_size(x.shape[1]), window.taps))
     nothing = values.new_empty(0)
     return ReceptiveField(x, nothing, nothing, window, variant, groups, dispatch.REFERENCE, values)
 
