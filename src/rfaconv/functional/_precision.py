@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -30,3 +31,9 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     if _enabled(x):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
+
+
+@functools.cache
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype, as problems have it."""
+    return str(dtype).removeprefix("torch.")
