@@ -15,12 +15,13 @@ __all__ = [
     "AttentionStruct",
     "GateStruct",
     "NormStruct",
+    "OpenmpStruct",
     "TensorStruct",
     "WindowStruct",
     "declare",
 ]
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 DTYPES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1}
 KINDS: dict[str, int] = {"rfa": 0, "rfcbam": 1, "rfca": 2, "none": 3}
@@ -80,6 +81,21 @@ class AttentionStruct(Structure):
     )
 
 
+class OpenmpStruct(Structure):
+    """``rfaconv_openmp``: functions of an OpenMP runtime; what it lacks is null."""
+
+    _fields_ = (
+        ("thread_num", c_void_p),
+        ("num_threads", c_void_p),
+        ("gomp_parallel", c_void_p),
+        ("gomp_barrier", c_void_p),
+        ("kmp_fork", c_void_p),
+        ("kmp_push_num_threads", c_void_p),
+        ("kmp_thread", c_void_p),
+        ("kmp_barrier", c_void_p),
+    )
+
+
 _tensor, _window, _gate = POINTER(TensorStruct), POINTER(WindowStruct), POINTER(GateStruct)
 # Plain pointers go as integers (Tensor.data_ptr()), so they are void pointers here; the comment
 # names the C type.
@@ -91,6 +107,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rfaconv_isa": (c_char_p, ()),
     "rfaconv_status_text": (c_char_p, (c_int32,)),
     "rfaconv_release": (None, ()),
+    "rfaconv_bind_openmp": (c_int32, (POINTER(OpenmpStruct),)),
     # x, window, mean, cov, threads
     "rfaconv_patch_moments": (c_int32, (_tensor, _window, _double, _double, c_int32)),
     # dmean, dcov, x, mean, window, dx, threads
