@@ -80,9 +80,22 @@ typedef struct {
 } rfaconv_layer;
 
 RFACONV_API int32_t rfaconv_abi_version(void);
-RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512"; RFACONV_CPU_ISA lowers it */
+RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512" | "neon"; RFACONV_CPU_ISA lowers it */
 RFACONV_API const char* rfaconv_status_text(int32_t status);
 RFACONV_API void rfaconv_release(void); /* frees the scratch kept between calls */
+
+/* Functions of an OpenMP runtime that the process has loaded: omp_get_thread_num and omp_get_num_threads, and with them either
+ * GOMP_parallel and GOMP_barrier, or __kmpc_fork_call, __kmpc_push_num_threads, __kmpc_global_thread_num and __kmpc_barrier (LLVM's
+ * and Intel's runtimes). What it lacks is NULL. */
+typedef struct {
+    void *thread_num, *num_threads;
+    void *gomp_parallel, *gomp_barrier;
+    void *kmp_fork, *kmp_push_num_threads, *kmp_thread, *kmp_barrier;
+} rfaconv_openmp;
+
+/* The kernels take their threads from this runtime's pool; NULL: from none, they run on the calling thread, as before the first
+ * call. Not while a kernel runs. */
+RFACONV_API int32_t rfaconv_bind_openmp(const rfaconv_openmp* runtime);
 
 /* mean (C,T) = E[u], cov (C,T,T) = E[u u'] - mean mean', biased, over all patches. */
 RFACONV_API int32_t rfaconv_patch_moments(const rfaconv_tensor* x, const rfaconv_window* window, double* mean, double* cov,

@@ -93,12 +93,12 @@ a = torch.randn(512, 512)
 torch.nn.functional.conv2d(torch.randn(4, 64, 32, 32), torch.randn(64, 64, 3, 3))
 before = len(os.listdir("/proc/self/task"))
 from rfaconv import RFAConv2d
-from rfaconv.backends.cpu.library import openmp_libraries
+from rfaconv.backends.cpu.openmp import mapped
 layer = RFAConv2d(64, 64, 3, backend="cpu").eval()
 with torch.no_grad():
     layer(torch.randn(4, 64, 32, 32))
 after = len(os.listdir("/proc/self/task"))
-libraries = openmp_libraries()
+libraries = mapped()
 assert len(libraries) == 1, libraries
 assert "torch" in libraries[0], libraries
 assert after == before, (before, after)

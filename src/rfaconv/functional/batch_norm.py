@@ -11,7 +11,7 @@ from rfaconv import dispatch, reference
 from rfaconv.functional._precision import dtype_name
 from rfaconv.functional.stages import patch_moments
 from rfaconv.geometry import Problem, Window
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv.reference.features import accumulation_dtype, fixed_size
 
 
 class BatchNormState(NamedTuple):
@@ -69,14 +69,14 @@ def fold_features(
     Source: paper, equation 5, the factor ReLU(Norm(g(X))).
     """
     taps = window.taps
-    channels = feature_weight.shape[0] // taps
     acc = accumulation_dtype(x.dtype)
-    weight = feature_weight.reshape(channels, taps, taps)
+    weight = feature_weight.reshape(-1, taps, taps)
 
     def per_tap(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.view(channels, taps)
+        return None if tensor is None else tensor.view(-1, taps)
 
-    if norm.use_batch_statistics and x.shape[0] > 0 and offset is None:
+    batch = norm.use_batch_statistics and fixed_size(x.shape[0]) > 0
+    if batch and offset is None:
         mean, cov, count = _moments(x, norm, window, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
         tensors = (weight, mean, cov, gamma, beta)
@@ -87,7 +87,7 @@ def fold_features(
             folded, bias, mean, var = torch.ops.rfaconv.fold_statistics(*tensors, norm.eps, chosen)
         _update_running(norm, mean.detach(), var.detach(), count, chosen)
         return folded.to(acc), bias.to(acc)
-    if norm.use_batch_statistics and x.shape[0] > 0:
+    if batch:
         weight = weight.double()  # gradients reach it through the statistics too
         mean, cov, count = _moments(x, norm, window, backend)
         mean, var = reference.feature_statistics(weight, mean, cov)
@@ -95,12 +95,12 @@ def fold_features(
         z_mean = mean.flatten() + offset
         _update_running(norm, z_mean.detach(), var.detach(), count)
         # it cancels, but stays in the graph: its gradient is zero, not missing
-        mean = (z_mean - offset).view(channels, taps)
+        mean = (z_mean - offset).view(-1, taps)
     else:
         assert norm.running_mean is not None and norm.running_var is not None
         weight = weight.to(acc)
         mean = norm.running_mean if offset is None else norm.running_mean - offset
-        mean, var = mean.view(channels, taps), norm.running_var.view(channels, taps)
+        mean, var = mean.view(-1, taps), norm.running_var.view(-1, taps)
     folded, bias = reference.fold_batch_norm(
         weight, mean, var, per_tap(norm.weight), per_tap(norm.bias), norm.eps
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 from rfaconv import dispatch
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import select_gate
+from rfaconv.reference.features import tracing
 
 
 class CoordinateWeights(NamedTuple):
@@ -58,7 +59,7 @@ def coordinate_hidden(
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        chosen = _chosen("line_hidden", pooled, len(reduce_weight), backend, reduce_weight)
+        chosen = _chosen("line_hidden", pooled, reduce_weight.size(0), backend, reduce_weight)
         if chosen != dispatch.REFERENCE:
             both: Tensor = torch.ops.rfaconv.line_hidden(
                 *pooled, reduce_weight.flatten(1), reduce_bias, chosen
@@ -101,7 +102,7 @@ def coordinate_expand(
 
 def _chosen(op: str, pooled: Sequence[Tensor], hidden: int, backend: str, *tensors: Tensor) -> str:
     """The backend whose kernel runs a layer."""
-    if len(pooled) != 2 or pooled[0].numel() == 0:
+    if len(pooled) != 2 or tracing() or pooled[0].numel() == 0:
         return dispatch.REFERENCE
     return select_gate(op, *pooled, *tensors, name=backend, hidden=hidden)
 

@@ -19,7 +19,14 @@ from rfaconv.functional.stages import (
     receptive_field,
 )
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, pad, tap_slice
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    convolve,
+    fixed_size,
+    pad,
+    tap_slice,
+    unflatten,
+)
 
 
 def rfa_conv(
@@ -251,10 +258,10 @@ def attend_patches(
     groups: int,
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input."""
-    channels, taps = attention_bias.shape
+    channels = fixed_size(attention_bias.shape[0])
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
-        kernel = attention_weight.to(acc).reshape(channels * taps, 1, *window.kernel)
+        kernel = attention_weight.to(acc).reshape(-1, 1, *window.kernel)
         logits = convolve(x.to(acc), kernel, attention_bias.to(acc).flatten(), window, channels)
         return attend_logits(x, weight, bias, logits, window, groups)
 
@@ -265,9 +272,9 @@ def attend_logits(
     """:func:`unfold_rfa_conv` of a prepared input and normalised logits (B, C * T, *out)."""
     with without_autocast(x):
         logits = logits.to(accumulation_dtype(x.dtype))
-        gate = logits.unflatten(1, (x.shape[1], window.taps)).softmax(2)
-        padded, out = pad(x, window), window.output_size(x.shape[2:])
-        patches = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+        gate = unflatten(logits, 1, (fixed_size(x.shape[1]), window.taps)).softmax(2)
+        padded = pad(x, window)
+        patches = [padded[tap_slice(index, window)] for index in window.tap_indices()]
         panel = (torch.stack(patches, dim=2) * gate).flatten(1, 2).to(x.dtype)
         matrix = weight.to(x.dtype).flatten(1).unflatten(1, (-1, *(1,) * window.dims))
         point = Window.create(1, dims=window.dims)

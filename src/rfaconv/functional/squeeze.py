@@ -9,7 +9,7 @@ from rfaconv import dispatch
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import select_gate
 from rfaconv.reference import attention
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv.reference.features import accumulation_dtype, tracing
 
 
 def squeeze_excite(
@@ -29,7 +29,7 @@ def squeeze_excite(
     Source: paper, section 3.3: SE in place of CAM in RFCBAM.
     """
     tensors = (x, reduce_weight, expand_weight)
-    if x.dim() == 4 and x.numel() > 0:
+    if x.dim() == 4 and not tracing() and x.numel() > 0:
         hidden = reduce_weight.size(0)
         chosen = select_gate("channel_gate", *tensors, name=backend, hidden=hidden)
         if chosen != dispatch.REFERENCE:

@@ -15,6 +15,7 @@ __all__ = [
     "KINDS",
     "LAYER",
     "GateStruct",
+    "OpenmpStruct",
     "TensorStruct",
     "WindowStruct",
     "declare",
@@ -64,6 +65,21 @@ structures.
 """
 
 
+class OpenmpStruct(Structure):
+    """``rfaconv_openmp``: functions of an OpenMP runtime; what it lacks is null."""
+
+    _fields_ = (
+        ("thread_num", c_void_p),
+        ("num_threads", c_void_p),
+        ("gomp_parallel", c_void_p),
+        ("gomp_barrier", c_void_p),
+        ("kmp_fork", c_void_p),
+        ("kmp_push_num_threads", c_void_p),
+        ("kmp_thread", c_void_p),
+        ("kmp_barrier", c_void_p),
+    )
+
+
 _tensor, _window, _gate = POINTER(TensorStruct), POINTER(WindowStruct), POINTER(GateStruct)
 # Plain pointers go as integers (Tensor.data_ptr()), so they are void pointers here; the comment
 # names the C type.
@@ -75,6 +91,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rfaconv_isa": (c_char_p, ()),
     "rfaconv_status_text": (c_char_p, (c_int32,)),
     "rfaconv_release": (None, ()),
+    "rfaconv_bind_openmp": (c_int32, (POINTER(OpenmpStruct),)),
     # x, window, mean, cov, threads
     "rfaconv_patch_moments": (c_int32, (_tensor, _window, _double, _double, c_int32)),
     # dmean, dcov, x, mean, window, dx, threads
