@@ -211,7 +211,7 @@ def gate_kernels(variant: str) -> dict[str, float]:
                 lines, lines, weights[0].mT, hidden, [hidden] * 4, 1e-5, weights, biases
             )
             weights, biases = [w.float() for w in weights], [b.float() for b in biases]
-            middle = line_layers.line_hidden(lines, lines, weights[0].mT, biases[0])
+            middle = line_layers.line_hidden(lines, lines, weights[0].mT, hidden.float())
             line_layers.line_gates(middle, weights, biases, 42)
             line_layers.line_gates_backward(lines, lines, middle, weights, biases, 42)
             line_layers.line_hidden_backward(middle, lines, lines, weights[0].mT)

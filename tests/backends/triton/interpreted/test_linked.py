@@ -38,12 +38,18 @@ def ran(monkeypatch: pytest.MonkeyPatch, large_tiles: None) -> Iterator[list[str
         yield names
 
 
-def pair(variant: str, **options: Any) -> tuple[nn.Module, nn.Module, Tensor]:
-    """A layer, its reference with the same parameters, and an input."""
+def pair(
+    variant: str, *, training: bool = False, **options: Any
+) -> tuple[nn.Module, nn.Module, Tensor]:
+    """A layer, its reference with the same parameters, and an input.
+
+    In evaluation the moments of the patches, which cost the interpreter most, are not taken.
+    """
     torch.manual_seed(0)
     layer = LAYERS[variant]
     fused, plain = (
-        layer(CHANNELS, 5, 3, backend=name, **options) for name in ("triton", "reference")
+        layer(CHANNELS, 5, 3, backend=name, **options).train(training)
+        for name in ("triton", "reference")
     )
     fused.load_state_dict(plain.state_dict())
     return fused, plain, torch.randn(BATCH, CHANNELS, *SIZE).to(memory_format=torch.channels_last)
@@ -70,7 +76,7 @@ def agree(got: dict[str, Tensor], want: dict[str, Tensor], rtol: float = 1e-4) -
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients(variant: str, stride: int, ran: list[str]) -> None:
     """Of every parameter and of the input, as in the reference."""
-    fused, plain, x = pair(variant, stride=stride)
+    fused, plain, x = pair(variant, training=stride == 1, stride=stride)
     agree(gradients(fused, x), gradients(plain, x))
     assert set(ran) >= LINKED
     assert not SEPARATE & set(ran)
@@ -87,6 +93,11 @@ def test_a_hook_on_what_makes_the_gates(variant: str, ran: list[str]) -> None:
     assert set(ran) >= LINKED
 
 
+def halve(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(0.5)
+
+
 @pytest.mark.parametrize("kind", ["tensor", "accumulation"])
 def test_hooks_on_parameters_fire_once(kind: str, ran: list[str]) -> None:
     """One that scales a gradient must not scale it twice: such layers are not linked."""
@@ -96,7 +107,7 @@ def test_hooks_on_parameters_fire_once(kind: str, ran: list[str]) -> None:
         if kind == "tensor":
             weight.register_hook(lambda grad: grad * 0.5)
         else:
-            weight.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.5))
+            weight.register_post_accumulate_grad_hook(halve)
     agree(gradients(fused, x), gradients(plain, x))
     assert not LINKED & set(ran)
 
@@ -184,7 +195,7 @@ def test_parity(variant: str, dtype: torch.dtype) -> None:
 def test_ties() -> None:
     """Channels that share the maximum share its gradient, whatever tile they are in."""
     fused, plain, x = pair("rfcbam")
-    for layer in (fused.eval(), plain.eval()):
+    for layer in (fused, plain):
         with torch.no_grad():
             layer.feature_weight.copy_(layer.feature_weight[:9].repeat(8, 1, 1, 1))
     x = x[:, :1].repeat(1, 8, 1, 1).to(memory_format=torch.channels_last)
@@ -259,7 +270,7 @@ def test_frozen_parts(variant: str, ran: list[str]) -> None:
     for name in ("x", "feature_weight", "weight"):
         ran.clear()
         found = []
-        for layer in (fused.eval(), plain.eval()):
+        for layer in (fused, plain):
             leaf = x.clone().requires_grad_(name == "x")
             for key, parameter in layer.named_parameters():
                 parameter.requires_grad_(key == name)
@@ -275,7 +286,7 @@ def test_second_derivatives(variant: str) -> None:
     """Through both backward passes."""
     fused, plain, x = pair(variant)
     found = []
-    for layer in (fused.eval(), plain.eval()):
+    for layer in (fused, plain):
         leaf = x.clone().requires_grad_()
         leaves = [leaf, *layer.parameters()]
         first = torch.autograd.grad(layer(leaf).square().sum(), leaves, create_graph=True)
