@@ -176,9 +176,10 @@ class _Linked(torch.autograd.Function):
     ) -> Tensor:
         """Runs the projection."""
         variant, window, backend = options
-        ctx.gates, ctx.made, ctx.options, ctx.with_bias = gates, made, options, bias is not None
+        ctx.made, ctx.options, ctx.with_bias = made, options, bias is not None
         given = [*([] if channel is None else [channel]), *(g.detach() for g in gates)]
-        ctx.save_for_backward(x, feature_weight, feature_bias, weight, bias, channel, *parameters)
+        # with what autograd has recorded of the gates
+        ctx.save_for_backward(x, feature_weight, feature_bias, weight, channel, *gates)
         y: Tensor = _OPS.project(
             x, feature_weight, feature_bias, given, weight, bias, variant, 1, window, backend
         )
@@ -188,56 +189,57 @@ class _Linked(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients of all tensors."""
         (dy,) = grads
-        x, feature_weight, feature_bias, weight, bias, channel, *parameters = ctx.saved_tensors
+        x, feature_weight, feature_bias, weight, channel, *gates = ctx.saved_tensors
         variant, window, backend = ctx.options
         features, made = (x, feature_weight, feature_bias), ctx.made
         first = [] if channel is None else [channel]
+        d_bias = dy.sum((0, 2, 3)) if ctx.with_bias else None
         if torch.is_grad_enabled():
-            return _recorded(ctx, dy, [*features, weight, bias, channel, *parameters])
-        given = [*first, *(g.detach() for g in ctx.gates)]
+            operands = [*features, weight, channel, *made.parameters]
+            dx, d_fw, d_fb, d_weight, *others = _recorded(ctx.options, dy, gates, operands)
+            return None, None, None, dx, d_fw, d_fb, d_weight, d_bias, *others
+        given = [*first, *(g.detach() for g in gates)]
         d_panel, d_weight, d_gates = _OPS.project_linked_backward(
             dy, *features, given, weight, variant, window, backend
         )
         edges = [GradientEdge(made.stats, 0), GradientEdge(made.stats, 1)]
         # the graph is kept as long as this node, which may be asked again
         d0, d1, *d_parameters = torch.autograd.grad(
-            ctx.gates, [*edges, *made.parameters], d_gates[len(first) :], retain_graph=True,
+            gates, [*edges, *made.parameters], d_gates[len(first) :], retain_graph=True,
             allow_unused=True,
         )  # fmt: skip
         saved = made.stats.saved_tensors
         s0 = saved[3] if variant == "rfcbam" else saved[2]
-        shapes = _zeros_like_stats(ctx.gates, variant, x)
+        shapes = _zeros_like_stats(gates)
         d0, d1 = (z if d is None else d for d, z in zip((d0, d1), shapes, strict=True))
         dx, d_fw, d_fb, d_channel = _OPS.feature_stats_linked_backward(
             d0, d1, d_panel, given, *features, s0, variant, window, backend
         )
         return (
-            None, None, None, dx, d_fw, d_fb, d_weight,
-            dy.sum((0, 2, 3)) if ctx.with_bias else None,
+            None, None, None, dx, d_fw, d_fb, d_weight, d_bias,
             d_channel if first else None, *d_parameters,
         )  # fmt: skip
 
 
-def _zeros_like_stats(gates: Sequence[Tensor], variant: str, x: Tensor) -> list[Tensor]:
+def _zeros_like_stats(gates: Sequence[Tensor]) -> list[Tensor]:
     """Zeros in the shapes of both statistics: those of the gates made from them."""
-    both = [gates[-1], gates[-1]] if variant == "rfcbam" else list(gates)
-    return [torch.zeros_like(g, dtype=torch.float32) for g in both]
+    return [torch.zeros_like(g, dtype=torch.float32) for g in (gates[0], gates[-1])]
 
 
-def _recorded(ctx: Any, dy: Tensor, operands: Sequence[Tensor | None]) -> tuple[Any, ...]:
+def _recorded(
+    options: tuple[str, list[int], str],
+    dy: Tensor,
+    gates: Sequence[Tensor],
+    operands: Sequence[Tensor | None],
+) -> list[Tensor | None]:
     """The same gradients as operations that autograd records: those of the separate ones."""
-    variant, window, backend = ctx.options
-    x, feature_weight, feature_bias, weight, bias, channel = operands[:6]
-    gate = [*([] if channel is None else [channel]), *ctx.gates]
+    variant, window, backend = options
+    x, feature_weight, feature_bias, weight, channel = operands[:5]
+    gate = [*([] if channel is None else [channel]), *gates]
     with torch.enable_grad():
         y = _OPS.project(
-            x, feature_weight, feature_bias, gate, weight, bias, variant, 1, window, backend
+            x, feature_weight, feature_bias, gate, weight, None, variant, 1, window, backend
         )
     wanted = [v for v in operands if v is not None and v.requires_grad]
     found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True, allow_unused=True))
-    return (
-        None,
-        None,
-        None,
-        *(next(found) if v is not None and v.requires_grad else None for v in operands),
-    )
+    return [next(found) if v is not None and v.requires_grad else None for v in operands]

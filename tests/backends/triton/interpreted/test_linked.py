@@ -318,7 +318,7 @@ def test_twice_through_one_graph(variant: str) -> None:
 
 @variants
 def test_nothing_is_kept_twice(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linked, a layer keeps what it keeps apart."""
+    """Linked, a layer keeps what it keeps apart, and nothing that a hook of autograd cannot see."""
     fused, _, x = pair(variant)
     sizes = []
     for bound in (linked.LARGEST, 0):
