@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node
 
 from rfaconv.geometry import Window
-from rfaconv.ops.schema import define
+from rfaconv.ops.schema import define, fake, like, lines, weight_like
 
 __all__ = ["DEFINITIONS", "LARGEST", "linked_project"]
 
@@ -45,6 +45,36 @@ define(DEFINITIONS)
 
 LARGEST = 512 * 2**20
 """Bytes that the gradient of the panel of all images may take."""
+
+
+@fake("project_linked_backward")
+def _project_linked_backward(
+    dy: Tensor, x: Tensor, feature_weight: Tensor, feature_bias: Tensor, gate: Sequence[Tensor],
+    weight: Tensor, variant: str, window: Sequence[int], backend: str,
+) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
+    win = Window.from_ints(window)
+    shape = (x.size(0), *win.output_size((x.size(2), x.size(3))), win.taps, x.size(1))
+    if variant == "rfcbam":
+        gates = [x.new_empty((0,)), gate[1].new_empty(gate[1].shape)]
+    else:
+        gates = [lines(g, g.shape, backend) for g in gate]
+    return x.new_empty(shape), weight_like(weight, backend), gates
+
+
+@fake("feature_stats_linked_backward")
+def _feature_stats_linked_backward(
+    d0: Tensor, d1: Tensor, dpanel: Tensor, gate: Sequence[Tensor], x: Tensor,
+    feature_weight: Tensor, feature_bias: Tensor, s0: Tensor, variant: str, window: Sequence[int],
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    shape = gate[0].shape if variant == "rfcbam" else (0,)
+    return (
+        like(x),
+        feature_weight.new_empty(feature_weight.shape),
+        feature_bias.new_empty(feature_bias.shape),
+        gate[0].new_empty(shape),
+    )
+
 
 _OPS = torch.ops.rfaconv
 _STATS = "GeneratedBackwardFor_rfaconv_feature_stats_default"

@@ -351,3 +351,24 @@ def test_operands_that_do_not_fit(variant: str) -> None:
         OPS.feature_stats_linked_backward(s0, s1, dpanel[:, 1:], gate, x, fw, fb, s0, *rest)
     with pytest.raises(InvalidArgument, match="d1: "):
         OPS.feature_stats_linked_backward(s0, s1[:0], dpanel, gate, x, fw, fb, s0, *rest)
+
+
+@variants
+def test_fake_results_are_like_real_ones(variant: str) -> None:
+    x, fw, fb = torch.randn(1, 2, 3, 2), torch.randn(2, 9, 9), torch.randn(2, 9)
+    rest = variant, WINDOW.to_ints(), "triton"
+    s0, s1 = OPS.feature_stats(x, fw, fb, *rest)
+    gate = [torch.rand(1, 2), s1] if variant == "rfcbam" else [s0, s1]
+    dy, weight, dpanel = (
+        torch.randn(1, 3, 3, 2),
+        torch.randn(3, 2, 3, 3),
+        torch.randn(1, 3, 2, 9, 2),
+    )
+    cases = {
+        "project_linked_backward": (dy, x, fw, fb, gate, weight, *rest),
+        "feature_stats_linked_backward": (s0, s1, dpanel, gate, x, fw, fb, s0, *rest),
+    }
+    assert cases.keys() == linked.DEFINITIONS.keys()
+    for name, arguments in cases.items():
+        operation = getattr(OPS, name).default
+        torch.library.opcheck(operation, arguments, test_utils=("test_schema", "test_faketensor"))

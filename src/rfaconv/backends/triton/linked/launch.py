@@ -161,4 +161,4 @@ def feature_stats_linked_backward(
     dg, db = dg.to(feature_weight.dtype), db.to(feature_bias.dtype)
     if variant == "rfcbam":
         return dx, dg, db, dchannel.to(gate[0].dtype)
-    return dx, dg, db, both[0].new_empty((0,))
+    return dx, dg, db, gate[0].new_empty((0,))
