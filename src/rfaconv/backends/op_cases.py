@@ -226,6 +226,30 @@ def _fold_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
     return tuple(reference.fold_batch_statistics(weight, mean, cov, gamma, beta, 1e-5)[:2])
 
 
+def _draw_running(case: OpCase, normal: Callable[..., Tensor]) -> Tensors:
+    c, t = case.channels, case.window.taps
+    return {
+        "mean": normal(c * t), "var": normal(c * t).square(), "m_mean": normal(c, t),
+        "m_var": normal(c, t).square(),
+    }  # fmt: skip
+
+
+def _running(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
+    running = t["mean"].clone(), t["var"].clone()
+    seen = torch.tensor(3, device=t["mean"].device)
+    torch.ops.rfaconv.update_running(*running, seen, t["m_mean"], t["m_var"], 40, 0.1, case.backend)
+    return (*running, seen.to(running[0].dtype))
+
+
+def _running_plain(case: OpCase, t: Tensors) -> tuple[Tensor, ...]:
+    new = t["m_mean"].flatten(), t["m_var"].flatten() * 40 / 39
+    found = [
+        (old + 0.1 * (value - old)).to(old.dtype)
+        for old, value in zip((t["mean"], t["var"]), new, strict=True)
+    ]
+    return (*found, torch.tensor(4.0, device=found[0].device, dtype=found[0].dtype))
+
+
 # ---- a layer
 
 
@@ -303,6 +327,7 @@ OPS: dict[str, _Op] = {
     "line_hidden": _Op(_draw_hidden, _hidden, _hidden_plain),
     "line_gates": _Op(_draw_lines, _lines, _lines_plain),
     "fold_statistics": _Op(_draw_fold, _fold, _fold_plain),
+    "update_running": _Op(_draw_running, _running, _running_plain, differentiable=False),
     "attend": _Op(_draw_layer, _layer, _layer_plain, differentiable=False),
 }
 """Operation to the way in which it is checked."""

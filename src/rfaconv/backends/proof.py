@@ -214,11 +214,11 @@ def checks(kind: Kind, backend: str, device: str) -> Iterator[Check]:
     dtype = getattr(torch, kind.dtype)
     for last, channels, outputs, stride in ((True, 16, 256, 1), (False, 19, 21, 2)):
         window = Window.create(kind.kernel, stride)
-        if kind.op in OPS:
-            own = OpCase(kind.op, backend, device, kind.variant, dtype, window, channels, last)
-            yield partial(op_parity, own, gradients=gradients)
-            continue
         for op, variant in _parts(kind):
+            if op in OPS:
+                own = OpCase(op, backend, device, variant, dtype, window, channels, last)
+                yield partial(op_parity, own, gradients=gradients)
+                continue
             case = Case(
                 op, variant or "rfa", batch=2, channels=channels, out_channels=outputs,
                 size=(6, 5), window=window, dtype=dtype, device=device, backend=backend,
@@ -228,12 +228,16 @@ def checks(kind: Kind, backend: str, device: str) -> Iterator[Check]:
 
 
 def _parts(kind: Kind) -> list[tuple[str, str]]:
-    """Ops that run where this one was asked for: statistics come with the projection."""
+    """Ops that run where this one was asked for: statistics with the projection, and with the
+    moments' fold the running statistics.
+    """
     if kind.op == "feature_stats_linked_backward":
         return [("linked", kind.variant)]
     found = [(kind.op, kind.variant)]
     if kind.op == "project" and kind.variant in ("rfcbam", "rfca"):
         found.append(("feature_stats", kind.variant))
+    if kind.op == "fold_statistics":
+        found.append(("update_running", kind.variant))
     return found
 
 
@@ -282,6 +286,7 @@ def kinds(backend: Backend) -> Iterator[Kind]:
         "feature_stats_linked_backward": ("rfcbam", "rfca"),
     }
     ops = dict.fromkeys(("patch_moments", *variants, *OPS))
+    del ops["update_running"]  # it comes with the fold
     sizes = {"channel_gate": ((1, 1),), "line_hidden": ((1, 1),), "line_gates": ((1, 1),)}
     for op in ops:
         if op not in backend.kernels:

@@ -246,7 +246,9 @@ def project(
 def _links(field: ReceptiveField) -> bool:
     """Whether the backend can join the backward passes of statistics and projection."""
     x, weight, bias, window, variant, groups, backend, _ = field
-    if variant not in ("rfcbam", "rfca") or not recorded(x, weight, bias):
+    if torch.compiler.is_compiling() or variant not in ("rfcbam", "rfca"):
+        return False
+    if not recorded(x, weight, bias):
         return False
     op = "feature_stats_linked_backward"
     dtype = dtype_name(x.dtype)

@@ -25,6 +25,8 @@ from rfaconv.backends.triton import support
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 CHILD = "RFACONV_TRITON_SUITE"
+PATIENCE = 1800
+"""Seconds to wait for a test that a process runs after others."""
 SUITES = {
     "interpreted": {"TRITON_INTERPRET": "1"},
     "compiled for sm_80": {"RFACONV_TRITON_COMPILE": "1"},
@@ -111,6 +113,8 @@ class Parent:
             suite = suite_of(item)
             if suite is not None:
                 self.tests[suite].append(item.nodeid)
+                # the process of the suite has the limit of a test; this one waits for all before it
+                item.add_marker(pytest.mark.timeout(PATIENCE), append=False)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
@@ -123,12 +127,15 @@ class Parent:
             for suite, tests in self.tests.items():
                 self.suites[suite] = Suite(suite, tests, factory.mktemp("suite"))
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        reports = self.suites[name].wait(item.nodeid)
+        try:
+            reports = self.suites[name].wait(item.nodeid)
+        except pytest.fail.Exception:  # of the limit
+            reports = []
         for data in reports:
             report = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
             item.ihook.pytest_runtest_logreport(report=report)
         if not reports:
-            said = f"the process of the tests {name} ended before it:\n{self.suites[name].output()}"
+            said = f"no report from the process {name!r}:\n{self.suites[name].output()}"
             report = pytest.TestReport(
                 item.nodeid, item.location, {}, "failed", said, "call", duration=0
             )
