@@ -252,7 +252,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         if operator == "rfa":
             kernels += scanned("scan_backward", issued, 2 * wide + 2 * x + rows + sums)
         else:
-            # linked: the projection's part reads dA and writes the panel, one walk reads dA
+            # linked: the projection's part reads dA and writes the panel, one scan reads dA
             part = {"rfcbam": "link_channels", "rfca": "scan_lines"}[operator]
             kernels.append(spent(part, 2 * wide + 2 * x + lines))
             if operator == "rfcbam":  # how many channels share a maximum
