@@ -10,7 +10,8 @@ from torch import nn
 import rfaconv
 import rfaconv.models
 from rfaconv.errors import InvalidArgument
-from rfaconv.export import Source, from_pretrained, load_source, push_to_hub, save_pretrained
+from rfaconv.export import Source, from_pretrained, push_to_hub, save_pretrained
+from rfaconv.lab import load_source
 from rfaconv.training.networks import build_network
 
 TINY = {"channels": [8, 8, 16, 16]}

@@ -15,7 +15,7 @@ from rfaconv.cli.main import main
 from rfaconv.detection import build_detector
 from rfaconv.predict import Finding, load_predictor, save_predictor
 from rfaconv.segmentation import build_segmenter
-from rfaconv.segmentation.fit import scores
+from rfaconv.segmentation.networks import scores
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def doctor(
 ) -> None:
     """Show versions, devices, and each backend: available, or why not."""
     from rfaconv.cli._doctor_report import collect, show
-    from rfaconv.training.files import strict_json
+    from rfaconv.files import strict_json
 
     report = collect(selftest)
     if as_json:

@@ -39,8 +39,8 @@ def save_pretrained(
     the same outputs.
 
     Args:
-        model: a classifier of timm's, or a :class:`Source`, as :func:`load_source` reads it from a
-            run of ``rfaconv train``; what is None below is taken from it.
+        model: a classifier of timm's, or a :class:`Source`, as ``rfaconv.lab.load_source`` reads
+            it from a run of ``rfaconv train``; what is None below is taken from it.
         folder: does not exist yet; all of it is there at once, or nothing.
         classes: their names, one per output.
         mean: per channel, of pictures in [0, 1].
@@ -60,14 +60,13 @@ def save_pretrained(
 
     Example:
         >>> import tempfile, timm, rfaconv.models
-        >>> from rfaconv.export import load_source
         >>> network = timm.create_model("rfa_resnet18", num_classes=2, channels=(8, 8, 8, 8))
         >>> made = save_pretrained(
         ...     network, tempfile.mkdtemp() + "/made", classes=["sea", "land"],
         ...     arguments={"channels": [8, 8, 8, 8]},
         ... )
-        >>> load_source(made).classes
-        ('sea', 'land')
+        >>> from_pretrained(made).pretrained_cfg["label_names"]
+        ['sea', 'land']
     """
     from timm.models import save_for_hf
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.predict import save_predictor
 from rfaconv.recipes import recipe_text
 from rfaconv.recipes.tasks import TaskRecipe, read_task_recipe
@@ -27,7 +28,6 @@ from rfaconv.tasks.building import (
 )
 from rfaconv.training.build import RECIPE_FILE
 from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.preemption import Preemption
 from rfaconv.training.running import quiet
 from rfaconv.training.saves import STATE, WEIGHTS, Saves, last_good
@@ -112,7 +112,7 @@ def train_task(
             raise
     value = {
         "result": {
-            METRICS[recipe.task]: module.history[-1].score,
+            module.score_name: module.history[-1].score,
             "pictures": len(sets.val),
             "curve": [asdict(record) for record in module.history],
         },

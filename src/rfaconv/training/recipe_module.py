@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rfaconv.data import ImageData
+from rfaconv.files import write_atomic
 from rfaconv.recipes import Recipe
 from rfaconv.training.build import recipe_schedule
-from rfaconv.training.files import write_atomic
 from rfaconv.training.module import Classifier
 from rfaconv.training.preemption import of_all_processes, random_state, set_random_state
 from rfaconv.training.seeds import derive, seed_all

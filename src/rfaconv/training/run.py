@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rfaconv.data import ImageData
 from rfaconv.data.decoding import DamagedImage
 from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.recipes import Recipe, recipe_text
 from rfaconv.training.build import RECIPE_FILE, read_run, recipe_data, recipe_network
 from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.fit import OnEpoch, _quiet, _Report
 from rfaconv.training.preemption import Preemption
 from rfaconv.training.recipe_module import Curve, DataWait, RecipeModule

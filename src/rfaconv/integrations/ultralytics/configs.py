@@ -127,7 +127,7 @@ def write_model_yaml(
     """
     import yaml
 
-    from rfaconv.training.files import write_atomic
+    from rfaconv.files import write_atomic
 
     config = model_config(network, operator)
     config = {key: value for key, value in config.items() if key not in ("yaml_file", "scale")}

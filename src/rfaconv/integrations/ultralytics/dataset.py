@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rfaconv.detection.samples import DetectionSet
-from rfaconv.training.files import write_atomic
+from rfaconv.files import write_atomic
 
 
 def write_dataset(sets: Mapping[str, DetectionSet], folder: Path | str) -> Path:
