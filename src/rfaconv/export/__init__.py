@@ -10,7 +10,8 @@ from typing import Any
 from rfaconv.export.check import check
 from rfaconv.export.exporting import Exported, export
 from rfaconv.export.prepare import prepare
-from rfaconv.export.pretrained import from_pretrained, push_to_hub, save_pretrained
+from rfaconv.export.pretrained import push_to_hub, save_pretrained
+from rfaconv.export.reading import from_pretrained
 from rfaconv.export.runtimes import load_exported
 from rfaconv.export.source import Source
 from rfaconv.export.writing import ExportFailed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -54,12 +55,12 @@ class Source:
 
 
 def named_source(name: str, stem: str, pretrained: bool = False) -> Source:
-    """A network by a name for ``timm.create_model``, ``local-dir:FOLDER`` among them.
+    """A network by a name for ``timm.create_model``.
 
     Args:
         name: of the network.
         stem: what files of it are called.
-        pretrained: whether timm may fetch its weights, or read them from the folder.
+        pretrained: whether timm may fetch its weights.
 
     Raises:
         InvalidArgument: timm knows no such network.
@@ -79,6 +80,31 @@ def named_source(name: str, stem: str, pretrained: bool = False) -> Source:
         network, stem, (height, width), config["input_size"][0],
         tuple(config.get("label_names") or ()), *normalisation(config, config["input_size"][0]),
         config.get("architecture") or "",
+    )  # fmt: skip
+
+
+def folder_source(folder: Path) -> Source:
+    """The network of a folder of :func:`rfaconv.export.save_pretrained`.
+
+    Raises:
+        InvalidArgument: it is none, or is damaged.
+    """
+    from rfaconv.export.reading import from_pretrained, read_config
+
+    config = read_config(folder)
+    network: Any = from_pretrained(folder)
+    known = network.pretrained_cfg
+    channels, height, width = known.get("input_size") or (3, 224, 224)
+    own = config.get("rfaconv") or {}
+    if "library" in own:
+        library, name, arguments = own["library"], own["name"], own["arguments"]
+        architecture = name if library == "timm" else f"{library}:{name}"
+    else:
+        architecture = config.get("architecture") or ""
+        arguments = config.get("model_args") or {}
+    return Source(
+        network, folder.name, (height, width), channels, tuple(known.get("label_names") or ()),
+        *normalisation(known, channels), architecture, arguments,
     )  # fmt: skip
 
 

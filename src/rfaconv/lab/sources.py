@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.export.source import Source, named_source
+from rfaconv.export.reading import CONFIG
+from rfaconv.export.source import Source, folder_source, named_source
 from rfaconv.nn._convolution import AttentionConv
 from rfaconv.variants import OPERATORS
 
@@ -37,8 +38,8 @@ def load_source(
         (224, 224)
     """
     path = Path(model)
-    if path.is_dir() and (path / "config.json").is_file():
-        source = named_source(f"local-dir:{path.resolve()}", path.name, True)
+    if path.is_dir() and (path / CONFIG).is_file():
+        source = folder_source(path)
     elif path.is_dir():
         source = _run(path)
     elif path.is_file():
