@@ -47,4 +47,6 @@ def strict_json(value: Any) -> str:
           "top1": 0.5
         }
     """
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # names of files that are not UTF-8 have lone surrogates: JSON has them as escapes
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rfaconv.data.decoding import DAMAGE, decode
-from rfaconv.data.folder import EXTENSIONS
+from rfaconv.decoding import ImageProblem, has_image_suffix, read_image
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
 
@@ -37,7 +36,7 @@ def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> l
         raise InvalidArgument("model", "one with mean and std, for the calibration", source.name)
     if source.channels not in (1, 3):
         raise InvalidArgument("model", "one of 1 or 3 channels, for pictures", source.channels)
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
+    files = sorted(p for p in folder.rglob("*") if has_image_suffix(p))
     if not files:
         raise InvalidArgument("calibration", "a folder of pictures", f"none in {folder}")
     picked = torch.linspace(0, len(files) - 1, min(count, len(files))).round().long().tolist()
@@ -45,8 +44,8 @@ def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> l
     result = []
     for index in picked:
         try:
-            result.append(transform(decode(files[index], torch.nn.Identity())))
-        except DAMAGE as error:
+            result.append(transform(read_image(files[index])))
+        except ImageProblem as error:
             got = f"{files[index]}: {error}"
             raise InvalidArgument("calibration", "pictures that can be decoded", got) from error
     return result

@@ -170,7 +170,9 @@ def _masks(recipe: TaskRecipe, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
-    return MaskSet(found.pairs, found.classes, found.problems, found.unknown, data.image_size)
+    return MaskSet(
+        found.pairs, found.classes, found.problems, found.unknown, data.image_size, found.binary
+    )
 
 
 def _convert(network: nn.Module, recipe: TaskRecipe, sets: TaskSets) -> None:
