@@ -12,10 +12,11 @@ import logging
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rfaconv.files import write_atomic
 
 __all__ = ["Verdicts", "cache_folder"]
 
@@ -104,19 +105,11 @@ class Verdicts:
         if path is None:
             return
         content = json.dumps({"identity": self.identity, "verdicts": known, "begun": begun})
-        part = ""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(
-                "w", dir=path.parent, delete=False, suffix=".part", encoding="utf-8"
-            ) as file:
-                part = file.name
-                file.write(content)
-            os.replace(part, path)
+            write_atomic(path, content)
         except OSError as error:
             _log.debug("%s is not written: %s", path, error)
-            if part:
-                Path(part).unlink(missing_ok=True)
 
 
 def _counted(entry: Mapping[str, Any]) -> dict[str, Any]:
