@@ -11,7 +11,6 @@
 #define RFACONV_MOMENTS_H
 
 #include <math.h>
-#include <omp.h>
 
 #include "moments_rows.h"
 #include "scratch.h"
@@ -289,9 +288,8 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
     const auto sums_of = [&](int64_t t) { return reinterpret_cast<double*>(base + t * bytes_thread); };
     const auto touched_of = [&](int64_t t) { return base + t * bytes_thread + blocks * doubles * 8 + work * 4; };
 
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [&](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         double* const sums = sums_of(me);
         char* const touched = touched_of(me);
         memset(touched, 0, size_t(blocks));
@@ -314,7 +312,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             source.select(image, block * lanes);
             m.add_rows(source, rows_total * chunk / chunks, rows_total * (chunk + 1) / chunks);
         }
-#pragma omp barrier
+        crew.barrier();
         for (int64_t block = blocks * me / team; block < blocks * (me + 1) / team; ++block) {
             double* total = nullptr;
             for (int64_t t = 0; t < team; ++t) {
@@ -332,7 +330,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             memcpy(source.scale, m.s + sums_doubles + lanes, sizeof(source.scale));
             m.finish(source, mean, cov);
         }
-    }
+    });
     return RFACONV_OK;
 }
 

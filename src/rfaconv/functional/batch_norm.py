@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rfaconv import reference
-from rfaconv.functional.stages import patch_moments, select
-from rfaconv.geometry import Window
+from rfaconv import dispatch, reference
+from rfaconv.functional._precision import dtype_name
+from rfaconv.functional.stages import patch_moments
+from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import accumulation_dtype, fixed_size
 
 
@@ -78,12 +79,13 @@ def fold_features(
     if batch and offset is None:
         mean, cov, count = _moments(x, norm, window, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
-        launches = folds_in_one(x, window, backend)
-        fold = reference.fold_batch_statistics
-        if launches:
-            fold = torch.ops.rfaconv.fold_statistics
-        folded, bias, mean, var = fold(weight, mean, cov, gamma, beta, norm.eps)
-        _update_running(norm, mean.detach(), var.detach(), count, launches)
+        tensors = (weight, mean, cov, gamma, beta)
+        chosen = _select_fold(x, window, backend)
+        if chosen == dispatch.REFERENCE:
+            folded, bias, mean, var = reference.fold_batch_statistics(*tensors, norm.eps)
+        else:
+            folded, bias, mean, var = torch.ops.rfaconv.fold_statistics(*tensors, norm.eps, chosen)
+        _update_running(norm, mean.detach(), var.detach(), count, chosen)
         return folded.to(acc), bias.to(acc)
     if batch:
         weight = weight.double()  # gradients reach it through the statistics too
@@ -105,9 +107,11 @@ def fold_features(
     return folded.to(acc), bias.to(acc)
 
 
-def folds_in_one(x: Tensor, window: Window, backend: str) -> bool:
-    """Whether the backend that takes the moments has the fold as an operation of its own."""
-    return select("patch_moments", "", x, window, 1, backend) == "triton"
+def _select_fold(x: Tensor, window: Window, backend: str) -> str:
+    """The backend that has the fold as one operation; the reference for some sixty of torch."""
+    dtype = dtype_name(x.dtype)
+    problem = Problem("fold_statistics", "", x.device.type, dtype, window, x.shape[1])
+    return dispatch.select(problem, backend, required=False)
 
 
 class _AllReduce(torch.autograd.Function):
@@ -148,14 +152,18 @@ def _moments(
 
 
 def _update_running(
-    norm: BatchNormState, mean: Tensor, var: Tensor, count: Tensor | int, launches: bool = False
+    norm: BatchNormState,
+    mean: Tensor,
+    var: Tensor,
+    count: Tensor | int,
+    backend: str = dispatch.REFERENCE,
 ) -> None:
     if norm.running_mean is None or norm.running_var is None:
         return
-    if launches and not isinstance(count, Tensor):
+    if backend != dispatch.REFERENCE and not isinstance(count, Tensor):
         torch.ops.rfaconv.update_running(
             norm.running_mean, norm.running_var, norm.num_batches_tracked, mean, var, count,
-            norm.momentum,
+            norm.momentum, backend,
         )  # fmt: skip
         return
     if norm.num_batches_tracked is not None:

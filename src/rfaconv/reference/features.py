@@ -55,8 +55,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, gro
     if any(lo != hi for lo, hi in window.padding):
         x = pad(x, window)
         low = (0,) * window.dims
-    convolution = _CONVOLUTIONS[window.dims]
-    result: Tensor = convolution(x, weight, bias, window.stride, low, window.dilation, groups)
+    apart = bias is not None and torch.compiler.is_compiling()
+    result: Tensor = _CONVOLUTIONS[window.dims](
+        *(x, weight, None if apart else bias, window.stride, low, window.dilation, groups)
+    )
+    if apart and bias is not None:
+        # Inductor up to 2.11 cannot take a bias that is a view of something computed; it fuses this
+        result = result + bias.reshape(-1, *(1,) * window.dims)
     return result
 
 
