@@ -100,13 +100,12 @@ def check_map(argument: str, x: Tensor, window: Window) -> None:
     """Checks that a map has a batch, channels and as many sizes as the window.
 
     Raises:
-        InvalidArgument: if it has not, or if it is not of floating point.
+        InvalidArgument: if it has not, is not of floating point, or has no memory.
     """
     if x.dim() != window.dims + 2:
         expected = f"a {window.dims + 2}-D tensor {LAYOUTS[window.dims]}"
         raise InvalidArgument(argument, expected, _shape(x))
-    if not x.is_floating_point():
-        raise InvalidArgument(argument, "a floating point dtype", str(x.dtype))
+    check_operand(argument, x, x)
 
 
 def check_final(
