@@ -22,7 +22,7 @@ from rfaconv.functional.stages import (
     project,
     receptive_field,
 )
-from rfaconv.nn._children import any_global_hook, is_plain_norm, running_norm
+from rfaconv.nn._children import is_plain_norm, running_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
 from rfaconv.reference.features import tracing
@@ -187,7 +187,7 @@ class ReceptiveFieldConv(AttentionConv):
         window = self.window
         attention, features = self.attention_state(), self.feature_bias
         state = running_norm(self.feature_norm) if features is None else features
-        if attention is None or state is None or any_global_hook():
+        if attention is None or state is None:
             return None
         return attend(
             x, self.feature_weight, state, attention, self.weight, self.bias, self.variant,
