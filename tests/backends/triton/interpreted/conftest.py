@@ -1,19 +1,15 @@
 """The kernels in Triton's interpreter, on CPU tensors, in a process with TRITON_INTERPRET=1.
 
-``tests/backends/triton/test_without_gpu.py`` starts that process; elsewhere nothing is collected.
+``tests/backends/triton/conftest.py`` sees to that.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-
-if os.environ.get("TRITON_INTERPRET") != "1":
-    collect_ignore_glob = ["test_*.py"]
 
 
 @pytest.fixture(autouse=True)
