@@ -103,7 +103,7 @@ def test_report_ends_with_the_reference() -> None:
 
 
 def test_names_match_the_backends() -> None:
-    assert tuple(dispatch.BACKENDS) == dispatch.PRIORITY
+    assert list(dispatch.BACKENDS) == dispatch.PRIORITY
     assert all(backend.name == name for name, backend in dispatch.BACKENDS.items())
 
 

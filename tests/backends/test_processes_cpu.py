@@ -93,12 +93,12 @@ a = torch.randn(512, 512)
 torch.nn.functional.conv2d(torch.randn(4, 64, 32, 32), torch.randn(64, 64, 3, 3))
 before = len(os.listdir("/proc/self/task"))
 from rfaconv import RFAConv2d
-from rfaconv.backends.cpu.library import openmp_libraries
+from rfaconv.backends.cpu.openmp import mapped
 layer = RFAConv2d(64, 64, 3, backend="cpu").eval()
 with torch.no_grad():
     layer(torch.randn(4, 64, 32, 32))
 after = len(os.listdir("/proc/self/task"))
-libraries = openmp_libraries()
+libraries = mapped()
 assert len(libraries) == 1, libraries
 assert "torch" in libraries[0], libraries
 assert after == before, (before, after)
@@ -123,8 +123,8 @@ layer = RFAConv2d(16, 16, 3, backend="cpu")
 window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
 
 def ops():
-    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window)
-    return [y, *torch.ops.rfaconv.patch_moments(x, window)]
+    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window, "cpu")
+    return [y, *torch.ops.rfaconv.patch_moments(x, window, "cpu")]
 
 def step():
     layer.zero_grad()
