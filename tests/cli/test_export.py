@@ -10,7 +10,8 @@ import torch
 from torchvision.utils import save_image
 
 from rfaconv.cli.main import main
-from rfaconv.export import Source, load_exported, load_source, save_pretrained
+from rfaconv.export import Source, load_exported, save_pretrained
+from rfaconv.lab import load_source
 from rfaconv.training.networks import build_network
 
 pytest.importorskip("onnxruntime")

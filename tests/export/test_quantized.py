@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rfaconv.data import Normalize
-from rfaconv.export import export, load_exported, load_source
+from rfaconv.export import export, load_exported
+from rfaconv.lab import load_source
 from rfaconv.recipes import read_recipe
 from rfaconv.training.build import recipe_data
 

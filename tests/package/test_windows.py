@@ -67,7 +67,7 @@ assert main(["doctor", "--json"]) == 0
 
 SAVES = """
 from types import SimpleNamespace as Fake
-from rfaconv.training.files import write_atomic
+from rfaconv.files import write_atomic
 from rfaconv.training.preemption import Preemption, random_state, set_random_state
 from rfaconv.training.saves import Saves, best_good, check, last_good
 run = pathlib.Path(sys.argv[1])

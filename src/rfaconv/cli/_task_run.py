@@ -66,8 +66,8 @@ def evaluate(run: Path, best: bool, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rfaconv.files import strict_json
     from rfaconv.tasks.evaluating import evaluate_task
-    from rfaconv.training.files import strict_json
 
     value = evaluate_task(run, "best" if best else "last")
     if as_json:

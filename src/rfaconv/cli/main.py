@@ -62,7 +62,8 @@ def build() -> typer.Typer:
 
     for name in COMMANDS:
         module = importlib.import_module(f"rfaconv.cli.{name}")
-        app.command(name, epilog=EPILOG)(getattr(module, name))
+        context = getattr(module, "CONTEXT", None)
+        app.command(name, epilog=EPILOG, context_settings=context)(getattr(module, name))
     return app
 
 

@@ -34,9 +34,9 @@ def predict(
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
+    from rfaconv.files import strict_json, write_atomic
     from rfaconv.predict import frames, load_predictor
     from rfaconv.predict.sources import expand, unique_stems
-    from rfaconv.training.files import strict_json, write_atomic
 
     files = expand(sources)
     if every < 1:

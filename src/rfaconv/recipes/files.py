@@ -91,6 +91,12 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
             raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
     try:
         values = yaml.safe_load(text)
+        if isinstance(values, dict):
+            _copy(values)  # a mapping that holds itself has no end
+    except RecursionError as error:
+        raise InvalidArgument(
+            "recipe", "YAML of a few levels", f"{name} (nested too deep)"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -114,7 +120,7 @@ def _read(name: str) -> Mapping[str, Any]:
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
+    return {str(k): _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:

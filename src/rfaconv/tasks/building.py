@@ -16,10 +16,11 @@ from rfaconv.detection import build_detector, read_coco, read_voc
 from rfaconv.detection import fit as detecting
 from rfaconv.detection.samples import DetectionSet
 from rfaconv.errors import InvalidArgument
-from rfaconv.predict.networks import backbone_of, converted_structure_
 from rfaconv.recipes.tasks import TaskRecipe
 from rfaconv.segmentation import MaskSet, build_segmenter, read_masks, read_voc_masks
 from rfaconv.segmentation import fit as segmenting
+from rfaconv.segmentation.networks import standardised
+from rfaconv.surgery.structure import backbone_of, converted_structure_
 from rfaconv.training.build import load_weights, read_weights
 from rfaconv.training.saves import WEIGHTS, best_good
 from rfaconv.training.seeds import derive, seed_all
@@ -169,7 +170,9 @@ def _masks(recipe: TaskRecipe, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
-    return MaskSet(found.pairs, found.classes, found.problems, found.unknown, data.image_size)
+    return MaskSet(
+        found.pairs, found.classes, found.problems, found.unknown, data.image_size, found.binary
+    )
 
 
 def _convert(network: nn.Module, recipe: TaskRecipe, sets: TaskSets) -> None:
@@ -188,7 +191,7 @@ def _calibration(network: Any, recipe: TaskRecipe, sets: TaskSets) -> Iterable[T
     step = max(1, len(sets.train) // CALIBRATION)
     images = [sets.train[i][0] for i in range(0, len(sets.train), step)]
     if recipe.task == "segmentation":
-        return list(torch.split(segmenting.standardised(torch.stack(images)), 16))
+        return list(torch.split(standardised(torch.stack(images)), 16))
     # pictures of several sizes are filled up to the largest of their batch, as in training
     batches: list[Tensor] = [
         network.transform(images[i : i + 16])[0].tensors for i in range(0, len(images), 16)

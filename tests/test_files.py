@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rfaconv.training.files import strict_json, sync, write_atomic
+from rfaconv.files import strict_json, sync, write_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_alone(
