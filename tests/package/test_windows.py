@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = (
     "timm safetensors lightning pytorch_lightning torchmetrics torchvision sklearn numpy scipy PIL "
