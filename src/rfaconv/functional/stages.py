@@ -284,7 +284,9 @@ def _check_gate(gate: Sequence[Tensor], x: Tensor, window: Window, variant: str)
         return
     batch, channels, *size = x.shape
     out, taps = window.output_size(size), window.taps
-    rows = [(batch, channels, k * n) for k, n in zip(window.kernel, out, strict=True)]
+    rows: list[tuple[int, ...]] = [
+        (batch, channels, k * n) for k, n in zip(window.kernel, out, strict=True)
+    ]
     shapes: dict[str, list[tuple[int, ...]]] = {
         "rfa": [(channels, taps)],
         "rfcbam": [(batch, channels), (batch, taps, *out)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.fx
@@ -50,6 +49,10 @@ for _name in (
     "squeeze_excite",
 ):
     torch.fx.wrap(_name)
+
+# beside the class, as torch 2.6's compiler reads no mapping of a class
+_LINES = {1: ("conv_w",), 2: ("conv_h", "conv_w"), 3: ("conv_d", "conv_h", "conv_w")}
+"""The convolution of each spatial dimension in :class:`CoordinateGate`, by their number."""
 
 
 def _positive(argument: str, value: int) -> int:
@@ -236,12 +239,6 @@ class CoordinateGate(nn.Module):
     Source: paper, section 3.3, RFCA.
     """
 
-    NAMES: ClassVar[dict[int, tuple[str, ...]]] = {
-        1: ("conv_w",),
-        2: ("conv_h", "conv_w"),
-        3: ("conv_d", "conv_h", "conv_w"),
-    }
-
     def __init__(
         self,
         channels: int,
@@ -256,7 +253,7 @@ class CoordinateGate(nn.Module):
         self.dims = dims
         self.conv1 = nn.Conv2d(channels, hidden, 1, device=device, dtype=dtype)
         self.bn1 = nn.BatchNorm2d(hidden, device=device, dtype=dtype)
-        for name in self.NAMES[dims]:
+        for name in _LINES[dims]:
             setattr(self, name, nn.Conv2d(hidden, channels, 1, device=device, dtype=dtype))
 
     def forward(
@@ -270,7 +267,7 @@ class CoordinateGate(nn.Module):
         Layers that have to be called are given ``dtype``, that of the map: what their weights are
         stored in may be another than what they compute in.
         """
-        layers = [getattr(self, name) for name in self.NAMES[self.dims]]
+        layers = [getattr(self, name) for name in _LINES[self.dims]]
         if is_plain_pointwise(self.conv1):
             hidden = coordinate_hidden(pooled, self.conv1.weight, self.conv1.bias, backend, dtype)
         else:
