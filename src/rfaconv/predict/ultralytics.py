@@ -69,7 +69,7 @@ class UltralyticsFinding:
         return entry
 
     def draw(self, image: Tensor) -> Tensor:
-        """ultralytics' drawing of the picture (3, H, W), uint8."""
+        """Ultralytics' drawing of the picture (3, H, W), uint8."""
         drawn = self.results.plot()[..., ::-1].copy()
         return torch.from_numpy(drawn).permute(2, 0, 1).contiguous()
 
