@@ -82,7 +82,8 @@ def test_unregister_leaves_everything_as_it_was(tmp_path):
     # a head's class remembers the form of the network built last: ultralytics' own doing
     rfaconv.unregister("ultralytics")
     YOLO("yolov8n.yaml")
-    left = {n for n in different(before, watched()) if n[-1] not in ("legacy",)}
+    # and copying an object caches the names of its slots in its class: python's
+    left = {n for n in different(before, watched()) if n[-1] not in ("legacy", "__slotnames__")}
     assert left == set()
     assert files() == bytes_before
     assert not hook.installed()
