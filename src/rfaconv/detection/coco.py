@@ -35,7 +35,7 @@ def read_coco(
     if not path.is_file():
         raise InvalidArgument("annotations", expected, f"no file {path}")
     try:
-        content: Any = json.loads(path.read_text())
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
         categories = sorted(content["categories"], key=lambda c: c["id"])
         entries = [(entry["id"], str(entry["file_name"])) for entry in content["images"]]
         boxes: dict[Any, list[tuple[Any, Box]]] = defaultdict(list)

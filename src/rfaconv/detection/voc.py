@@ -40,7 +40,9 @@ def read_voc(
         expected = f"one of {', '.join(found)}" if found else f"a file {names}"
         raise InvalidArgument("split", expected, repr(split))
     # VOC's class lists have a second column, 1 or -1
-    stems = [line.split()[0] for line in names.read_text().splitlines() if line.strip()]
+    stems = [
+        line.split()[0] for line in names.read_text(encoding="utf-8").splitlines() if line.strip()
+    ]
     parsed: list[tuple[str, Path, list[tuple[Any, Box]] | None, str]] = []
     for stem in stems:
         label = root / "Annotations" / f"{stem}.xml"

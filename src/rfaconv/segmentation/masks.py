@@ -109,7 +109,7 @@ def read_voc_masks(
     names = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not names.is_file():
         raise InvalidArgument("split", f"a file {names}", repr(split))
-    stems = names.read_text().split()
+    stems = names.read_text(encoding="utf-8").split()
     pairs = [
         (root / "JPEGImages" / f"{s}.jpg", root / "SegmentationClass" / f"{s}.png") for s in stems
     ]

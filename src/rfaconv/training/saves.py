@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rfaconv.errors import InvalidArgument, RFAConvError
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.training.files import strict_json, sync, write_atomic
 
 FOLDER, WEIGHTS, STATE, MANIFEST = (
     "checkpoints",
@@ -92,11 +91,11 @@ class Saves(Callback):
             "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
         }
         write_atomic(temporary / MANIFEST, strict_json(manifest))
-        _sync(temporary / STATE)
+        sync(temporary / STATE)
         final = self.folder / name
         shutil.rmtree(final, ignore_errors=True)
         temporary.replace(final)
-        _sync(self.folder)
+        sync(self.folder)
         self._prune()
 
     def _prune(self) -> None:
@@ -141,7 +140,7 @@ def best_good(run: Path) -> Path:
 def check(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         for name, expected in manifest["files"].items():
             found = _describe(path / name)
             if found["bytes"] != expected["bytes"]:
@@ -159,7 +158,7 @@ def _entries(folder: Path) -> list[Path]:
 
 def _best(entries: list[Path]) -> Path | None:
     def accuracy(path: Path) -> float | None:
-        value = json.loads((path / MANIFEST).read_text())["val_top1"]
+        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["val_top1"]
         return None if value is None else float(value)
 
     judged = [(value, path) for path in sorted(entries) if (value := accuracy(path)) is not None]
@@ -170,11 +169,3 @@ def _describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
