@@ -55,9 +55,9 @@ def exported(path, kind):
     """The exported file, and a function that runs it."""
     from ultralytics import YOLO
 
-    settings = {"imgsz": list(SIZE), "device": "cpu", "simplify": False}
-    if kind == "onnx-dynamic":
-        settings["dynamic"] = True
+    settings = {"imgsz": list(SIZE), "device": "cpu"}
+    if kind.startswith("onnx"):
+        settings.update(simplify=False, dynamic=kind == "onnx-dynamic")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters of torch warn that they are old
         file = YOLO(path).export(format=kind.partition("-")[0], **settings)
