@@ -204,7 +204,15 @@ def test_unknown_rows_of_a_fork_are_named(tmp_path):
         build(read_checkpoint(tmp_path / "fork.pt"))
 
 
-@pytest.mark.parametrize("at", ["down", "blocks", "head", "all"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("down", marks=pytest.mark.nightly),
+        pytest.param("blocks", marks=pytest.mark.nightly),
+        "head",
+        "all",
+    ],
+)
 def test_convert_writes_what_plain_ultralytics_opens(at, tmp_path):
     from ultralytics import YOLO
 
