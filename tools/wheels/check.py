@@ -1,4 +1,4 @@
-"""Checks of finished wheels: what they hold, what they need from the system, what they may not do."""
+"""Checks of finished wheels: what they hold, what they need of the system, what they may not do."""
 
 from __future__ import annotations
 
