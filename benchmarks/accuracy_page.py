@@ -83,7 +83,7 @@ makes {days:.0f} days on one thread. [training.md](training.md) has the plan for
 def main() -> None:
     runs: Runs = defaultdict(lambda: defaultdict(dict))
     for path in sorted(RESULTS.glob("*.json")):
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
         run = value["run"]
         runs[run["table"], run["data"]][run["case"]][run["seed"]] = value
     for (table, data), cases in runs.items():
@@ -102,7 +102,7 @@ def main() -> None:
     parts += [claims(runs), warm(runs), equal_accuracy(runs)]
     parts.append(longer(runs))
     parts.append(closing())
-    PAGE.write_text("".join(parts))
+    PAGE.write_text("".join(parts), encoding="utf-8")
     plot(runs)
     plot_differences(runs)
 
@@ -116,7 +116,9 @@ def closing() -> str:
         operations = 2 * 3 * macs * IMAGENET * 100
         shown = f"{operations:.1e}".replace("e+", " · 10^")
         rows.append(f"| {name} | {parameters:,} | {macs / 1e9:.2f} G | {shown} | {operations / 1e13 / 3600:.0f} |")  # fmt: skip
-    found = json.loads((RESULTS.parent / "cpu-networks-training-batch8-1thread.json").read_text())
+    found = json.loads(
+        (RESULTS.parent / "cpu-networks-training-batch8-1thread.json").read_text(encoding="utf-8")
+    )
     step = next(r["ms"]["median"] for r in found["rows"] if r["side"] == "fused")
     days = step / 1e3 / 8 * IMAGENET * 100 / 86400
     return CLOSING.format(costs="\n".join(rows), step=step, days=days)

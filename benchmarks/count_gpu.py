@@ -59,7 +59,7 @@ def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]], int]:
         file.write(cubin)
         file.flush()
         command = [tool(), "-sass", file.name]
-        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        text = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     found = re.findall(r"^\s+/\*([0-9a-f]{4,6})\*/\s+(.*?);", text, re.M)
     code = [(int(address, 16), instruction) for address, instruction in found]
     if not code:
@@ -367,7 +367,7 @@ def main() -> None:
             image, once = saved(case, variant)
             counted[variant] |= {f"saved {case.name}": image, f"saved once {case.name}": once}
     part = out.with_suffix(".part")
-    part.write_text(json.dumps(counted, indent=1) + "\n")
+    part.write_text(json.dumps(counted, indent=1) + "\n", encoding="utf-8")
     os.replace(part, out)
 
 

@@ -66,7 +66,7 @@ def run(shards: Path, out: Path, workers: int) -> dict[str, float]:
                f"data.name=webdataset:{shards}", f"data.workers={workers}",
                "--accelerator", "cpu", "--out", str(out)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
-    measured = json.loads((out / "result.json").read_text())["measured"]
+    measured = json.loads((out / "result.json").read_text(encoding="utf-8"))["measured"]
     return {key: measured[key] for key in ("data_wait", "images_per_second")}
 
 

@@ -27,7 +27,7 @@ PROCESSORS = {
 
 
 def load(name: str) -> dict:
-    return json.loads((RESULTS / f"export-{name}.json").read_text())
+    return json.loads((RESULTS / f"export-{name}.json").read_text(encoding="utf-8"))
 
 
 def networks(processor: str) -> list[str]:
@@ -120,7 +120,7 @@ def filled(text: str) -> str:
 def main() -> None:
     for name in ("export.md", "export-custom.md"):
         page = ROOT / "docs" / name
-        write_atomic(page, filled(page.read_text()))
+        write_atomic(page, filled(page.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -285,7 +285,8 @@ def write(path: Path, result: dict[str, Any]) -> None:
     """Replaces the file in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1))  # NaN and all: a strange loss is a result too
+    # NaN and all: a strange loss is a result too
+    part.write_text(json.dumps(result, indent=1), encoding="utf-8")
     os.replace(part, path)
 
 

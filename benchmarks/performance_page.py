@@ -22,7 +22,7 @@ LAYERS = SUITES["resnet18"]
 
 
 def load(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def inside(size: int, out: int, kernel: int, stride: int) -> float:
@@ -186,7 +186,7 @@ def main() -> None:
         return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
 
     for page in (ROOT / "docs" / "performance.md", ROOT / "README.md"):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         write_atomic(
             page,
             re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL),

@@ -20,7 +20,9 @@ from rfaconv.backends.triton import configs
 from rfaconv.bench.cases import SUITES, BenchCase
 
 HERE = Path(__file__).resolve().parent
-INSTRUCTIONS: dict[str, dict[str, float]] = json.loads((HERE / "gpu_instructions.json").read_text())
+INSTRUCTIONS: dict[str, dict[str, float]] = json.loads(
+    (HERE / "gpu_instructions.json").read_text(encoding="utf-8")
+)
 MULTIPROCESSORS = 132
 WORKSPACE_BYTES = 128 * 2**20  # of launch.py, which imports Triton
 LINES = 4  # rows of ``configs.lines`` under the Triton that the instructions were counted with
@@ -418,10 +420,10 @@ def main() -> None:
     if page is None:
         print(text)
         return
-    head, _, rest = page.read_text().partition(MARKS[0])
+    head, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
     _, _, tail = rest.partition(MARKS[1])
     part = page.with_suffix(".part")
-    part.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}")
+    part.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}", encoding="utf-8")
     os.replace(part, page)
 
 

@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--recipe", required=True, help="that the run was started with")
     parser.add_argument("--data", required=True, help="images and their licence, for people")
     args = parser.parse_args()
-    recipe, result = read_run(args.run), json.loads((args.run / "result.json").read_text())
+    recipe = read_run(args.run)
+    result = json.loads((args.run / "result.json").read_text(encoding="utf-8"))
     command = typed(args.recipe, recipe)
     checkpoint, _ = last_good(args.run)
     assert checkpoint is not None
@@ -62,7 +63,7 @@ def main() -> None:
         "sha256": sha256(content).hexdigest(),
     }
     write_atomic(folder / "README.md", card(entry, recipe, source, result, detail))
-    entries = json.loads(LIST.read_text()) if LIST.exists() else []
+    entries = json.loads(LIST.read_text(encoding="utf-8")) if LIST.exists() else []
     entries = [e for e in entries if e["name"] != args.name] + [entry]
     write_atomic(LIST, strict_json(sorted(entries, key=lambda e: e["name"])))
 

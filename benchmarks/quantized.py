@@ -138,7 +138,7 @@ def main() -> None:
     given = parser.parse_args()
     steps = ("make", "judge", "speed") if given.step == "all" else (given.step,)
     old = given.out is not None and given.out.is_file()
-    result = json.loads(given.out.read_text()) if old else {"networks": {}}
+    result = json.loads(given.out.read_text(encoding="utf-8")) if old else {"networks": {}}
     for run in given.runs:
         model = read_run(run).model
         name = f"{model.operator} {model.name}"

@@ -22,7 +22,9 @@ COMMAND = "rfaconv train eurosat data.root=DATA"
 def stated() -> tuple[float, float]:
     """Mean and standard deviation of the seeds of the results page."""
     files = sorted(RESULTS.glob("accuracy/operators-eurosat-rfa-seed*.json"))
-    mean, std = mean_and_std([json.loads(f.read_text())["result"]["top1"] for f in files])
+    mean, std = mean_and_std(
+        [json.loads(f.read_text(encoding="utf-8"))["result"]["top1"] for f in files]
+    )
     assert std is not None
     return mean, std
 
@@ -35,7 +37,7 @@ def main() -> None:
     if recipe != read_recipe("eurosat", [f"data.root={recipe.data.root}"]):
         raise SystemExit(f"{run} is not of {COMMAND}")
     mean, std = stated()
-    value = json.loads((run / "result.json").read_text())
+    value = json.loads((run / "result.json").read_text(encoding="utf-8"))
     top1 = value["result"]["top1"]
     within = abs(top1 - mean) <= 2 * std
     stated_as = {"mean": mean, "std": std, "within_two_std": within}

@@ -22,7 +22,7 @@ ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 def runs(folder: str) -> dict[str, list[dict]]:
     found = defaultdict(list)
     for path in sorted((RESULTS / folder).glob("*.json")):
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text(encoding="utf-8"))
         found[run["operator"]].append(run)
     return {operator: found[operator] for operator in ORDER if operator in found}
 
@@ -61,7 +61,7 @@ def bccd() -> list[str]:
 
 
 def costs() -> list[str]:
-    found = json.loads((RESULTS / "yolov8n-costs.json").read_text())["rows"]
+    found = json.loads((RESULTS / "yolov8n-costs.json").read_text(encoding="utf-8"))["rows"]
     plain = found[0]["parameters"]
     lines = [
         "| operator | parameters | added | published | GFLOPs | published |",
@@ -140,7 +140,9 @@ def camvid() -> list[str]:
 
 def inference() -> list[str]:
     names = ("yolov8n-inference-640-2threads", "yolov8n-inference-640")
-    two, one = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
+    two, one = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names
+    )
     lines = [
         "| operator | two threads, ms | of conv | one thread, ms | of conv |",
         "|---|---|---|---|---|",
@@ -155,7 +157,7 @@ def inference() -> list[str]:
 
 
 def lifecycle() -> list[str]:
-    found = json.loads((RESULTS / "yolo-lifecycle.json").read_text())["runs"]
+    found = json.loads((RESULTS / "yolo-lifecycle.json").read_text(encoding="utf-8"))["runs"]
     lines = [
         "| network | epochs | mAP50 | norms left | fuse() | ONNX | OpenVINO |",
         "|---|---|---|---|---|---|---|",
@@ -194,7 +196,7 @@ def filled(text: str) -> str:
 def main() -> None:
     for page in ("detection", "segmentation"):
         path = ROOT / "docs" / f"{page}.md"
-        write_atomic(path, filled(path.read_text()))
+        write_atomic(path, filled(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

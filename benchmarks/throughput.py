@@ -73,7 +73,7 @@ def run(words: list[str], processes: int) -> float:
                    "--accelerator", "cpu", "--devices", str(processes), "--out", f"{folder}/run",
                    "--strategy", "ddp" if processes > 1 else "auto"]  # fmt: skip
         subprocess.run(command, check=True, capture_output=True)
-        value = json.loads(Path(folder, "run", "result.json").read_text())
+        value = json.loads(Path(folder, "run", "result.json").read_text(encoding="utf-8"))
         return float(value["measured"]["images_per_second"])
 
 

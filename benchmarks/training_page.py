@@ -25,7 +25,7 @@ PLANS = ((1, 1, 128), (1, 8, 128), (1, 8, 1024), (8, 8, 4096))
 
 
 def load(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def operators() -> str:
@@ -114,7 +114,7 @@ Data: {IMAGES:,} images of about {IMAGE_KB} kB, {data:.0f} GB, read once an epoc
 
 
 def main() -> None:
-    text = PAGE.read_text()
+    text = PAGE.read_text(encoding="utf-8")
     parts = {
         "operators": operators,
         "processes": processes,

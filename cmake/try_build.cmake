@@ -1,29 +1,86 @@
-# Configures and builds SOURCE in BINARY with products in OUTPUT; sets REASON to one line saying what failed, or to "".
-function(rfaconv_try_build source binary output reason)
-  set(log "${binary}.log")
+# Configures and builds SOURCE in BINARY with products in OUTPUT. Where that fails sets REASON to one line of what the
+# compiler complained about, and LOG to all that was printed; else both to "".
+function(rfaconv_try_build source binary output reason log)
   file(MAKE_DIRECTORY "${binary}" "${output}")
+  # without translations: what is said is searched below
+  set(cmake "${CMAKE_COMMAND}" -E env LC_ALL=C "${CMAKE_COMMAND}")
   execute_process(
-    COMMAND "${CMAKE_COMMAND}" -S "${source}" -B "${binary}" -G "${CMAKE_GENERATOR}"
+    COMMAND ${cmake} -S "${source}" -B "${binary}" -G "${CMAKE_GENERATOR}"
             "-DCMAKE_MAKE_PROGRAM=${CMAKE_MAKE_PROGRAM}" -DCMAKE_BUILD_TYPE=Release "-DRFACONV_OUTPUT_DIR=${output}"
     RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
   set(step "configuration")
   if(status EQUAL 0)
     set(step "compilation")
-    execute_process(COMMAND "${CMAKE_COMMAND}" --build "${binary}" --parallel
+    execute_process(COMMAND ${cmake} --build "${binary}" --parallel
       RESULT_VARIABLE status OUTPUT_VARIABLE text ERROR_VARIABLE text)
   endif()
-  file(WRITE "${log}" "${text}")
+  file(WRITE "${binary}.log" "${text}")
   if(status EQUAL 0)
     set(${reason} "" PARENT_SCOPE)
+    set(${log} "" PARENT_SCOPE)
     return()
   endif()
   message(STATUS "${text}")
-  # The first thing called an error, without the place in CMake's own modules that reports it.
-  string(REGEX REPLACE "[\r;]" "" text "${text}")
+  rfaconv_complaints("${text}" complaints)
+  foreach(name CMakeError.log CMakeConfigureLog.yaml)
+    # what the compiler said to the questions of the configuration; the last one failed
+    if(step STREQUAL "configuration" AND EXISTS "${binary}/CMakeFiles/${name}")
+      file(READ "${binary}/CMakeFiles/${name}" asked)
+      string(LENGTH "${asked}" length)
+      if(length GREATER 8000)
+        math(EXPR start "${length} - 8000")
+        string(SUBSTRING "${asked}" ${start} -1 asked)
+      endif()
+      string(APPEND text "\n${name}:\n${asked}")
+    endif()
+  endforeach()
+  set(${reason} "the ${step} of the C++ kernels failed: ${complaints}" PARENT_SCOPE)
+  set(${log} "${text}" PARENT_SCOPE)
+endfunction()
+
+# The lines of TEXT that say what is wrong, as one line in RESULT.
+function(rfaconv_complaints text result)
+  string(REGEX REPLACE "[][\r;]" "" text "${text}")
+  # not CMake's frame around them, nor the commands that led there
   string(REGEX REPLACE "CMake Error at [^\n]*:\n+" "error: " text "${text}")
-  string(REGEX MATCH "[^\n]*[Ee]rror[^\n]*(\n+[^\n]+)?(\n+[^\n]+)?(\n+[^\n]+)?" line "${text}")
-  string(REGEX REPLACE "[\n ]+" " " line "${line}")
+  string(REGEX REPLACE ".*fails with the following output:" "" said "${text}")
+  string(REPLACE "\n" ";" lines "${said}")
+  set(found "")
+  foreach(line IN LISTS lines)
+    string(STRIP "${line}" line)
+    if(line MATCHES "^(FAILED|ninja|make|gmake|cd |cmake --build|Run Build|-- |See also|Call Stack|[0-9]+/[0-9]+)|&&|CMake will not be able")
+      continue()
+    endif()
+    if(line MATCHES "[Ee]rror|cannot|could not|not found|No such|undefined|unrecognized|unsupported|killed|Killed")
+      list(APPEND found "${line}")
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  if(found STREQUAL "")
+    # a compiler that fails without a word
+    string(REGEX MATCH "error: [^\n]*(\n+[^\n]+)?(\n+[^\n]+)?" found "${text}")
+    string(REGEX REPLACE "[\n ]+" " " found "${found}")
+  endif()
+  list(JOIN found ", " line)
   string(STRIP "${line}" line)
-  string(SUBSTRING "${line}" 0 400 line)
-  set(${reason} "the ${step} of the C++ kernels failed: ${line}" PARENT_SCOPE)
+  string(LENGTH "${line}" length)
+  if(length GREATER 400)
+    string(SUBSTRING "${line}" 0 400 line)
+    string(APPEND line " ...")
+  endif()
+  set(${result} "${line}" PARENT_SCOPE)
+endfunction()
+
+# TEXT as the inside of a JSON string in RESULT.
+function(rfaconv_json_string text result)
+  string(ASCII 1 first)
+  string(ASCII 8 backspace)
+  string(ASCII 11 vertical)
+  string(ASCII 31 last)
+  string(REGEX REPLACE "[${first}-${backspace}${vertical}-${last}]" "" text "${text}")
+  string(REPLACE "\\" "\\\\" text "${text}")
+  string(REPLACE "\"" "\\\"" text "${text}")
+  string(REPLACE "\t" "\\t" text "${text}")
+  string(REPLACE "\n" "\\n" text "${text}")
+  set(${result} "${text}" PARENT_SCOPE)
 endfunction()

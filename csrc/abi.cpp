@@ -12,6 +12,8 @@ static const Kernels& kernels() {
         case Isa::avx2: return kernels_avx2;
         default: break;
     }
+#elif defined(__aarch64__)
+    if (selected_isa() == Isa::neon) return kernels_neon;
 #endif
     return kernels_scalar;
 }

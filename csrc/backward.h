@@ -4,8 +4,6 @@
 #ifndef RFACONV_BACKWARD_H
 #define RFACONV_BACKWARD_H
 
-#include <omp.h>
-
 #include "backward_pack.h"
 #include "feature_backward.h"
 #include "gates/none_backward.h"
@@ -187,17 +185,16 @@ static int32_t project_backward_with(const BackwardArguments& a, const Shape& s,
     Arena shared(base);
     plan.take_shared(shared);
     Gate::prepare(s, a.gate, plan.prepared);
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-    {
+    parallel(threads, [&](Crew crew) {
         // The runtime may give fewer threads than asked; the shares are then done in turns.
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+        const int64_t me = crew.me, team = crew.size;
         for (int64_t i = me; i < threads; i += team) {
             Arena arena(base + common.used + i * own.used);
             plan.run(i, arena);
         }
-#pragma omp barrier
+        crew.barrier();
         for (int64_t i = me; i < threads; i += team) plan.finish(i, threads);
-    }
+    });
     return RFACONV_OK;
 }
 

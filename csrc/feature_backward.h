@@ -150,7 +150,7 @@ private:
             if (want_dx)
                 for (int64_t v = 0; v < count; ++v) push_patch(gc, dv + v * T * lanes, load(more + v * lanes), from + v, dp);
             if (sums == nullptr) continue;
-            constexpr int J = T == 9 && lanes == 16 ? 3 : 1;
+            constexpr int J = T == 9 && registers == 32 ? 3 : 1;
             for (int j = 0; j < T; j += J) outer_sums<T, J>(acc + j * T * lanes, dv + j * lanes, us, count);
             plain_sums<T>(acc + T * T * lanes, dv, count);
         }

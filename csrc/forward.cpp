@@ -124,21 +124,25 @@ bool good(int32_t kind, const rfaconv_attention& a) {
 
 using namespace rfaconv;
 
-extern "C" int32_t rfaconv_forward(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
-                                   const float* feature_bias, const rfaconv_norm* feature_norm, int32_t kind,
-                                   const rfaconv_attention* attention, const rfaconv_tensor* weight, const rfaconv_tensor* bias,
-                                   rfaconv_tensor* y, int32_t threads) {
-    if (x == nullptr || window == nullptr || feature_weight == nullptr || attention == nullptr) return RFACONV_BAD_ARGUMENT;
-    if (x->dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
-    if (!good(kind, *attention) || (feature_norm != nullptr && !good(*feature_norm))) return RFACONV_BAD_ARGUMENT;
+extern "C" int32_t rfaconv_forward(const rfaconv_layer* layer, int64_t bytes, int32_t threads) {
+    if (layer == nullptr || bytes != int64_t(sizeof(rfaconv_layer))) return RFACONV_BAD_ARGUMENT;
+    const rfaconv_layer& l = *layer;
+    if (l.x.data == nullptr || l.weight.data == nullptr || l.y.data == nullptr) return RFACONV_BAD_ARGUMENT;
+    if (l.x.dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
+    const bool normed = l.feature_norm.mean != nullptr;
+    if (l.feature_weight == nullptr || (normed ? !good(l.feature_norm) : l.feature_bias == nullptr)) return RFACONV_BAD_ARGUMENT;
+    if (!good(int32_t(l.kind), l.attention)) return RFACONV_BAD_ARGUMENT;
 
-    Forward forward{x, window, feature_weight, feature_bias, feature_norm, kind, *attention, threads, {nullptr, nullptr}};
+    const rfaconv_tensor* const bias = l.bias.data == nullptr ? nullptr : &l.bias;
+    rfaconv_tensor y = l.y;
+    Forward forward{&l.x, &l.window, l.feature_weight, l.feature_bias, normed ? &l.feature_norm : nullptr, int32_t(l.kind),
+                    l.attention, threads, {nullptr, nullptr}};
     Pieces count{nullptr};
     forward.prepare(count);
-    if (count.used == 0) return forward.project(weight, bias, y);
+    if (count.used == 0) return forward.project(&l.weight, bias, &y);
     const Scratch scratch(size_t(count.used) * sizeof(float));
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     Pieces memory{static_cast<float*>(scratch.data())};
     const int32_t status = forward.prepare(memory);
-    return status != RFACONV_OK ? status : forward.project(weight, bias, y);
+    return status != RFACONV_OK ? status : forward.project(&l.weight, bias, &y);
 }

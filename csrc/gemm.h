@@ -11,13 +11,40 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// 24 accumulators of 32 registers (AVX-512), 12 of 16 (AVX2).
-#if defined(__AVX512F__)
+// 24 accumulators of 32 registers (AVX-512), 12 of 16 (AVX2), 16 of 32 (NEON: A takes 8).
+#if defined(RFACONV_SCALAR)
+enum : int64_t { block_rows = 4, strip_vectors = 3 };
+#elif defined(__AVX512F__)
 enum : int64_t { block_rows = 8, strip_vectors = 3 };
+#elif defined(__aarch64__)
+enum : int64_t { block_rows = 8, strip_vectors = 2 };
 #else
 enum : int64_t { block_rows = 4, strip_vectors = 3 };
 #endif
 enum : int64_t { strip_pixels = strip_vectors * lanes };
+
+#if defined(__aarch64__) && !defined(RFACONV_SCALAR)
+// NEON multiplies by one lane of a register, so four columns of A are loaded at once: one load for four products, where a load
+// for each element of A would be one for two. Returns how many columns it did.
+template <int lane, int M, int NV>
+RFACONV_INLINE void gemm_column(const vf (&av)[M], const float* b, vf (&sum)[M][NV]) {
+    vf bv[NV];
+    for (int v = 0; v < NV; ++v) bv[v] = load(b + (lane * NV + v) * lanes);
+    for (int i = 0; i < M; ++i)
+        for (int v = 0; v < NV; ++v) sum[i][v] = fma_lane<lane>(av[i], bv[v], sum[i][v]);
+}
+template <int M, int NV>
+RFACONV_INLINE int64_t gemm_columns(int64_t depth, const float* __restrict a, int64_t row, const float* __restrict b,
+                                    vf (&sum)[M][NV]) {
+    int64_t k = 0;
+    for (; k + lanes <= depth; k += lanes, b += NV * lanes * lanes) {
+        vf av[M];
+        for (int i = 0; i < M; ++i) av[i] = load(a + i * row + k);
+        gemm_column<0>(av, b, sum), gemm_column<1>(av, b, sum), gemm_column<2>(av, b, sum), gemm_column<3>(av, b, sum);
+    }
+    return k;
+}
+#endif
 
 template <int M, int NV>
 RFACONV_INLINE void gemm_block(int64_t depth, const float* __restrict a, int64_t row, int64_t step, const float* __restrict b,
@@ -28,8 +55,12 @@ RFACONV_INLINE void gemm_block(int64_t depth, const float* __restrict a, int64_t
     // One pointer for three rows: x86 addresses reach row and 2*row beyond it without further registers.
     const float* p[(M + 2) / 3];
     for (int i = 0; i < (M + 2) / 3; ++i) p[i] = a + 3 * i * row;
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < depth; ++k) {
+    int64_t k = 0;
+#if defined(__aarch64__) && !defined(RFACONV_SCALAR)
+    if (step == 1) k = gemm_columns<M, NV>(depth, a, row, b, sum), b += k * NV * lanes;
+#endif
+    RFACONV_UNROLL_4
+    for (; k < depth; ++k) {
         vf bv[NV];
         for (int v = 0; v < NV; ++v) bv[v] = load(b + v * lanes);
         for (int i = 0; i < M; ++i) {
@@ -78,7 +109,9 @@ template <class Between>
 inline void gemm_strip(int64_t rows, int64_t depth, const float* a, int64_t row, int64_t step, const float* b, int64_t nv,
                        float* c, int64_t c_row, bool accumulate, Between& between) {
     switch (nv) {
+#if !defined(__aarch64__) || defined(RFACONV_SCALAR)
         case 3: return gemm_rows<3>(rows, depth, a, row, step, b, c, c_row, accumulate, between);
+#endif
         case 2: return gemm_rows<2>(rows, depth, a, row, step, b, c, c_row, accumulate, between);
         default: return gemm_rows<1>(rows, depth, a, row, step, b, c, c_row, accumulate, between);
     }

@@ -4,11 +4,10 @@
 
 namespace rfaconv {
 
-enum class Isa { scalar = 0, avx2 = 1, avx512 = 2 };
+enum class Isa { scalar, avx2, avx512, neon };
 
 Isa detected_isa();   // the best that this processor and operating system have
 Isa selected_isa();   // the same, lowered by the environment variable RFACONV_CPU_ISA
-bool has_avx512_bf16();
 const char* isa_name(Isa isa);
 
 }  // namespace rfaconv

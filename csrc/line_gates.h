@@ -3,8 +3,6 @@
 #ifndef RFACONV_LINE_GATES_H
 #define RFACONV_LINE_GATES_H
 
-#include <omp.h>
-
 #include "chunks.h"
 #include "scratch.h"
 #include "sigmoid.h"
@@ -27,9 +25,8 @@ static int32_t line_hidden(const float* first, const float* second, const float*
 
     const int64_t tasks = B * vectors;
     threads = int32_t(imin(threads, tasks));
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &scratch](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
             const int64_t b = task / vectors, v = task % vectors, axis = v * lanes >= round_up(L[0], lanes);
             const int64_t at = v * lanes - axis * round_up(L[0], lanes), length = L[axis];
@@ -49,7 +46,7 @@ static int32_t line_hidden(const float* first, const float* second, const float*
                 }
             }
         }
-    }
+    });
     return RFACONV_OK;
 }
 
@@ -79,9 +76,8 @@ static int32_t line_gates(const float* hidden, const float* const* weight, const
     threads = int32_t(imin(threads, tasks));
     Scratch scratch{size_t(threads * M * stride) * sizeof(float)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &scratch](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         float* const active = static_cast<float*>(scratch.data()) + me * M * stride;
         const int64_t last = tasks * (me + 1) / team;
         for (int64_t task = tasks * me / team; task < last;) {
@@ -103,7 +99,7 @@ static int32_t line_gates(const float* hidden, const float* const* weight, const
             }
             task += n;
         }
-    }
+    });
     return RFACONV_OK;
 }
 

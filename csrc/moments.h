@@ -9,8 +9,6 @@
 #ifndef RFACONV_MOMENTS_H
 #define RFACONV_MOMENTS_H
 
-#include <omp.h>
-
 #include "moments_rows.h"
 #include "scratch.h"
 #include "tap_masks.h"
@@ -282,9 +280,8 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
     const auto sums_of = [&](int64_t t) { return reinterpret_cast<double*>(base + t * bytes_thread); };
     const auto touched_of = [&](int64_t t) { return base + t * bytes_thread + blocks * doubles * 8 + work * 4; };
 
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [&](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         double* const sums = sums_of(me);
         char* const touched = touched_of(me);
         memset(touched, 0, size_t(blocks));
@@ -306,7 +303,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             source.select(image, block * lanes);
             m.add_rows(source, rows_total * chunk / chunks, rows_total * (chunk + 1) / chunks);
         }
-#pragma omp barrier
+        crew.barrier();
         for (int64_t block = blocks * me / team; block < blocks * (me + 1) / team; ++block) {
             double* total = nullptr;
             for (int64_t t = 0; t < team; ++t) {
@@ -323,7 +320,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             memcpy(source.shift, m.s + sums_doubles, sizeof(source.shift));
             m.finish(source, mean, cov);
         }
-    }
+    });
     return RFACONV_OK;
 }
 

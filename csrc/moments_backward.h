@@ -7,8 +7,6 @@
 #ifndef RFACONV_MOMENTS_BACKWARD_H
 #define RFACONV_MOMENTS_BACKWARD_H
 
-#include <omp.h>
-
 #include "channel_rows.h"
 #include "moments_rows.h"
 #include "scratch.h"
@@ -127,9 +125,8 @@ static int32_t patch_moments_backward_of(const double* dmean, const double* dcov
     Scratch scratch{size_t(bytes_thread * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
 
-#pragma omp parallel num_threads(threads)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [&](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         char* const base = static_cast<char*>(scratch.data()) + me * bytes_thread;
         MomentsBackward<K>& m = *reinterpret_cast<MomentsBackward<K>*>(base);
         float* const kept = reinterpret_cast<float*>(base + table);
@@ -173,7 +170,7 @@ static int32_t patch_moments_backward_of(const double* dmean, const double* dcov
                 write_channels(out + win.pad[1] * lanes, dx, image, source.channel, source.channels, q - win.pad[0]);
             }
         }
-    }
+    });
     return RFACONV_OK;
 }
 

@@ -3,8 +3,6 @@
 #ifndef RFACONV_PIXEL_GATE_H
 #define RFACONV_PIXEL_GATE_H
 
-#include <omp.h>
-
 #include "chunks.h"
 #include "scratch.h"
 #include "sigmoid.h"
@@ -92,9 +90,8 @@ static int32_t pixel_gate(const float* top, const float* mean, const float* weig
                     *next = {down + deep, (m * T + tap) * stride + far + right, weight[(m * height + y) * width + x]};
                 }
 
-#pragma omp parallel num_threads(threads) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         GateRows source{top, mean, ring + me * slots * 2 * T * stride, T, Ho, Wo, far, slots, stride};
         zero_floats(source.memory, slots * source.slot_floats());
         int64_t image = -1;
@@ -111,7 +108,7 @@ static int32_t pixel_gate(const float* top, const float* mean, const float* weig
                 for (; w < Wo; w += lanes) gate_row<1>(own, terms, source, h - deep, w, Wo, to);
             }
         }
-    }
+    });
     return RFACONV_OK;
 }
 

@@ -2,8 +2,6 @@
 #ifndef RFACONV_PROJECT_H
 #define RFACONV_PROJECT_H
 
-#include <omp.h>
-
 #include "gates/none.h"
 #include "gates/rfa.h"
 #include "gates/rfca.h"
@@ -69,8 +67,8 @@ struct Projection {
                float* shared_panel_)
         : a(a_), s(s_), p(p_), weights(*a_.weight), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_) {}
 
-    // All tiles of pixels begin .. end - 1, for thread `member` of its team.
-    void run(int64_t begin, int64_t end, int64_t member, const Workspace& work) const {
+    // All tiles of pixels begin .. end - 1, for thread `member` of its team, which is the whole crew if it has more than one.
+    void run(const Crew& crew, int64_t begin, int64_t end, int64_t member, const Workspace& work) const {
         const int64_t outputs = a.weight->size[0];
         const int64_t first = imin(member * p.outputs, outputs), count = imin(p.outputs, outputs - first);
         Gate gate(s, a.gate, prepared);
@@ -87,10 +85,8 @@ struct Projection {
                 stage(*a.x, s, t, c + from, to - from, work.planes, work.lines);
                 make_panel<T>(panel, n * T, weights.order(n), t, gate, work.planes, a.feature_weight + (c + from) * T * T,
                               a.feature_bias + (c + from) * T, c + from, from, to - from);
-                if (p.makers > 1) {
-                    // Two panels take turns, so one barrier a chunk is enough.
-#pragma omp barrier
-                }
+                // Two panels take turns, so one barrier a chunk is enough.
+                if (p.makers > 1) crew.barrier();
                 const Ahead ahead = next_chunk(t, c + p.channels, end, member, first, count);
                 multiply(t, panel, c, n, first, count, ahead, work);
             }
@@ -179,23 +175,22 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
 
     const Projection<T, Gate> projection(a, s, p, bias, prepared, shared_panel);
     bool few = false;
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num();
-        if (omp_get_num_threads() != threads) {
+    parallel(threads, [&](Crew crew) {
+        const int64_t me = crew.me;
+        if (crew.size != threads) {
             if (me == 0) few = true;
         } else {
             Carver mine{own + me * own_bytes, 0};
             const Workspace work(mine, s, p, gate_floats);
             const int64_t vectors = ceil_div(s.pixels, lanes);
             if (p.team > 1) {
-                projection.run(0, s.pixels, me, work);
+                projection.run(crew, 0, s.pixels, me, work);
             } else {
                 const int64_t from = vectors * me / threads * lanes, to = imin(s.pixels, vectors * (me + 1) / threads * lanes);
-                projection.run(from, to, 0, work);
+                projection.run(crew, from, to, 0, work);
             }
         }
-    }
+    });
     // The runtime may give fewer threads than asked (nested regions, limits), and the plan counts on all of them.
     return few ? project_with<T, Gate>(a, s, 1) : int32_t(RFACONV_OK);
 }

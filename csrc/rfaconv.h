@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define RFACONV_ABI_VERSION 3
+#define RFACONV_ABI_VERSION 4
 
 typedef enum { RFACONV_F32 = 0, RFACONV_BF16 = 1 } rfaconv_dtype;
 typedef enum { RFACONV_RFA = 0, RFACONV_RFCBAM = 1, RFACONV_RFCA = 2, RFACONV_NONE = 3 } rfaconv_gate_kind;
@@ -68,10 +68,34 @@ typedef struct {
     int64_t hidden, spatial[2], spatial_stride[3];
 } rfaconv_attention;
 
+/* A layer in inference, all in float32. With feature_norm.mean, features are relu(norm(feature_weight u)) and feature_bias is not
+ * read; with NULL, relu(feature_weight u + feature_bias). bias.data may be NULL. Every field is a multiple of 8 bytes. */
+typedef struct {
+    rfaconv_tensor x, weight, bias, y;
+    rfaconv_window window;
+    const float *feature_weight, *feature_bias;
+    rfaconv_norm feature_norm;
+    rfaconv_attention attention;
+    int64_t kind;
+} rfaconv_layer;
+
 RFACONV_API int32_t rfaconv_abi_version(void);
-RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512"; RFACONV_CPU_ISA lowers it */
+RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512" | "neon"; RFACONV_CPU_ISA lowers it */
 RFACONV_API const char* rfaconv_status_text(int32_t status);
 RFACONV_API void rfaconv_release(void); /* frees the scratch kept between calls */
+
+/* Functions of an OpenMP runtime that the process has loaded: omp_get_thread_num and omp_get_num_threads, and with them either
+ * GOMP_parallel and GOMP_barrier, or __kmpc_fork_call, __kmpc_push_num_threads, __kmpc_global_thread_num and __kmpc_barrier (LLVM's
+ * and Intel's runtimes). What it lacks is NULL. */
+typedef struct {
+    void *thread_num, *num_threads;
+    void *gomp_parallel, *gomp_barrier;
+    void *kmp_fork, *kmp_push_num_threads, *kmp_thread, *kmp_barrier;
+} rfaconv_openmp;
+
+/* The kernels take their threads from this runtime's pool; NULL: from none, they run on the calling thread, as before the first
+ * call. Not while a kernel runs. */
+RFACONV_API int32_t rfaconv_bind_openmp(const rfaconv_openmp* runtime);
 
 /* mean (C,T) = E[u], cov (C,T,T) = E[u u'] - mean mean', biased, over all patches. */
 RFACONV_API int32_t rfaconv_patch_moments(const rfaconv_tensor* x, const rfaconv_window* window, double* mean, double* cov,
@@ -112,12 +136,8 @@ RFACONV_API int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_windo
                                     const rfaconv_tensor* weight, const rfaconv_tensor* bias, rfaconv_tensor* y,
                                     int32_t threads);
 
-/* The whole operator for inference, in float32: statistics, gates and projection. With feature_norm, features are
- * relu(norm(feature_weight u)) and feature_bias is not read; without, relu(feature_weight u + feature_bias). */
-RFACONV_API int32_t rfaconv_forward(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
-                                    const float* feature_bias, const rfaconv_norm* feature_norm, int32_t kind,
-                                    const rfaconv_attention* attention, const rfaconv_tensor* weight, const rfaconv_tensor* bias,
-                                    rfaconv_tensor* y, int32_t threads);
+/* The whole operator for inference: statistics, gates and projection; bytes = sizeof(rfaconv_layer). */
+RFACONV_API int32_t rfaconv_forward(const rfaconv_layer* layer, int64_t bytes, int32_t threads);
 
 /* A NULL output is not computed. dweight (O,C,kh,kw) is contiguous. */
 RFACONV_API int32_t rfaconv_project_backward(const rfaconv_tensor* dy, const rfaconv_tensor* x, const rfaconv_window* window,

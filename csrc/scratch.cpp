@@ -4,6 +4,9 @@
 #include <cstdlib>
 #include <utility>
 
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -22,13 +25,24 @@ std::atomic<void*> idle[8];
 // The size of a block stands in the page before its data.
 std::size_t& size_of(void* data) { return *reinterpret_cast<std::size_t*>(static_cast<char*>(data) - kAlign); }
 
-void drop(void* data) { std::free(static_cast<char*>(data) - kAlign); }
+#if defined(_WIN32)
+void* allocate(std::size_t align, std::size_t bytes) { return _aligned_malloc(bytes, align); }
+void release(void* block) { _aligned_free(block); }
+#else
+void* allocate(std::size_t align, std::size_t bytes) {
+    void* block = nullptr;
+    return posix_memalign(&block, align, bytes) == 0 ? block : nullptr;
+}
+void release(void* block) { std::free(block); }
+#endif
+
+void drop(void* data) { release(static_cast<char*>(data) - kAlign); }
 
 void* create(std::size_t bytes) {
     const std::size_t align = bytes >= kHuge ? kHuge : kAlign;
     const std::size_t total = (bytes + kAlign + align - 1) / align * align;
-    void* block = nullptr;
-    if (posix_memalign(&block, align, total) != 0) return nullptr;
+    void* const block = allocate(align, total);
+    if (block == nullptr) return nullptr;
 #if defined(__linux__)
     // A hint only: large pages spare the address translation of weight and panel streams.
     if (align == kHuge) (void)madvise(block, total, MADV_HUGEPAGE);

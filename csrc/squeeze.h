@@ -2,8 +2,6 @@
 #ifndef RFACONV_SQUEEZE_H
 #define RFACONV_SQUEEZE_H
 
-#include <omp.h>
-
 #include "chunks.h"
 #include "scratch.h"
 #include "sigmoid.h"
@@ -64,11 +62,12 @@ static int32_t channel_gate(const rfaconv_tensor* x, const float* reduce, const 
     const int64_t B = x->size[0], C = x->size[1], tasks = B * C;
     threads = int32_t(imin(threads, ceil_div(tasks, lanes)));
     const int64_t blocks = ceil_div(C, lanes);
-#pragma omp parallel for num_threads(threads) if (threads > 1)
-    for (int64_t task = 0; task < B * blocks; ++task) {
-        const int64_t b = task / blocks, c = task % blocks * lanes;
-        channel_means(*x, static_cast<const float*>(x->data) + b * x->stride[0], c, imin(C, c + lanes), gate + b * C + c);
-    }
+    parallel(threads, [=](Crew crew) {
+        for (int64_t task = B * blocks * crew.me / crew.size; task < B * blocks * (crew.me + 1) / crew.size; ++task) {
+            const int64_t b = task / blocks, c = task % blocks * lanes;
+            channel_means(*x, static_cast<const float*>(x->data) + b * x->stride[0], c, imin(C, c + lanes), gate + b * C + c);
+        }
+    });
     Scratch scratch{size_t(hidden) * sizeof(float)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     float* const active = static_cast<float*>(scratch.data());

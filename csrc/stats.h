@@ -2,8 +2,6 @@
 #ifndef RFACONV_STATS_H
 #define RFACONV_STATS_H
 
-#include <omp.h>
-
 #include "chunks.h"
 #include "features.h"
 #include "line_sums.h"
@@ -60,6 +58,15 @@ RFACONV_INLINE int64_t stats_tile(const Shape& s, int64_t threads) {
     return ceil_div(units, imin(units, tiles)) * unit;
 }
 
+// Memory of one thread: index and planes of a tile of at most `pixels` pixels, `group` channels of it at once, and `floats` more.
+struct StatsMemory {
+    void* index;
+    float *planes, *lines, *more;
+    StatsMemory(Arena& a, const Shape& s, int64_t pixels, int64_t group, int64_t floats)
+        : index(a.take<char>(tile_index_bytes(s, pixels))), planes(a.floats(group * tile_channel_floats(s, pixels))),
+          lines(a.floats(stage_line_floats(s))), more(a.floats(floats)) {}
+};
+
 // max and mean over channels: tiles of pixels, a loop over channels inside, running max and sum in the first cache.
 template <int T>
 static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const float* g, const float* bias, float* top, float* mean,
@@ -67,29 +74,21 @@ static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const floa
     const int64_t width = stats_tile<T>(s, threads), group = imax(2, stage_group(*x)), plane = s.Ho * s.Wo;
     const int64_t count = ceil_div(s.pixels, width);
     threads = int32_t(imin(threads, count));
-    const auto layout = [&](Arena& a, void*& index, float*& planes, float*& lines, float*& run) {
-        index = a.take<char>(tile_index_bytes(s, width));
-        planes = a.floats(group * tile_channel_floats(s, width));
-        lines = a.floats(stage_line_floats(s));
-        run = a.floats(2 * T * round_up(width, lanes));
-    };
-    void* index;
-    float *planes, *lines, *run;
     Arena measure(nullptr);
-    layout(measure, index, planes, lines, run);
+    StatsMemory(measure, s, width, group, 2 * T * round_up(width, lanes));
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
 
-#pragma omp parallel num_threads(threads) private(index, planes, lines, run)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &s, &scratch](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        layout(arena, index, planes, lines, run);
+        const StatsMemory m(arena, s, width, group, 2 * T * round_up(width, lanes));
+        float* const run = m.more;
         for (int64_t i = count * me / team; i < count * (me + 1) / team; ++i) {
             Tile t;
-            make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), index);
+            make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), m.index);
             zero_floats(run, 2 * T * t.vectors * lanes);
-            over_all_channels<T>(*x, s, t, g, bias, group, planes, lines, run,
+            over_all_channels<T>(*x, s, t, g, bias, group, m.planes, m.lines, run,
                                  [](vf f, vf& highest, vf& sum) __attribute__((always_inline)) {
                                      highest = max(highest, f);
                                      sum = sum + f;
@@ -110,7 +109,7 @@ static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const floa
                     }
                 }
         }
-    }
+    });
     return RFACONV_OK;
 }
 
@@ -124,37 +123,28 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
     const int64_t image_units = chunks.per_image > 1 ? s.B : parts;  // the chunks of one image stay together
     const int64_t tasks = image_units * groups, bound = round_up(chunks.pixels_bound(s), lanes);
     threads = int32_t(imin(threads, tasks));
-    const auto layout = [&](Arena& a, void*& index, float*& planes, float*& lines, float*& sums) {
-        index = a.take<char>(tile_index_bytes(s, bound));
-        planes = a.floats(group * tile_channel_floats(s, bound));
-        lines = a.floats(stage_line_floats(s));
-        sums = a.floats(2 * K * bound);
-    };
-    void* index;
-    float *planes, *lines, *sums;
     Arena measure(nullptr);
-    layout(measure, index, planes, lines, sums);
+    StatsMemory(measure, s, bound, group, 2 * K * bound);
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     const float row_scale = float(1.0 / double(K * s.Wo)), col_scale = float(1.0 / double(K * s.Ho));
 
-#pragma omp parallel num_threads(threads) private(index, planes, lines, sums)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &s, &scratch](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        layout(arena, index, planes, lines, sums);
-        float *const by_row = sums, *const by_col = sums + K * bound;
+        const StatsMemory m(arena, s, bound, group, 2 * K * bound);
+        float *const by_row = m.more, *const by_col = m.more + K * bound;
         for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
             const int64_t unit = task / groups, first = task % groups * group, n = imin(group, s.C - first);
             for (int64_t i = unit * chunks.per_image; i < (unit + 1) * chunks.per_image; ++i) {
                 const Chunk chunk = chunks.at(s, 0, s.B, i);
                 Tile t;
-                make_tile(t, s, chunk.begin, chunk.end, index);
-                stage(*x, s, t, first, n, planes, lines);
+                make_tile(t, s, chunk.begin, chunk.end, m.index);
+                stage(*x, s, t, first, n, m.planes, m.lines);
                 for (int64_t c = first; c < first + n; ++c) {
                     for (int64_t v = 0; v < t.vectors; ++v) {
                         vf u[T], f[T];
-                        load_patch<T>(u, planes + (c - first) * t.channel_stride, t, v);
+                        load_patch<T>(u, m.planes + (c - first) * t.channel_stride, t, v);
                         features<T>(f, u, g + c * T * T, bias + c * T);
                         RFACONV_UNROLL
                         for (int i = 0; i < K; ++i) {
@@ -175,7 +165,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
                 }
             }
         }
-    }
+    });
     return RFACONV_OK;
 }
 

@@ -2,8 +2,6 @@
 #ifndef RFACONV_STATS_BACKWARD_H
 #define RFACONV_STATS_BACKWARD_H
 
-#include <omp.h>
-
 #include "feature_backward.h"
 #include "gates/rfca.h"
 #include "gates/rfcbam.h"
@@ -99,37 +97,29 @@ static int32_t count_shares(const StatsGradient& a, const Shape& s, int64_t thre
     const int64_t width = stats_tile<T>(s, threads), group = imax(2, stage_group(*a.x)), plane = s.Ho * s.Wo;
     const int64_t count = ceil_div(s.pixels, width);
     threads = imin(threads, count);
-    struct Memory {
-        void* index;
-        float *planes, *lines, *run;
-        Memory(Arena& m, const Shape& s, int64_t width, int64_t group)
-            : index(m.take<char>(tile_index_bytes(s, width))), planes(m.floats(group * tile_channel_floats(s, width))),
-              lines(m.floats(stage_line_floats(s))), run(m.floats(2 * T * round_up(width, lanes))) {}
-    };
     Arena measure(nullptr);
-    Memory(measure, s, width, group);
+    StatsMemory(measure, s, width, group, 2 * T * round_up(width, lanes));
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &a, &s, &scratch](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        const Memory m(arena, s, width, group);
+        const StatsMemory m(arena, s, width, group, 2 * T * round_up(width, lanes));
         for (int64_t i = count * me / team; i < count * (me + 1) / team; ++i) {
             Tile t;
             make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), m.index);
             for (int64_t v = 0; v < t.vectors; ++v)
                 for (int j = 0; j < T; ++j) {
-                    store(m.run + (v * T + j) * 2 * lanes, load_pixels(a.s0, s, t, v, j));
-                    store(m.run + ((v * T + j) * 2 + 1) * lanes, zero());
+                    store(m.more + (v * T + j) * 2 * lanes, load_pixels(a.s0, s, t, v, j));
+                    store(m.more + ((v * T + j) * 2 + 1) * lanes, zero());
                 }
-            over_all_channels<T>(*a.x, s, t, a.g, a.bias, group, m.planes, m.lines, m.run,
+            over_all_channels<T>(*a.x, s, t, a.g, a.bias, group, m.planes, m.lines, m.more,
                                  [](vf f, vf& highest, vf& n) __attribute__((always_inline)) {
                                      n = n + blend(eq(f, highest), set1(1.0f), zero());
                                  });
             for (int64_t v = 0; v < t.vectors; ++v)
                 for (int j = 0; j < T; ++j) {
-                    const float* const at = m.run + (v * T + j) * 2 * lanes;
+                    const float* const at = m.more + (v * T + j) * 2 * lanes;
                     const vf n = load(at + lanes), top = load(at);
                     const vf share = load_pixels(a.d0, s, t, v, j) / max(n, set1(1.0f));
                     for (int64_t k = t.first_segment[v]; k < t.first_segment[v + 1]; ++k) {
@@ -139,7 +129,7 @@ static int32_t count_shares(const StatsGradient& a, const Shape& s, int64_t thre
                     }
                 }
         }
-    }
+    });
     return RFACONV_OK;
 }
 
@@ -160,9 +150,8 @@ static int32_t stats_backward_with(const StatsGradient& a, const Shape& s, int64
     double* const all_sums = static_cast<double*>(scratch.data());
     memset(all_sums, 0, size_t(shared));
     char* const own = static_cast<char*>(scratch.data()) + round_up(shared, 64);
-#pragma omp parallel num_threads(int(threads)) if (threads > 1)
-    {
-        const int64_t me = omp_get_thread_num(), team = omp_get_num_threads();
+    parallel(threads, [=, &a, &s](Crew crew) {
+        const int64_t me = crew.me, team = crew.size;
         for (int64_t i = me; i < threads; i += team) {
             const int64_t image_share = i / grid.channel_shares, channel_share = i % grid.channel_shares;
             Arena arena(own + i * measure.used);
@@ -177,11 +166,11 @@ static int32_t stats_backward_with(const StatsGradient& a, const Shape& s, int64
                 features.run(first, last - first, 0, nullptr, 0, pull);
             }
         }
-#pragma omp barrier
+        crew.barrier();
         if (want_sums)
             for (int64_t i = me; i < threads; i += team)
                 write_feature_sums<T>(all_sums, grid.image_shares, s.C, s.C * i / threads, s.C * (i + 1) / threads, a.dg, a.dbias);
-    }
+    });
     return RFACONV_OK;
 }
 

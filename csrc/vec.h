@@ -4,19 +4,29 @@
 //   vf  float vector of `lanes`      vi  int32 vector      vm  mask of a vf
 //   vd  double vector of `dlanes`    a vf widens to `halves` vd
 //
-// max and min return the second operand where either is NaN (as x86 does), so relu(x) = max(0, x) keeps NaN as torch does.
+// Where the second operand of max or min is NaN, so is the result (x86 returns the second where either is NaN, ARM returns NaN):
+// relu(x) = max(0, x) keeps NaN as torch does.
+// load_mask and store_mask touch the masked lanes alone; load_within may read all, and gives zeros in the others.
 #ifndef RFACONV_VEC_H
 #define RFACONV_VEC_H
 
 #include <stdint.h>
 #include <string.h>
 
+#include "parallel.h"
+
 namespace rfaconv {
 namespace RFACONV_ISA {
 
 #define RFACONV_INLINE static inline __attribute__((always_inline))
 // Before loops over taps: their arrays live in registers only if the loops vanish.
+#if defined(__clang__)
+#define RFACONV_UNROLL _Pragma("clang loop unroll(full)")
+#define RFACONV_UNROLL_4 _Pragma("clang loop unroll_count(4)")
+#else
 #define RFACONV_UNROLL _Pragma("GCC unroll 25")
+#define RFACONV_UNROLL_4 _Pragma("GCC unroll 4")
+#endif
 #define RFACONV_METHOD inline __attribute__((always_inline))
 
 RFACONV_INLINE int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -30,6 +40,16 @@ RFACONV_INLINE float bf16_to_float(uint16_t h) {
     memcpy(&f, &bits, 4);
     return f;
 }
+// body(crew) on up to `threads` threads. Each works on a copy of what body captured: the compiler can then keep it in registers
+// through stores to memory that it knows nothing of.
+template <class Body>
+RFACONV_INLINE void parallel(int64_t threads, const Body& body) {
+    run_team(threads, [](const void* data, Crew crew) {
+        const Body own = *static_cast<const Body*>(data);
+        own(crew);
+    }, &body);
+}
+
 // Round to nearest even; a NaN stays a NaN.
 RFACONV_INLINE uint16_t float_to_bf16(float f) {
     uint32_t bits;
@@ -41,10 +61,14 @@ RFACONV_INLINE uint16_t float_to_bf16(float f) {
 }  // namespace RFACONV_ISA
 }  // namespace rfaconv
 
-#if defined(__AVX512F__)
+#if defined(RFACONV_SCALAR)
+#include "vec_scalar.h"
+#elif defined(__AVX512F__)
 #include "vec_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__)
 #include "vec_avx2.h"
+#elif defined(__aarch64__)
+#include "vec_neon.h"
 #else
 #include "vec_scalar.h"
 #endif

@@ -11,7 +11,7 @@ typedef __m256 vf;
 typedef __m256i vi;
 typedef __m256i vm;  // all bits of a lane set or clear
 typedef __m256d vd;
-enum : int64_t { lanes = 8, dlanes = 4, halves = 2 };
+enum : int64_t { lanes = 8, dlanes = 4, halves = 2, registers = 16 };
 
 RFACONV_INLINE vf zero() { return _mm256_setzero_ps(); }
 RFACONV_INLINE vf set1(float a) { return _mm256_set1_ps(a); }
@@ -31,6 +31,7 @@ RFACONV_INLINE vm mask_of_bits(uint32_t bits) {
 RFACONV_INLINE vf blend(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(m)); }  // m ? a : b
 RFACONV_INLINE vf load_mask(const float* p, vm m) { return _mm256_maskload_ps(p, m); }
 RFACONV_INLINE vf load_mask(vf other, const float* p, vm m) { return blend(m, _mm256_maskload_ps(p, m), other); }
+RFACONV_INLINE vf load_within(const float* p, vm m) { return _mm256_maskload_ps(p, m); }
 RFACONV_INLINE void store_mask(float* p, vf v, vm m) { _mm256_maskstore_ps(p, m, v); }
 RFACONV_INLINE vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 RFACONV_INLINE vf fms(vf a, vf b, vf c) { return _mm256_fmsub_ps(a, b, c); }

@@ -11,7 +11,7 @@ typedef __m512 vf;
 typedef __m512i vi;
 typedef __mmask16 vm;
 typedef __m512d vd;
-enum : int64_t { lanes = 16, dlanes = 8, halves = 2 };
+enum : int64_t { lanes = 16, dlanes = 8, halves = 2, registers = 32 };
 
 RFACONV_INLINE vf zero() { return _mm512_setzero_ps(); }
 RFACONV_INLINE vf set1(float a) { return _mm512_set1_ps(a); }
@@ -26,6 +26,7 @@ RFACONV_INLINE vm mask_and(vm a, vm b) { return vm(a & b); }
 RFACONV_INLINE vm mask_of_bits(uint32_t bits) { return vm(bits); }
 RFACONV_INLINE vf load_mask(const float* p, vm m) { return _mm512_maskz_loadu_ps(m, p); }
 RFACONV_INLINE vf load_mask(vf other, const float* p, vm m) { return _mm512_mask_loadu_ps(other, m, p); }
+RFACONV_INLINE vf load_within(const float* p, vm m) { return _mm512_maskz_loadu_ps(m, p); }
 RFACONV_INLINE void store_mask(float* p, vf v, vm m) { _mm512_mask_storeu_ps(p, m, v); }
 RFACONV_INLINE vf blend(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }  // m ? a : b
 RFACONV_INLINE vf fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }

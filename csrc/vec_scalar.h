@@ -11,7 +11,7 @@ typedef float vf;
 typedef int32_t vi;
 typedef bool vm;
 typedef double vd;
-enum : int64_t { lanes = 1, dlanes = 1, halves = 1 };
+enum : int64_t { lanes = 1, dlanes = 1, halves = 1, registers = 16 };
 
 RFACONV_INLINE vf zero() { return 0.0f; }
 RFACONV_INLINE vf set1(float a) { return a; }
@@ -22,6 +22,7 @@ RFACONV_INLINE vm mask_and(vm a, vm b) { return a && b; }
 RFACONV_INLINE vm mask_of_bits(uint32_t bits) { return bits & 1; }
 RFACONV_INLINE vf load_mask(const float* p, vm m) { return m ? *p : 0.0f; }
 RFACONV_INLINE vf load_mask(vf other, const float* p, vm m) { return m ? *p : other; }
+RFACONV_INLINE vf load_within(const float* p, vm m) { return m ? *p : 0.0f; }
 RFACONV_INLINE void store_mask(float* p, vf v, vm m) {
     if (m) *p = v;
 }

@@ -228,7 +228,7 @@ struct PatchReader {
             if (masked[dx]) {
                 const vm m = *mask++;
                 RFACONV_UNROLL
-                for (int j = dx; j < T; j += K) u[j] = load_mask(tap[j] + at, m);
+                for (int j = dx; j < T; j += K) u[j] = load_within(tap[j] + at, m);
             } else {
                 RFACONV_UNROLL
                 for (int j = dx; j < T; j += K) u[j] = load(tap[j] + at);
@@ -248,7 +248,7 @@ private:
             for (int dx = 0; dx < K; ++dx) {
                 const vm m = masked[dx] ? mask_and(lane, *mask++) : lane;
                 RFACONV_UNROLL
-                for (int j = dx; j < T; j += K) u[j] = blend(lane, load_mask(tap[j] + at, m), u[j]);
+                for (int j = dx; j < T; j += K) u[j] = blend(lane, load_within(tap[j] + at, m), u[j]);
             }
         }
     }
@@ -279,7 +279,7 @@ RFACONV_INLINE void add_patch(float* channel, const Tile& t, int64_t v, const vf
                 const vm m = t.column_mask[dx] < 0 ? lane : mask_and(lane, mask[t.column_mask[dx]]);
                 RFACONV_UNROLL
                 for (int j = dx; j < T; j += K)
-                    store_mask(p + t.tap_offset[j], load_mask(p + t.tap_offset[j], m) + du[j], m);
+                    store_mask(p + t.tap_offset[j], load_within(p + t.tap_offset[j], m) + du[j], m);
             }
         }
     }

@@ -96,7 +96,9 @@ def live(network: str, operator: str, data: Path, scratch: Path, epochs: int, si
     last = run / "train" / "weights" / "last.pt"
     resumed = YOLO(last)
     resumed.train(resume=True)
-    result["epochs_trained"] = len((run / "train" / "results.csv").read_text().splitlines()) - 1
+    result["epochs_trained"] = (
+        len((run / "train" / "results.csv").read_text(encoding="utf-8").splitlines()) - 1
+    )
     best = YOLO(run / "train" / "weights" / "best.pt")
     metrics = best.val(project=str(run), name="val", batch=16, **common)
     result["map50"], result["map"] = float(metrics.box.map50), float(metrics.box.map)

@@ -63,7 +63,10 @@ def usage(cubin: bytes) -> dict[str, int]:
         file.write(cubin)
         file.flush()
         text = subprocess.run(
-            [tool(), "-res-usage", file.name], check=True, capture_output=True, text=True
+            [tool(), "-res-usage", file.name],
+            check=True,
+            capture_output=True,
+            encoding="utf-8",
         ).stdout
     found = {key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", text)}
     if set(found) != {"REG", "STACK", "SHARED", "LOCAL"}:

@@ -15,13 +15,17 @@ from rfaconv.geometry import Problem, Window
 
 
 class Fake:
-    """A backend that refuses for a reason, or does not."""
+    """A backend that refuses or hesitates for a reason, or does not."""
 
     def __init__(self, name: str, reason: str | None) -> None:
         self.name, self.reason = name, reason
+        self.doubt: str | None = None
 
     def refusal(self, problem: Problem) -> str | None:
         return self.reason
+
+    def hesitation(self, problem: Problem) -> str | None:
+        return self.doubt
 
     def status(self) -> Status:
         return Status(self.name, self.reason)
@@ -44,6 +48,16 @@ def test_auto_takes_the_first_that_can(backends: dict[str, Fake]) -> None:
     assert dispatch.select(PROBLEM) == second
     backends[first].reason = None
     assert dispatch.select(PROBLEM) == first
+
+
+def test_auto_passes_by_a_backend_that_hesitates(backends: dict[str, Fake]) -> None:
+    first, second = dispatch.PRIORITY
+    backends[first].reason = backends[second].reason = None
+    backends[first].doubt = "slow here"
+    assert dispatch.select(PROBLEM) == second
+    assert dispatch.select(PROBLEM, first) == first
+    backends[second].doubt = "slow here too"
+    assert dispatch.select(PROBLEM) == "reference"
 
 
 def test_auto_falls_back_to_the_reference_and_says_so_once(
@@ -89,7 +103,7 @@ def test_report_ends_with_the_reference() -> None:
 
 
 def test_names_match_the_backends() -> None:
-    assert tuple(dispatch.BACKENDS) == dispatch.PRIORITY
+    assert list(dispatch.BACKENDS) == dispatch.PRIORITY
     assert all(backend.name == name for name, backend in dispatch.BACKENDS.items())
 
 

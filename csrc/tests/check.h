@@ -1,14 +1,7 @@
-// Shared by the tests of the kernels: random problems, plain double loops, comparison.
+// Shared by the tests of the kernels: random problems, plain double loops, comparison. RFACONV_ISA comes from the build.
 #ifndef RFACONV_TESTS_CHECK_H
 #define RFACONV_TESTS_CHECK_H
 
-#if defined(__AVX512F__)
-#define RFACONV_ISA avx512
-#elif defined(__AVX2__)
-#define RFACONV_ISA avx2
-#else
-#define RFACONV_ISA scalar
-#endif
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -142,13 +135,13 @@ static std::vector<double> values(const Tensor& t) {
     return v;
 }
 
-// False where this processor lacks the instruction set; main then returns 77, which test runners show as skipped.
 // Random problems that a program draws: as many as RFACONV_TEST_ROUNDS says.
-static int rounds_or(int usual) {
+[[maybe_unused]] static int rounds_or(int usual) {
     const char* const text = std::getenv("RFACONV_TEST_ROUNDS");
     return text != nullptr ? std::atoi(text) : usual;
 }
 
+// False where this processor lacks the instruction set; main then returns 77, which test runners show as skipped.
 static bool runs_here() {
 #if defined(__AVX512F__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

@@ -111,8 +111,9 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind) {
     found.t.data = found.f.data();
     const rfaconv_tensor* const offset = plain ? nullptr : &bias.t;
     project(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &w.t, offset, &want.t, p.threads);
-    const int32_t status = rfaconv_forward(&x.t, &p.win, raw.g.data(), folded ? nullptr : raw.bias.data(),
-                                           folded ? &of_features.norm : nullptr, kind, &t, &w.t, offset, &found.t, p.threads);
+    const rfaconv_layer layer{x.t, w.t, plain ? rfaconv_tensor{} : bias.t, found.t, p.win, raw.g.data(),
+                              folded ? nullptr : raw.bias.data(), folded ? of_features.norm : rfaconv_norm{}, t, kind};
+    const int32_t status = rfaconv_forward(&layer, sizeof layer, p.threads);
     expect(status == RFACONV_OK, "status", p);
     // a BatchNorm is folded, so sums differ in their last digits
     expect_close(values(found), values(want), kind == RFACONV_RFCA || folded ? 3e-6 : 0.0, "forward", p);
@@ -131,9 +132,12 @@ int main() {
     const rfaconv_attention none{};
     Problem p{1, 2, 1, 4, 4, 3, {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {4, 4}}, false, false, 1};
     Tensor x(1, 2, 4, 4, false, false), half(1, 2, 4, 4, true, false);
-    expect(rfaconv_forward(&x.t, &p.win, x.f.data(), nullptr, nullptr, RFACONV_RFCA, &none, nullptr, nullptr, &x.t, 1) == RFACONV_BAD_ARGUMENT,
-           "missing weights", p);
-    expect(rfaconv_forward(&half.t, &p.win, x.f.data(), nullptr, nullptr, RFACONV_RFA, &none, nullptr, nullptr, &x.t, 1) == RFACONV_UNSUPPORTED,
-           "bfloat16", p);
+    rfaconv_layer layer{x.t, x.t, {}, x.t, p.win, x.f.data(), x.f.data(), {}, none, RFACONV_RFCA};
+    expect(rfaconv_forward(&layer, sizeof layer, 1) == RFACONV_BAD_ARGUMENT, "missing weights", p);
+    expect(rfaconv_forward(&layer, sizeof layer - 8, 1) == RFACONV_BAD_ARGUMENT, "another layout", p);
+    layer.attention.weight[0] = x.f.data(), layer.kind = RFACONV_RFA, layer.x = half.t;
+    expect(rfaconv_forward(&layer, sizeof layer, 1) == RFACONV_UNSUPPORTED, "bfloat16", p);
+    layer.x = x.t, layer.feature_bias = nullptr;
+    expect(rfaconv_forward(&layer, sizeof layer, 1) == RFACONV_BAD_ARGUMENT, "neither norm nor bias", p);
     return report();
 }

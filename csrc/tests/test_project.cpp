@@ -10,7 +10,8 @@ static std::vector<double> panel_of(const Problem& p, const Tensor& x, const Fea
     a.each([&](int64_t b, int64_t c, int64_t h, int64_t w) {
         double m = 0.0, top = -1e300, sum = 0.0, gate[25];
         for (int64_t j = 0; j < T; ++j) m += patch_at(p, x, b, c, h, w, j) / double(T);
-        for (int64_t j = 0; j < T && kind == RFACONV_RFA; ++j) top = std::fmax(top, ga[c * T + j] * m);
+        if (kind == RFACONV_RFA)
+            for (int64_t j = 0; j < T; ++j) top = ga[c * T + j] * m > top ? ga[c * T + j] * m : top;
         for (int64_t j = 0; j < T; ++j) {
             if (kind == RFACONV_RFA) sum += gate[j] = std::exp(ga[c * T + j] * m - top);
             if (kind == RFACONV_RFCBAM) gate[j] = double(ga[b * p.C + c]) * gb[((b * T + j) * Ho + h) * Wo + w];

@@ -1,15 +1,6 @@
 // Vectors, staging and geometry against plain loops, for the instruction set that this file is compiled with.
-#if defined(__AVX512F__)
-#define RFACONV_ISA avx512
-#elif defined(__AVX2__)
-#define RFACONV_ISA avx2
-#else
-#define RFACONV_ISA scalar
-#endif
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <memory>
 #include <random>
 #include <vector>
 
@@ -83,9 +74,12 @@ static void test_stage(std::mt19937& rng, int round) {
     for (size_t i = 0; i < xf.size(); ++i) xf[i] = bf16_to_float(xh[i] = float_to_bf16(float(rng() % 1000) - 500));
     const Shape s = make_shape(x, w, round % 2 == 0);
     const int64_t begin = pick(0, int(s.pixels - 1)), end = pick(int(begin) + 1, int(s.pixels)), n = pick(1, int(C)), first = pick(0, int(C - n));
-    std::unique_ptr<void, decltype(&std::free)> memory(std::aligned_alloc(64, size_t(tile_index_bytes(s, end - begin))), std::free);
+    struct alignas(64) Line {
+        char bytes[64];
+    };
+    std::vector<Line> memory(size_t(ceil_div(tile_index_bytes(s, end - begin), 64)));
     Tile t;
-    make_tile(t, s, begin, end, memory.get());
+    make_tile(t, s, begin, end, memory.data());
     expect(t.channel_stride <= tile_channel_floats(s, end - begin), "tile_channel_floats", double(t.channel_stride));
     std::vector<float> planes(size_t(n * t.channel_stride)), lines(size_t(stage_line_floats(s)));
     stage(x, s, t, first, n, planes.data(), lines.data());

@@ -104,7 +104,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 def resident_mib(pid: int | None) -> float | None:
     """Memory of a process that is in use; None where the system has no /proc."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return None
     found = re.search(r"VmRSS:\s+(\d+) kB", status)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
+from rfaconv.ops import flops  # noqa: F401  registers the formulas of FlopCounterMode
 
 _NORM = 4  # thop's operations per entry of an affine BatchNorm
 

@@ -9,7 +9,7 @@ import logging
 
 import torch
 
-from rfaconv import ops
+from rfaconv._torch import is_exporting
 from rfaconv.backends.base import Status
 from rfaconv.backends.registry import BACKENDS, PRIORITY
 from rfaconv.errors import BackendUnavailable, unknown_name
@@ -18,7 +18,6 @@ from rfaconv.geometry import Problem
 __all__ = ["BACKENDS", "PRIORITY", "available", "plain_torch_required", "refusals", "select"]
 
 REFERENCE = "reference"
-NAMES = ("auto", *PRIORITY, REFERENCE)
 
 _log = logging.getLogger(__name__)
 
@@ -33,20 +32,21 @@ def plain_torch_required() -> bool:
     return (
         torch._jit_internal.is_scripting()
         or torch._C._get_tracing_state() is not None
-        or torch.compiler.is_exporting()
+        or is_exporting()
         or torch.onnx.is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )
 
 
-def select(problem: Problem, backend: str = "auto") -> str:
+def select(problem: Problem, backend: str = "auto", *, required: bool = True) -> str:
     """Names the backend that runs the problem.
 
     Args:
         problem: What is to be computed.
-        backend: ``"auto"`` for the first of :data:`PRIORITY` that can, else the reference; or a
-            name.
+        backend: ``"auto"`` for the first of :data:`PRIORITY` that can and does not hesitate, else
+            the reference; or a name.
+        required: Whether a named backend must have the op; else the reference stands in.
 
     Returns:
         ``"reference"`` or a name of :data:`PRIORITY`.
@@ -61,19 +61,21 @@ def select(problem: Problem, backend: str = "auto") -> str:
         >>> select(Problem("project", "rfa", "cpu", "float64", window, 8, 8))
         'reference'
     """
-    if backend not in NAMES:
-        raise unknown_name("backend", backend, NAMES)
+    if backend not in BACKENDS and backend not in ("auto", REFERENCE):
+        raise unknown_name("backend", backend, ("auto", *PRIORITY, REFERENCE))
     if backend == REFERENCE or plain_torch_required():
         return REFERENCE
     if backend != "auto":
         reason = BACKENDS[backend].refusal(problem)
-        if reason is not None:
+        if reason is None:
+            return backend
+        if required:
             raise BackendUnavailable(backend, reason)
-        return backend
+        return REFERENCE
     for name in PRIORITY:
-        if BACKENDS[name].refusal(problem) is None:
+        if (BACKENDS[name].refusal(problem) or BACKENDS[name].hesitation(problem)) is None:
             return name
-    if not torch.compiler.is_compiling():
+    if required and not torch.compiler.is_compiling():
         _log_fallback(
             problem.device, problem.dtype, problem.variant, problem.window.kernel, problem.groups
         )
@@ -92,14 +94,15 @@ def _log_fallback(
 
 
 def refusals(problem: Problem) -> dict[str, str | None]:
-    """Every backend's answer to the problem: None where it can run it, else why not.
+    """Every backend's answer to the problem: None where ``auto`` may take it, else why not.
 
     Example:
         >>> from rfaconv.geometry import Window
         >>> refusals(Problem("project", "rfa", "meta", "float32", Window.create(3), 8, 8))["cpu"]
         'device: expected cpu, got meta'
     """
-    answers = {name: BACKENDS[name].refusal(problem) for name in PRIORITY}
+    backends = [BACKENDS[name] for name in PRIORITY]
+    answers = {b.name: b.refusal(problem) or b.hesitation(problem) for b in backends}
     return {**answers, REFERENCE: None}
 
 
@@ -111,7 +114,3 @@ def available() -> tuple[Status, ...]:
         *(BACKENDS[name].status() for name in PRIORITY),
         Status(REFERENCE, None, {"torch": torch.__version__}),
     )
-
-
-# Registers torch.ops.rfaconv before anyone is told to call it.
-_ = ops

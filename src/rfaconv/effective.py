@@ -117,8 +117,8 @@ def _gate(module: nn.modules.conv._ConvNd, x: Tensor) -> tuple[Tensor, Window, t
             value.copy_(buffers[name])
     else:
         values = torch.ones_like(x)
-    padded, out = pad(values, window), window.output_size(x.shape[2:])
-    taps = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+    padded = pad(values, window)
+    taps = [padded[tap_slice(index, window)] for index in window.tap_indices()]
     return torch.stack(taps, dim=2), window, tuple(x.shape[2:])
 
 
@@ -128,7 +128,7 @@ def _sharing(
     out = tuple(gate.shape[3:])
     limit = tolerance * float(gate.abs().max()) if gate.numel() else 0.0
     pairs, equal, total = 0, 0, 0.0
-    inside = _inside(window, size, out, gate.device)
+    inside = _inside(window, size, gate.device)
     indices = list(window.tap_indices())
     for first, second in combinations(range(window.taps), 2):
         # window p + step sees with its second tap the pixel that window p sees with its first
@@ -156,11 +156,9 @@ def _sharing(
     return equal / pairs, total / pairs / max(float(gate.abs().mean()), 1e-300)
 
 
-def _inside(
-    window: Window, size: tuple[int, ...], out: tuple[int, ...], device: torch.device
-) -> Tensor:
+def _inside(window: Window, size: tuple[int, ...], device: torch.device) -> Tensor:
     """Whether each tap of each window sees a pixel of the map and not padding: (T, *out)."""
     ones = torch.ones(1, 1, *size, device=device)
     padded = pad(ones, window)
-    taps = [padded[tap_slice(index, window, out)][0, 0] for index in window.tap_indices()]
+    taps = [padded[tap_slice(index, window)][0, 0] for index in window.tap_indices()]
     return torch.stack(taps) > 0

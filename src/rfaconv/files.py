@@ -32,6 +32,25 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Waits until a file, or the list of names in a folder, is on the disk.
+
+    Windows opens no folder and syncs only what was opened for writing; there a folder is left to
+    the file system's journal.
+    """
+    folder = path.is_dir()
+    try:
+        handle = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    except PermissionError:
+        if folder:
+            return
+        raise
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -13,23 +14,32 @@ from rfaconv.errors import InvalidArgument
 def to_tuple(argument: str, value: object, dims: int, minimum: int) -> tuple[int, ...]:
     """Returns ``value`` (an int or one int per spatial dimension) as a tuple of ``dims`` ints.
 
+    What can stand for an int in Python can here, numpy's integers among them.
+
     Raises:
         InvalidArgument: if it is anything else or an entry is below ``minimum``.
     """
     kind = f"an int or {dims} ints, each at least {minimum}"
-    values: tuple[object, ...]
-    if isinstance(value, int):
-        values = (value,) * dims
+    single = _integer(value)
+    if single is not None:
+        entries: list[int | None] = [single] * dims
     elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) == dims:
-        values = tuple(value)
+        entries = [_integer(entry) for entry in value]
     else:
         raise InvalidArgument(argument, kind, value)
-    result: list[int] = []
-    for entry in values:
-        if isinstance(entry, bool) or not isinstance(entry, int) or entry < minimum:
-            raise InvalidArgument(argument, kind, value)
-        result.append(entry)
-    return tuple(result)
+    result = tuple(entry for entry in entries if entry is not None and entry >= minimum)
+    if len(result) != dims:
+        raise InvalidArgument(argument, kind, value)
+    return result
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # a tensor or an array of other than one whole number
+        return None
 
 
 @dataclass(frozen=True)
@@ -148,14 +158,15 @@ class Problem:
     """What a backend has to know to say whether it can run an op.
 
     Attributes:
-        op: ``patch_moments``, ``feature_stats``, ``project`` or ``gate``.
-        variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``; empty for ``patch_moments``.
+        op: name of the op, of those in :mod:`rfaconv.ops`.
+        variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``; empty where the op has none.
         device: device type, for example ``cpu``.
         dtype: name of the dtype of the input, for example ``float32``.
         window: the sliding window.
         in_channels: channels of the input; of a gate its hidden channels.
         out_channels: channels of the output; 0 where the op has none.
         groups: groups of the final convolution.
+        recorded: whether autograd records the op.
     """
 
     op: str
@@ -166,6 +177,7 @@ class Problem:
     in_channels: int
     out_channels: int = 0
     groups: int = 1
+    recorded: bool = False
 
     @property
     def dims(self) -> int:

@@ -38,7 +38,7 @@ def _wheel(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     source = folder / "source"
     listed = subprocess.run(
         ["git", "ls-files", "src", "csrc", "cmake", "*.txt", "*.toml", "README.md", "LICENSE"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT, capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     for name in listed.stdout.split("\n"):
         if name and (ROOT / name).is_file():
@@ -50,16 +50,16 @@ def _wheel(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
         cwd=source,
         env={**os.environ, **environment},
         capture_output=True,
-        text=True,
         timeout=240,
         check=False,
+        encoding="utf-8",
     )
 
 
 @pytest.fixture
 def failing_compiler(tmp_path: Path) -> str:
     path = tmp_path / "failing-compiler"
-    path.write_text("#!/bin/sh\nexit 1\n")
+    path.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 

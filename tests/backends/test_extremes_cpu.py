@@ -133,12 +133,12 @@ def test_empty_batch_of_statistics(op: str, variant: str) -> None:
     x = torch.empty(0, 4, 6, 5)
     window = Window.create(3).to_ints()
     if op == "patch_moments":
-        mean, cov = torch.ops.rfaconv.patch_moments(x, window)
+        mean, cov = torch.ops.rfaconv.patch_moments(x, window, "cpu")
         assert mean.isnan().all()
         assert cov.isnan().all()
         return
     weight, bias = torch.zeros(4, 9, 9), torch.zeros(4, 9)
-    s0, s1 = torch.ops.rfaconv.feature_stats(x, weight, bias, variant, window)
+    s0, s1 = torch.ops.rfaconv.feature_stats(x, weight, bias, variant, window, "cpu")
     assert s0.shape == s1.shape == (0, 9, 6, 5)
 
 
@@ -149,7 +149,7 @@ def test_empty_batch_of_projection() -> None:
     leaves = {n: v.float().requires_grad_() for n, v in inputs.items() if not n.startswith("d.")}
     x = torch.empty(0, *case.size[:0], case.channels, *case.size, requires_grad=True)
     parts = (leaves["feature_weight"], leaves["feature_bias"], [leaves["gate0"]], leaves["weight"])
-    y = torch.ops.rfaconv.project(x, *parts, leaves["bias"], "rfa", 1, case.window.to_ints())
+    y = torch.ops.rfaconv.project(x, *parts, leaves["bias"], "rfa", 1, case.window.to_ints(), "cpu")
     assert y.shape == (0, 7, 11, 9)
     y.sum().backward()
     for name, leaf in leaves.items():

@@ -58,7 +58,9 @@ def _run(case: Case, arrange: Callable[[Tensor], Tensor], dy_layout: str) -> dic
     gate = [v for n, v in leaves.items() if n.startswith("gate")]
     parts = (leaves["feature_weight"], leaves["feature_bias"], gate, leaves["weight"])
     window = case.window.to_ints()
-    y = torch.ops.rfaconv.project(leaves["x"], *parts, leaves["bias"], case.variant, 1, window)
+    y = torch.ops.rfaconv.project(
+        leaves["x"], *parts, leaves["bias"], case.variant, 1, window, "cpu"
+    )
     dy = LAYOUTS[dy_layout](inputs["d.y"].to(case.dtype))
     grads = torch.autograd.grad(y, list(leaves.values()), dy)
     return {"y": y.detach(), **{f"d{n}": g for n, g in zip(leaves, grads, strict=True)}}
@@ -96,7 +98,7 @@ def test_expanded_gradient() -> None:
     x = torch.randn(2, 4, 7, 6, requires_grad=True)
     g, b, w = torch.randn(4, 9, 9), torch.randn(4, 9), torch.randn(5, 4, 3, 3)
     window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
-    y = torch.ops.rfaconv.project(x, g, b, [], w, None, "none", 1, window)
+    y = torch.ops.rfaconv.project(x, g, b, [], w, None, "none", 1, window, "cpu")
     (from_sum,) = torch.autograd.grad(y.sum(), x, retain_graph=True)
     (from_ones,) = torch.autograd.grad(y, x, torch.ones_like(y))
     assert torch.equal(from_sum, from_ones)
@@ -111,7 +113,7 @@ def test_layout_of_the_weight(layout: str) -> None:
     window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
     results = []
     for w in (weight, arranged):
-        y = torch.ops.rfaconv.project(x, g, b, [], w, None, "none", 1, window)
+        y = torch.ops.rfaconv.project(x, g, b, [], w, None, "none", 1, window, "cpu")
         results.append((y, *torch.autograd.grad(y.square().sum(), w)))
     for first, second in zip(*results, strict=True):
         scale = float(first.detach().abs().max())
@@ -125,7 +127,7 @@ def test_inputs_are_left_alone() -> None:
     gate = [inputs["gate0"], inputs["gate1"]]
     parts = (inputs["feature_weight"], inputs["feature_bias"], gate, inputs["weight"])
     torch.ops.rfaconv.project(
-        inputs["x"], *parts, inputs["bias"], "rfcbam", 1, case.window.to_ints()
+        inputs["x"], *parts, inputs["bias"], "rfcbam", 1, case.window.to_ints(), "cpu"
     )
     for name, value in inputs.items():
         assert torch.equal(value, before[name]), name

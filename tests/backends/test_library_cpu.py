@@ -35,7 +35,7 @@ def test_failed_build_is_reported(
     fresh_load: Callable[[], library.LoadResult], tmp_path: Path
 ) -> None:
     record = {"reason": "the compilation of the C++ kernels failed: error: no space left"}
-    (tmp_path / "build.json").write_text(json.dumps(record))
+    (tmp_path / "build.json").write_text(json.dumps(record), encoding="utf-8")
     reason = fresh_load().reason
     assert reason is not None
     assert "no space left" in reason
@@ -62,7 +62,7 @@ def test_other_abi_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unusable_library_raises_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "_load_once", lambda: library.LoadResult(None, "no such thing"))
     with pytest.raises(BackendUnavailable, match="no such thing"):
-        torch.ops.rfaconv.patch_moments(torch.zeros(1, 1, 3, 3), Window.create(3).to_ints())
+        torch.ops.rfaconv.patch_moments(torch.zeros(1, 1, 3, 3), Window.create(3).to_ints(), "cpu")
     assert BACKEND.status().reason == "no such thing"
 
 
@@ -128,7 +128,7 @@ def _project(**change: object) -> None:
         "groups": 1,
         "window": WINDOW,
     }
-    torch.ops.rfaconv.project(*{**values, **change}.values())
+    torch.ops.rfaconv.project(*{**values, **change}.values(), "cpu")
 
 
 BAD = [

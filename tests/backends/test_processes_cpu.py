@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("cpu_library")
 def _run(code: str, folder: Path, **environment: str) -> str:
     """Runs a program of its own, so that its fork and its pools are not those of pytest."""
     program = folder / "program.py"
-    program.write_text(code)
+    program.write_text(code, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program)],
         capture_output=True,
-        text=True,
         timeout=180,
         env={**os.environ, **environment},
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -56,6 +56,34 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     assert result["failed"] == []
 
 
+SCALAR = """
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+import rfaconv
+
+class Ours(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        seen.add(function.namespace)
+        return function(*args, **(kwargs or {}))
+
+for name in ("RFAConv2d", "RFCBAMConv2d", "RFCAConv2d"):
+    for backend, ours in (("auto", False), ("cpu", True)):
+        for training in (True, False):
+            layer = getattr(rfaconv, name)(4, 4, 3, backend=backend).train(training)
+            seen = set()
+            with torch.set_grad_enabled(training), Ours():
+                y = layer(torch.randn(2, 4, 7, 6))
+                if training:
+                    y.sum().backward()
+            assert ("rfaconv" in seen) is ours, (name, backend, training, seen)
+"""
+
+
+@pytest.mark.usefixtures("cpu_library")
+def test_auto_leaves_scalar_kernels_to_those_who_name_them(tmp_path: Path) -> None:
+    _run(SCALAR, tmp_path, RFACONV_CPU_ISA="scalar")
+
+
 POOL = """
 import os, threading
 import torch
@@ -65,12 +93,12 @@ a = torch.randn(512, 512)
 torch.nn.functional.conv2d(torch.randn(4, 64, 32, 32), torch.randn(64, 64, 3, 3))
 before = len(os.listdir("/proc/self/task"))
 from rfaconv import RFAConv2d
-from rfaconv.backends.cpu.library import openmp_libraries
+from rfaconv.backends.cpu.openmp import mapped
 layer = RFAConv2d(64, 64, 3, backend="cpu").eval()
 with torch.no_grad():
     layer(torch.randn(4, 64, 32, 32))
 after = len(os.listdir("/proc/self/task"))
-libraries = openmp_libraries()
+libraries = mapped()
 assert len(libraries) == 1, libraries
 assert "torch" in libraries[0], libraries
 assert after == before, (before, after)
@@ -95,8 +123,8 @@ layer = RFAConv2d(16, 16, 3, backend="cpu")
 window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
 
 def ops():
-    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window)
-    return [y, *torch.ops.rfaconv.patch_moments(x, window)]
+    y = torch.ops.rfaconv.project(x, G, b, [w], K, None, "rfa", 1, window, "cpu")
+    return [y, *torch.ops.rfaconv.patch_moments(x, window, "cpu")]
 
 def step():
     layer.zero_grad()

@@ -86,7 +86,7 @@ def test_results_of_every_operator_and_mode(tmp_path: Path) -> None:
     assert all(row["saved_bytes"] > 0 for row in training)
     path = tmp_path / "results" / "tiny.json"
     report.write_json(results, path)
-    loaded = json.loads(path.read_text(), parse_constant=pytest.fail)
+    loaded = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert loaded["rows"] == json.loads(json.dumps(rows))
     assert loaded["environment"]["threads"] == torch.get_num_threads()
     assert loaded["environment"]["versions"]["torch"]
@@ -167,5 +167,5 @@ def test_command_line(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     words = ["bench", "layer:4,6,9,3,2", "--seconds", "0", "--batch", "1", "--mode", "inference"]
     assert main([*words, "--json", str(path)]) == 0
-    assert len(json.loads(path.read_text())["rows"]) == 4
+    assert len(json.loads(path.read_text(encoding="utf-8"))["rows"]) == 4
     assert main(["bench", "no-such-suite"]) == 2

@@ -32,7 +32,9 @@ def test_commands_are_light_until_they_run() -> None:
         "heavy = {'lightning', 'timm', 'torchvision', 'matplotlib', 'sklearn', 'rich.progress'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == "[]"
 
 

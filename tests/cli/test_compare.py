@@ -30,7 +30,7 @@ def load(out: Path) -> dict:
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not strict JSON")
 
-    return json.loads((out / "results.json").read_text(), parse_constant=refuse)
+    return json.loads((out / "results.json").read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def test_results(finished: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_check_is_saved_beside_the_file(
     out = tmp_path / "a.onnx"
     assert run(model, out, "--check", "--threads", "1", "--json") == 0
     printed = json.loads(capsys.readouterr().out)["check"]
-    saved = json.loads((tmp_path / "a.onnx.check.json").read_text())
+    saved = json.loads((tmp_path / "a.onnx.check.json").read_text(encoding="utf-8"))
     assert printed == saved
     assert saved["passed"]
     assert {tuple(case["size"]) for case in saved["cases"]} == {(24, 24), (37, 31), (24, 56)}

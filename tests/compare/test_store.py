@@ -23,7 +23,7 @@ def test_same_run_is_taken_up_and_another_refused(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_no_comparison(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("precious")
+    (tmp_path / "thesis.tex").write_text("precious", encoding="utf-8")
     with pytest.raises(InvalidArgument, match="out: expected an empty folder"):
         Store(tmp_path).open({})
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
@@ -33,13 +33,13 @@ def test_folders_that_are_no_comparison(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": 1'])
 def test_damaged_record(tmp_path: Path, text: str) -> None:
-    (tmp_path / "run.json").write_text(text)
+    (tmp_path / "run.json").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidArgument, match=r"out: expected a readable run\.json"):
         Store(tmp_path).open({})
 
 
 def test_other_format(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(json.dumps({"schema": 99, "settings": {}}))
+    (tmp_path / "run.json").write_text(json.dumps({"schema": 99, "settings": {}}), encoding="utf-8")
     with pytest.raises(InvalidArgument, match="comparison in format 1, got format 99"):
         Store(tmp_path).open({})
 
@@ -60,7 +60,7 @@ def test_damaged_pair(tmp_path: Path) -> None:
     assert store.pair("rfa", 0) is None
     store.finish_pair("rfa", 0, {"a": 1})
     assert store.pair("rfa", 0) == {"a": 1}
-    (tmp_path / "pairs" / "rfa-seed0.json").write_text("{")
+    (tmp_path / "pairs" / "rfa-seed0.json").write_text("{", encoding="utf-8")
     with pytest.raises(InvalidArgument, match=r"readable JSON in .*rfa-seed0.json"):
         store.pair("rfa", 0)
 

@@ -63,7 +63,7 @@ def test_decoded_anew_where_memory_is_short(folder: Make, monkeypatch: pytest.Mo
 
 def damage(root: Path) -> tuple[Path, Path]:
     text, cut = root / "train" / "cat" / "0.png", root / "val" / "dog" / "1.png"
-    text.write_text("this is no image")
+    text.write_text("this is no image", encoding="utf-8")
     cut.write_bytes(cut.read_bytes()[:150])
     return text, cut
 
@@ -87,7 +87,7 @@ def test_damaged_files_are_an_error_if_strict(folder: Make) -> None:
 
 def test_a_class_with_damaged_files_only(folder: Make) -> None:
     root = folder({"train": {"cat": 1, "dog": 4}, "val": {"cat": 1, "dog": 2}})
-    (root / "train" / "cat" / "0.png").write_text("no image")
+    (root / "train" / "cat" / "0.png").write_text("no image", encoding="utf-8")
     with pytest.raises(InvalidArgument, match="'cat' in the train part"):
         read(root)
 
@@ -113,7 +113,7 @@ def test_bad_folders(folder: Make, parts: dict[str, dict[str, int]], message: st
 def test_missing_and_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match=r"nowhere \(does not exist\)"):
         read(tmp_path / "nowhere")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InvalidArgument, match=r"file \(not a folder\)"):
         read(tmp_path / "file")
 

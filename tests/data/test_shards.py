@@ -96,18 +96,18 @@ def test_what_is_wrong_is_named(place: Path, tmp_path: Path) -> None:
         load_data(DataSpec(f"webdataset:{tmp_path}"))
     with pytest.raises(InvalidArgument, match="limit"):
         DataSpec(f"webdataset:{place}", limit=3)
-    index = json.loads((place / "shards.json").read_text())
+    index = json.loads((place / "shards.json").read_text(encoding="utf-8"))
     index["train"]["train-000009.tar"] = 4
-    (tmp_path / "shards.json").write_text(json.dumps(index))
+    (tmp_path / "shards.json").write_text(json.dumps(index), encoding="utf-8")
     with pytest.raises(InvalidArgument, match=r"no .*train-00000"):
         load_data(DataSpec(f"webdataset:{tmp_path}"))
 
 
 def test_damaged_image_is_left_out_or_named(place: Path, tmp_path: Path) -> None:
-    index = json.loads((place / "shards.json").read_text())
+    index = json.loads((place / "shards.json").read_text(encoding="utf-8"))
     for name in (*index["train"], *index["val"]):
         (tmp_path / name).write_bytes((place / name).read_bytes())
-    (tmp_path / "shards.json").write_text(json.dumps(index))
+    (tmp_path / "shards.json").write_text(json.dumps(index), encoding="utf-8")
     first = tmp_path / next(iter(index["val"]))
     with tarfile.open(first) as tar:
         image = next(m for m in tar if m.name.endswith(".png"))

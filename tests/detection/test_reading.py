@@ -16,7 +16,9 @@ from rfaconv.errors import InvalidArgument
 def voc(root, entries, split="train"):
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / name).mkdir(parents=True, exist_ok=True)
-    (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(entries) + "\n")
+    (root / "ImageSets/Main" / f"{split}.txt").write_text(
+        "\n".join(entries) + "\n", encoding="utf-8"
+    )
     for stem, objects in entries.items():
         Image.new("RGB", (40, 30)).save(root / "JPEGImages" / f"{stem}.jpg")
         text = "".join(
@@ -25,7 +27,7 @@ def voc(root, entries, split="train"):
             for name, (a, b, c, d) in objects
         )
         label = f"<annotation><filename>{stem}.jpg</filename>{text}</annotation>"
-        (root / "Annotations" / f"{stem}.xml").write_text(label)
+        (root / "Annotations" / f"{stem}.xml").write_text(label, encoding="utf-8")
     return root
 
 
@@ -61,7 +63,7 @@ def test_bad_voc_data_is_named_and_counted(tmp_path):
     )
     (root / "Annotations/missing.xml").unlink()
     (root / "JPEGImages/empty.jpg").write_bytes(b"")
-    (root / "Annotations/broken.xml").write_text("<annotation><object>")
+    (root / "Annotations/broken.xml").write_text("<annotation><object>", encoding="utf-8")
     found = read_voc(root, "train", ["cell"])
     assert [s.image.stem for s in found.samples] == ["good", "boxes"]
     assert found.samples[1].boxes == ((29.0, 4.0, 40.0, 9.0), (2.0, 2.0, 9.0, 9.0))
@@ -99,7 +101,7 @@ def test_bad_coco_data_is_named_and_counted(tmp_path):
         ],
     }
     path = tmp_path / "instances.json"
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
     found = read_coco(tmp_path, path)
     assert found.classes == ("ant", "cat")
     assert found.samples[0].labels == (1, 0)
@@ -109,7 +111,7 @@ def test_bad_coco_data_is_named_and_counted(tmp_path):
     assert kinds == ["unknown class", "box cut", "missing image", "missing label"]
     with pytest.raises(DataProblem, match="category id 99"):
         read_coco(tmp_path, path, strict=True)
-    path.write_text("{}")
+    path.write_text("{}", encoding="utf-8")
     with pytest.raises(InvalidArgument, match="a COCO JSON"):
         read_coco(tmp_path, path)
 

@@ -26,13 +26,16 @@ def command(out: Path, devices: int, *more: str, launcher: tuple[str, ...] = ())
 
 
 def curve(out: Path) -> list[dict]:
-    return json.loads((out / "result.json").read_text())["result"]["curve"]
+    return json.loads((out / "result.json").read_text(encoding="utf-8"))["result"]["curve"]
 
 
 def test_same_curve_as_one_process(tmp_path: Path) -> None:
     for devices in (1, 2):
         done = subprocess.run(
-            command(tmp_path / str(devices), devices), capture_output=True, text=True, timeout=120
+            command(tmp_path / str(devices), devices),
+            capture_output=True,
+            timeout=120,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stderr
     for one, two in zip(curve(tmp_path / "1"), curve(tmp_path / "2"), strict=True):
@@ -42,7 +45,7 @@ def test_same_curve_as_one_process(tmp_path: Path) -> None:
 
 def second_rank(parent: int) -> int:
     """The process with LOCAL_RANK=1 that the launcher, or the first rank, has started."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text(encoding="utf-8").split()
     found = [c for c in children if b"LOCAL_RANK=1" in Path(f"/proc/{c}/environ").read_bytes()]
     return int(found[0])
 
@@ -53,7 +56,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
 ) -> None:
     out = tmp_path / "run"
     words = command(out, 2, "epochs=16", launcher=launcher)
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, encoding="utf-8")
     until = time.monotonic() + 90
     while not (out / "checkpoints" / "epoch-0002").exists():
         assert process.poll() is None and time.monotonic() < until
@@ -63,7 +66,7 @@ def test_a_killed_rank_ends_the_job_and_the_same_command_goes_on(
     assert process.returncode != 0
     assert "error: one of 2 processes ended or stopped answering" in error
     assert "the same command goes on from the last one" in error
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, timeout=120, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "going on from" in done.stderr
     assert len(curve(out)) == 16

@@ -86,7 +86,7 @@ def serving(model, *options):
         port = free.getsockname()[1]
     command = [sys.executable, FOLDER / "server.py", model, "--port", str(port), *options]
     log = model.with_name(f"{port}.log")
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         process = subprocess.Popen(command, stderr=file)
     process.log = log
     limits = httpx.Limits(max_connections=None)
@@ -95,7 +95,7 @@ def serving(model, *options):
     )
     try:
         for _ in range(600):
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, log.read_text(encoding="utf-8")
             with contextlib.suppress(httpx.TransportError):
                 if client.get("/ready").status_code == 200:
                     break
@@ -227,7 +227,7 @@ def test_hostile_bodies(server, name):
     assert answer.json()["detail"]
     assert server[0].poll() is None
     assert server[1].get("/ready").status_code == 200
-    assert "Traceback" not in server[0].log.read_text()
+    assert "Traceback" not in server[0].log.read_text(encoding="utf-8")
 
 
 def test_body_without_an_end_is_refused(server):
@@ -275,7 +275,7 @@ def test_load_without_a_failure(server):
     command = [sys.executable, FOLDER / "load.py", "--url", str(server[1].base_url).rstrip("/")]
     options = ["--pid", str(server[0].pid), "--rate", "20", "--seconds", "5", "--hostile", "0.1"]
     limits = ["--max-bytes", str(1 << 20), "--max-pixels", str(1 << 20)]
-    done = subprocess.run([*command, *options, *limits], capture_output=True, text=True)
+    done = subprocess.run([*command, *options, *limits], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(done.stdout)
     assert result["requests"] + result["hostile_requests"] == 100
@@ -296,7 +296,7 @@ def test_sigterm_answers_what_is_under_way(model):
         thread.join(30)
         # uvicorn ends by the signal that it was sent, after it has shut down
         assert process.wait(30) == -signal.SIGTERM
-        log = process.log.read_text()
+        log = process.log.read_text(encoding="utf-8")
     assert answers[0].status_code == 200
     assert "Application shutdown complete" in log
     assert "Traceback" not in log
@@ -316,6 +316,6 @@ def test_models_that_cannot_be_served(model, tmp_path, key, value, message):
     onnx.helper.set_model_props(proto, {k: v for k, v in kept.items() if v is not None})
     onnx.save(proto, tmp_path / "bad.onnx")
     command = [sys.executable, FOLDER / "server.py", tmp_path / "bad.onnx", "--port", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, timeout=60, encoding="utf-8")
     assert done.returncode == 1
     assert done.stderr.startswith("model: expected") and message in done.stderr

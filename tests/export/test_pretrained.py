@@ -195,12 +195,12 @@ def test_push(network, tmp_path, monkeypatch):
             return type("Made", (), {"repo_id": f"owner/{repository}"})
 
         def upload_folder(self, repo_id, folder_path, commit_message):
-            config = json.loads((folder_path / "config.json").read_text())
+            config = json.loads((folder_path / "config.json").read_text(encoding="utf-8"))
             sent.append(("send", repo_id, config["architecture"], commit_message))
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
     folder = save_pretrained(network, tmp_path / "made", card="# ours\n", arguments=TINY)
-    assert (folder / "README.md").read_text() == "# ours\n"
+    assert (folder / "README.md").read_text(encoding="utf-8") == "# ours\n"
     assert push_to_hub(folder, "net", token="t", private=True) == "hf-hub:owner/net"
     assert sent == [
         ("make", "t", "net", True, True),

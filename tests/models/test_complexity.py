@@ -200,7 +200,9 @@ assert not [f for f in sys.meta_path if type(f).__module__.startswith("rfaconv")
 assert counter.__spec__.loader is counter.__loader__
 assert counter.__loader__.get_source("torch.utils.flop_counter")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
 
 

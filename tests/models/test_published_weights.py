@@ -38,7 +38,7 @@ def test_every_folder_is_listed_and_small(monkeypatch: pytest.MonkeyPatch) -> No
 def test_card_file_and_list_agree(network: Published) -> None:
     assert network.state(PLACE) == "here"
     assert network.bytes == (PLACE / network.name / WEIGHTS).stat().st_size <= 10e6
-    card = (PLACE / network.name / "README.md").read_text()
+    card = (PLACE / network.name / "README.md").read_text(encoding="utf-8")
     for text in (network.sha256, network.commit, network.command, f"{network.top1:.2%}"):
         assert text in card
     assert len(network.commit) == 40

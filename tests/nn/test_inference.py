@@ -1,6 +1,4 @@
-"""The short way of a layer through eager inference: the same results, and taken only where
-nobody can tell.
-"""
+"""A layer in inference as one op: the same results, and run only where no stage must be seen."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rfaconv import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 from rfaconv.backends.cpu import library
 from rfaconv.errors import InvalidArgument
-from rfaconv.nn import _inference, _receptive_field
+from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 pytestmark = pytest.mark.skipif(library.refusal() is not None, reason=str(library.refusal()))
 
@@ -29,17 +27,17 @@ OPERATORS = (RFAConv2d, RFCBAMConv2d, RFCAConv2d)
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each call of a layer took the short way."""
+    """Whether each call of a layer was one op."""
     calls: list[bool] = []
-    infer = _receptive_field.infer
+    attend = ReceptiveFieldConv._attend
 
     def counted(layer: Any, x: Tensor) -> Tensor | None:
-        y = infer(layer, x)
+        y = attend(layer, x)
         if not (layer.training and torch.is_grad_enabled()):  # not a step of training
             calls.append(y is not None)
         return y
 
-    monkeypatch.setattr(_receptive_field, "infer", counted)
+    monkeypatch.setattr(ReceptiveFieldConv, "_attend", counted)
     return calls
 
 
@@ -195,33 +193,38 @@ class Functions(TorchFunctionMode):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")  # torch's own, at a dual
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_modes_and_tracers_see_the_operations(
+def test_modes_see_the_op_and_tracers_the_stages(
     operator: Callable[..., Any], taken: list[bool]
 ) -> None:
     layer, x = fused(operator), torch.randn(2, 8, 13, 11)
     with torch.no_grad():
-        layer(x)
-        assert taken == [True]
         with Watcher() as watcher:
             layer(x)
-        assert any("rfaconv.project" in name for name in watcher.names)
+        assert "rfaconv.attend.default" in watcher.names
         with Functions():
             layer(x)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert layer(x).dtype == torch.bfloat16
         with torch.autograd.profiler.profile() as profile:
             layer(x)
-        assert any("rfaconv::project" in event.name for event in profile.function_events)
+        assert any("rfaconv::attend" in event.name for event in profile.function_events)
+        assert all(taken)
+        taken.clear()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
         torch.func.vmap(layer)(x[None])
     layer(x)
     with torch.no_grad(), torch.autograd.forward_ad.dual_level():
         layer(torch.autograd.forward_ad.make_dual(x, x))
     with torch.no_grad():
         torch.export.export(layer, (x,))
-    assert not any(taken[1:])
-    with torch.no_grad():
-        layer(x)
-    assert taken[-1]
+    assert not any(taken)
+
+
+def test_frozen_layers_need_no_mode(taken: list[bool]) -> None:
+    layer, x = fused(RFAConv2d).requires_grad_(False), torch.randn(2, 8, 13, 11)
+    y = layer(x)
+    assert taken == [True] and not y.requires_grad
+    layer(x.requires_grad_()).sum().backward()
+    assert taken == [True, False] and x.grad is not None
 
 
 def test_hooks_of_children_are_called(taken: list[bool]) -> None:
@@ -240,7 +243,14 @@ def test_hooks_of_children_are_called(taken: list[bool]) -> None:
 
 
 class Quiet(RFAConv2d):
-    """A subclass that may have changed anything."""
+    """A subclass that changes nothing."""
+
+
+class Halved(RFAConv2d):
+    """A subclass with other gates."""
+
+    def gate_tensors(self, input: Tensor, field: Any) -> Any:
+        return [gate / 2 for gate in super().gate_tensors(input, field)]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +264,7 @@ class Quiet(RFAConv2d):
         RFAConv2d(8, 12, 3, padding_mode="reflect").eval().fuse(),
         RFAConv2d(8, 12, 3, groups=4).eval().fuse(),
         RFAConv2d(8, 12, 2).eval().fuse(),
-        Quiet(8, 12, 3).eval().fuse(),
+        Halved(8, 12, 3).eval().fuse(),
         RFAConv2d(8, 12, 3).eval().fuse().bfloat16(),
         RFCAConv2d(8, 12, 3).fuse(),  # the BatchNorm of its attention is in training mode
     ],
@@ -266,13 +276,22 @@ def test_other_layers_go_the_ordinary_way(layer: Any, taken: list[bool]) -> None
     assert taken == [False]
 
 
-def test_a_torch_that_does_not_tell(monkeypatch: pytest.MonkeyPatch, taken: list[bool]) -> None:
-    assert _inference._TORCH_TELLS
-    monkeypatch.setattr(_inference, "_TORCH_TELLS", False)
-    layer = fused(RFAConv2d)
+def test_overrides_are_run(taken: list[bool]) -> None:
+    x = torch.randn(2, 8, 13, 11)
+    layer = Quiet(8, 12, 3).eval()
     with torch.no_grad():
-        layer(torch.randn(2, 8, 13, 11))
-    assert taken == [False]
+        plain = layer(x)
+        layer.__class__ = Halved
+        halved = layer(x)
+        layer.__class__ = Quiet
+        layer.features = lambda value: type(layer).features(layer, value + 1)
+        shifted = layer(x)
+        del layer.features
+        again = layer(x)
+    assert taken == [True, False, False, True]
+    torch.testing.assert_close(again, plain)
+    assert not torch.allclose(halved, plain, atol=1e-3)
+    assert not torch.allclose(shifted, plain, atol=1e-3)
 
 
 def test_bad_inputs_raise_as_ever(taken: list[bool]) -> None:
@@ -281,14 +300,13 @@ def test_bad_inputs_raise_as_ever(taken: list[bool]) -> None:
         layer(torch.randn(2, 8, 13, 11))
         for x in (
             torch.randn(2, 7, 13, 11),
-            torch.randn(8, 13, 11),
+            torch.randn(7, 13, 11),
             torch.randn(2, 8, 2, 11),
             torch.randn(2, 8, 13, 11).double(),
         ):
             with pytest.raises(InvalidArgument, match="input"):
                 layer(x)
         assert layer(torch.randn(0, 8, 13, 11)).shape == (0, 12, 11, 9)
-    assert taken == [True, *[False] * 5]
 
 
 def _write(layer: Any) -> None:

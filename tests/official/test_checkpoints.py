@@ -142,9 +142,9 @@ def damaged(tmp_path_factory):
     }
     for name, content in contents.items():
         torch.save(content, folder / name)
-    (folder / "text.pth").write_text("not a checkpoint")
+    (folder / "text.pth").write_text("not a checkpoint", encoding="utf-8")
     (folder / "zero.pth").write_bytes(b"")
-    (folder / "text.safetensors").write_text("not a checkpoint either")
+    (folder / "text.safetensors").write_text("not a checkpoint either", encoding="utf-8")
     whole = (folder / "short.pth").read_bytes()
     (folder / "cut.pth").write_bytes(whole[: len(whole) // 2])
     torch.save(nn.Linear(2, 2), folder / "old.pth", _use_new_zipfile_serialization=False)

@@ -147,25 +147,29 @@ def test_operations_say_what_they_return() -> None:
     maps, weight = torch.rand(2, 2, 9, 5, 4), torch.rand(1, 2, 3, 3)
     tests = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
     check = torch.library.opcheck
-    check(ops.pixel_gate, (maps[0], maps[1], weight, Window.create(3).to_ints()), test_utils=tests)
+    check(
+        ops.pixel_gate,
+        (maps[0], maps[1], weight, Window.create(3).to_ints(), "cpu"),
+        test_utils=tests,
+    )
     first, second = torch.rand(2, 6, 15), torch.rand(2, 6, 12)
-    check(ops.line_hidden, (first, second, torch.rand(8, 6), None), test_utils=tests)
+    check(ops.line_hidden, (first, second, torch.rand(8, 6), None, "cpu"), test_utils=tests)
     weights, biases = [torch.rand(6, 8), torch.rand(6, 8)], [torch.rand(6), torch.rand(6)]
-    check(ops.line_gates, (torch.rand(2, 8, 27), weights, biases, 15), test_utils=tests)
+    check(ops.line_gates, (torch.rand(2, 8, 27), weights, biases, 15, "cpu"), test_utils=tests)
 
 
 def test_bad_arguments_are_named() -> None:
     maps = torch.rand(2, 2, 9, 5, 4)
     ints = Window.create(3).to_ints()
     with pytest.raises(InvalidArgument, match="mean"):
-        torch.ops.rfaconv.pixel_gate(maps[0], maps[1, :1], torch.rand(1, 2, 3, 3), ints)
+        torch.ops.rfaconv.pixel_gate(maps[0], maps[1, :1], torch.rand(1, 2, 3, 3), ints, "cpu")
     with pytest.raises(InvalidArgument, match="weight"):
-        torch.ops.rfaconv.pixel_gate(maps[0], maps[1], torch.rand(1, 2, 2, 3), ints)
+        torch.ops.rfaconv.pixel_gate(maps[0], maps[1], torch.rand(1, 2, 2, 3), ints, "cpu")
     with pytest.raises(InvalidArgument, match="second"):
         torch.ops.rfaconv.line_hidden(
-            torch.rand(2, 6, 5), torch.rand(2, 7, 5), torch.rand(8, 6), None
+            torch.rand(2, 6, 5), torch.rand(2, 7, 5), torch.rand(8, 6), None, "cpu"
         )
     with pytest.raises(InvalidArgument, match=r"weights\[1\]"):
         torch.ops.rfaconv.line_gates(
-            torch.rand(2, 8, 9), [torch.rand(6, 8), torch.rand(6, 7)], [None, None], 5
+            torch.rand(2, 8, 9), [torch.rand(6, 8), torch.rand(6, 7)], [None, None], 5, "cpu"
         )

@@ -39,25 +39,25 @@ def _arguments(op: str, variant: str, dtype: torch.dtype, channels_last: bool) -
     x = _map(dtype, channels_last).requires_grad_()
     if op.startswith("patch_moments"):
         if op == "patch_moments":
-            return x, window
-        mean, cov = torch.ops.rfaconv.patch_moments(x.detach(), window)
-        return torch.randn_like(mean), torch.randn_like(cov), x, mean, window
+            return x, window, "cpu"
+        mean, cov = torch.ops.rfaconv.patch_moments(x.detach(), window, "cpu")
+        return torch.randn_like(mean), torch.randn_like(cov), x, mean, window, "cpu"
     g = torch.randn(4, 9, 9).requires_grad_()
     b = torch.randn(4, 9).requires_grad_()
     if op.startswith("feature_stats"):
         if op == "feature_stats":
-            return x, g, b, variant, window
+            return x, g, b, variant, window, "cpu"
         s0, s1 = torch.ops.rfaconv.feature_stats(
-            x.detach(), g.detach(), b.detach(), variant, window
+            x.detach(), g.detach(), b.detach(), variant, window, "cpu"
         )
-        return torch.randn_like(s0), torch.randn_like(s1), x, g, b, s0, s1, variant, window
+        return torch.randn_like(s0), torch.randn_like(s1), x, g, b, s0, variant, window, "cpu"
     gate = [value.requires_grad_() for value in _gates(variant)]
     weight = torch.randn(5, 4, 3, 3).to(dtype).requires_grad_()
     if op == "project":
         bias = torch.randn(5).to(dtype).requires_grad_()
-        return x, g, b, gate, weight, bias, variant, 1, window
+        return x, g, b, gate, weight, bias, variant, 1, window, "cpu"
     dy = torch.randn(2, 5, *WINDOW.output_size(SIZE[2:])).to(dtype)
-    return dy, x, g, b, gate, weight, variant, 1, window, [True] * 5
+    return dy, x, g, b, gate, weight, variant, 1, window, [True] * 5, "cpu"
 
 
 CALLS = [
@@ -113,7 +113,7 @@ def test_opcheck(op: str, variant: str) -> None:
 def test_unneeded_gradients_come_back_empty(index: int) -> None:
     arguments = list(_arguments("project_backward", "rfcbam", torch.float32, False))
     full = torch.ops.rfaconv.project_backward(*arguments)
-    arguments[-1] = [i == index for i in range(5)]
+    arguments[-2] = [i == index for i in range(5)]
     one = torch.ops.rfaconv.project_backward(*arguments)
     for i, (result, expected) in enumerate(zip(one, full, strict=True)):
         results = result if isinstance(result, list) else [result]

@@ -28,5 +28,7 @@ assert "librfaconv" not in maps, "the C library is loaded by its first use, not 
 
 
 def test_import_is_lean():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SURFACE = json.loads((Path(__file__).parent / "surface.json").read_text())
+SURFACE = json.loads((Path(__file__).parent / "surface.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("module", sorted(SURFACE))

@@ -32,7 +32,7 @@ def pictures(tmp_path):
 
 def predicted(tmp_path, *words):
     assert main(["predict", *map(str, words), "--out", str(tmp_path / "out")]) == 0
-    return json.loads((tmp_path / "out/predictions.json").read_text())
+    return json.loads((tmp_path / "out/predictions.json").read_text(encoding="utf-8"))
 
 
 def test_classes(tmp_path, pictures):
@@ -133,7 +133,7 @@ def test_drawing_marks_the_box():
 def test_bad_input(tmp_path, pictures, capsys):
     assert main(["predict", str(tmp_path / "none.safetensors"), str(pictures)]) == 2
     assert "weights: expected a .safetensors" in capsys.readouterr().err
-    (tmp_path / "text.safetensors").write_text("text")
+    (tmp_path / "text.safetensors").write_text("text", encoding="utf-8")
     assert main(["predict", str(tmp_path / "text.safetensors"), str(pictures)]) == 2
     assert main(["predict", str(tmp_path / "text.safetensors"), str(tmp_path / "no.png")]) == 2
     assert "source: expected a folder or a file" in capsys.readouterr().err

@@ -58,7 +58,7 @@ def test_voc_masks_are_palette_indices(tmp_path):
     mask = Image.fromarray(np.full((6, 8), 1, np.uint8), mode=None).convert("P")
     mask.putpalette([0, 0, 0, 128, 0, 0])
     mask.save(tmp_path / "SegmentationClass/a.png")
-    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("a\n")
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("a\n", encoding="utf-8")
     assert read_voc_masks(tmp_path, "val", ["background", "aeroplane"])[0][1].unique().tolist() == [
         1
     ]

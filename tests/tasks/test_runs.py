@@ -54,10 +54,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "Annotations" / f"{stem}.xml").write_text(
             f"<annotation><filename>{stem}.jpg</filename><object><name>square</name><bndbox>"
             f"<xmin>{x + 1}</xmin><ymin>{y + 1}</ymin><xmax>{x + 28}</xmax><ymax>{y + 28}</ymax>"
-            "</bndbox></object></annotation>"
+            "</bndbox></object></annotation>",
+            encoding="utf-8",
         )
     for split in ("train", "test"):
-        (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(stems))
+        (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(stems), encoding="utf-8")
     return root
 
 
@@ -81,13 +82,13 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def result(run: Path):
-    return json.loads((run / "result.json").read_text())["result"]
+    return json.loads((run / "result.json").read_text(encoding="utf-8"))["result"]
 
 
 @pytest.mark.parametrize("name", task_recipe_names())
 def test_shipped_recipes_read_back(name: str, tmp_path: Path) -> None:
     recipe = read_task_recipe(name)
-    (tmp_path / "r.yaml").write_text(recipe_text(recipe))
+    (tmp_path / "r.yaml").write_text(recipe_text(recipe), encoding="utf-8")
     assert read_task_recipe(str(tmp_path / "r.yaml")) == recipe
 
 
@@ -124,13 +125,13 @@ def test_a_run_is_judged_again_and_predicts(
     value = evaluate_task(run)
     assert value[key[0]] == pytest.approx(result(run)[key[1]], abs=1e-6)
     assert value["pictures"] == 12 and len(value["per_class"]) == len(value["classes"])
-    assert json.loads((run / "eval.json").read_text()) == value
-    assert len((run / "metrics.csv").read_text().splitlines()) == 3
+    assert json.loads((run / "eval.json").read_text(encoding="utf-8")) == value
+    assert len((run / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
     assert main(["eval", str(run), "--best", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["task"] == task
     words = ["predict", str(run / "predictor.safetensors"), str(pictures / "train" / "03.png")]
     assert main([*words, "--threshold", "0", "--out", str(tmp_path)]) == 0
-    assert json.loads((tmp_path / "predictions.json").read_text())["pictures"]
+    assert json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))["pictures"]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -144,7 +145,7 @@ def test_a_folder_in_use_is_refused(
     assert "run of the same recipe" in capsys.readouterr().err
     assert main([*words, str(whole[task]), "--resume", "never"]) == 2
     assert "a new folder with resume never" in capsys.readouterr().err
-    (tmp_path / "letter.txt").write_text("not a run")
+    (tmp_path / "letter.txt").write_text("not a run", encoding="utf-8")
     assert main([*words, str(tmp_path)]) == 2
     assert "a new folder or a run of this recipe" in capsys.readouterr().err
     assert result(whole[task]) == before
@@ -178,7 +179,9 @@ def test_bad_requests_write_nothing(
 
 def test_folders_that_are_no_runs(tmp_path: Path, capsys) -> None:
     assert main(["eval", str(tmp_path)]) == 2
-    (tmp_path / "recipe.yaml").write_text(recipe_text(read_task_recipe("bccd-fcos")))
+    (tmp_path / "recipe.yaml").write_text(
+        recipe_text(read_task_recipe("bccd-fcos")), encoding="utf-8"
+    )
     assert main(["eval", str(tmp_path)]) == 2
     assert "a run folder with a whole checkpoint" in capsys.readouterr().err
 

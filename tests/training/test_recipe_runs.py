@@ -41,7 +41,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    first, second = (json.loads((run / "result.json").read_text()) for run in (one, other))
+    first, second = (
+        json.loads((run / "result.json").read_text(encoding="utf-8")) for run in (one, other)
+    )
     assert first["result"] == second["result"]
     for key, value in weights(one).items():
         assert torch.equal(value, weights(other)[key]), key
@@ -57,7 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_read_back(name: str, tmp_path: Path) -> None:
     recipe = read_recipe(name)
-    (tmp_path / "r.yaml").write_text(recipe_text(recipe))
+    (tmp_path / "r.yaml").write_text(recipe_text(recipe), encoding="utf-8")
     assert read_recipe(str(tmp_path / "r.yaml")) == recipe
 
 
@@ -228,7 +230,7 @@ def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> N
     out = tmp_path / "run"
     command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
                "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
     until = time.monotonic() + 60
     while not (out / "checkpoints" / "epoch-0001").exists():
         assert process.poll() is None and time.monotonic() < until
@@ -256,5 +258,5 @@ def test_waiting_for_data_is_measured_and_printed(
     out = tmp_path / "run"
     words = ["data.limit=64", "epochs=1", "batch_size=32", "threads=1"]
     assert main(["train", "digits", *words, "--out", str(out), "--accelerator", "cpu"]) == 0
-    share = json.loads((out / "result.json").read_text())["measured"]["data_wait"]
+    share = json.loads((out / "result.json").read_text(encoding="utf-8"))["measured"]["data_wait"]
     assert f"waiting for data {share:.1%}" in capsys.readouterr().out

@@ -9,7 +9,7 @@ ReLU and the ties of the maximum, where a gradient jumps and two right answers d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -30,8 +30,7 @@ class Case:
     """One op on one shape.
 
     Attributes:
-        op: ``patch_moments``, ``feature_stats``, ``project``, or ``linked`` for the last two with
-            gates made from the statistics (rfcbam and rfca on CUDA).
+        op: ``patch_moments``, ``feature_stats`` or ``project``.
         variant: Gate; unused for ``patch_moments``.
         batch: B.
         channels: C.
@@ -40,6 +39,7 @@ class Case:
         window: The sliding window.
         dtype: Of the map and the weight.
         device: Where the fused op runs.
+        backend: Whose kernel runs it.
         channels_last: Memory format of the map.
         bias: Whether ``project`` has a bias.
         mean: Mean of the map.
@@ -56,6 +56,7 @@ class Case:
     window: Window = field(default_factory=lambda: Window.create(3))
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    backend: str = "cpu"
     channels_last: bool = False
     bias: bool = True
     mean: float = 0.0
@@ -69,7 +70,7 @@ class Case:
             else f"{self.op.removeprefix('feature_')}-{self.variant}"
         )
         height, width = self.size
-        out = f"-O{self.out_channels}" if self.op in ("project", "linked") else ""
+        out = f"-O{self.out_channels}" if self.op == "project" else ""
         layout = "-nhwc" if self.channels_last else ""
         shape = f"B{self.batch}-C{self.channels}{out}-{self.window}-{height}x{width}"
         text = f"{name}-{shape}-{_SHORT[self.dtype]}{layout}"
@@ -99,7 +100,7 @@ def draw(case: Case, seed: int = 0) -> Tensors:
     for attempt in range(100):
         generator = torch.Generator().manual_seed(1000 * seed + attempt)
         inputs = _draw_once(case, generator)
-        maxima = case.op in ("feature_stats", "linked") and case.variant == "rfcbam"
+        maxima = case.op == "feature_stats" and case.variant == "rfcbam"
         if not maxima or _no_ties(case, inputs):
             return inputs
     raise RuntimeError(f"{case}: found no inputs without near ties of the maximum in 100 draws")
@@ -219,43 +220,15 @@ def _run(case: Case, leaves: Tensors, fused: bool) -> tuple[Tensor, ...]:
     x, gate = leaves["x"], [v for n, v in leaves.items() if n.startswith("gate")]
     weights = [leaves[n] for n in ("feature_weight", "feature_bias") if n in leaves]
     source = torch.ops.rfaconv if fused else reference
-    window = case.window.to_ints() if fused else case.window
+    last: tuple[object, ...] = (case.window,)
+    if fused:
+        last = (case.window.to_ints(), case.backend)
     if case.op == "patch_moments":
-        return tuple(source.patch_moments(x, window))
+        return tuple(source.patch_moments(x, *last))
     if case.op == "feature_stats":
-        return tuple(source.feature_stats(x, *weights, case.variant, window))
+        return tuple(source.feature_stats(x, *weights, case.variant, *last))
     rest = leaves["weight"], leaves.get("bias"), case.variant
-    if case.op == "linked":
-        return (_run_linked(case, (x, weights[0], weights[1]), gate, rest, fused),)
-    return (source.project(x, *weights, gate, *rest, 1, window),)
-
-
-def _run_linked(
-    case: Case,
-    operands: tuple[Tensor, Tensor, Tensor],
-    factors: Sequence[Tensor],
-    rest: tuple[Tensor, Tensor | None, str],
-    fused: bool,
-) -> Tensor:
-    """The gate of a channel is given, all others are factors times sigmoids of statistics."""
-    window, stand_ins = case.window, list[Tensor]()
-    given = factors[:1] if case.variant == "rfcbam" else []
-    if fused:
-        channel = given[0] if given else None
-        s0, s1, _, *stand_ins = torch.ops.rfaconv.feature_stats_linked(
-            *operands, channel, case.variant, window.to_ints()
-        )
-    else:
-        s0, s1 = reference.feature_stats(*operands, case.variant, window)
-    made = [s0 * s1] if given else [s0, s1]
-    gate = [*given]
-    gate += [f * s.sigmoid() for f, s in zip(factors[len(given) :], made, strict=True)]
-    if fused:
-        y: Tensor = torch.ops.rfaconv.project_linked(
-            *stand_ins, *operands, gate, *rest, window.to_ints()
-        )
-        return y
-    return reference.project(*operands, gate, *rest, 1, window)
+    return (source.project(x, *weights, gate, *rest, 1, *last),)
 
 
 def parity(case: Case, seed: int = 0, *, gradients: bool = True) -> list[Parity]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from rfaconv.backends.base import Backend
 from rfaconv.backends.cases import Case, parity
 from rfaconv.backends.registry import BACKENDS
 from rfaconv.errors import RFAConvError
@@ -35,8 +36,10 @@ class SelftestRow:
 _WINDOWS = (Window.create(3), Window.create(3, 2), Window.create(5, 1, 3, 2), Window.create(1))
 
 
-def _cases(device: str) -> Iterator[Case]:
-    base = Case(device=device, channels=19, out_channels=21, size=(13, 10))
+def _cases(backend: Backend) -> Iterator[Case]:
+    base = Case(
+        device=backend.device, backend=backend.name, channels=19, out_channels=21, size=(13, 10)
+    )
     for window in _WINDOWS:
         yield replace(base, op="patch_moments", window=window)
         yield from (
@@ -84,6 +87,5 @@ def selftest() -> list[SelftestRow]:
         if not status.available:
             rows.append(SelftestRow(name, "all", None, status.reason or ""))
             continue
-        device = "cuda" if name == "triton" else name
-        rows.extend(_run(name, case) for case in _cases(device))
+        rows.extend(_run(name, case) for case in _cases(backend))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 
 from rfaconv.bench.cases import BenchCase
 
-__all__ = ["peak_bytes", "saved_bytes"]
+__all__ = ["PEAK_KNOWN", "peak_bytes", "saved_bytes"]
+
+PEAK_KNOWN = sys.platform == "linux"
+"""Whether the system tells a process its peak and lets it start again from zero."""
 
 
 def saved_bytes(module: nn.Module, x: Tensor) -> int:
@@ -77,7 +81,7 @@ def _measure_peak(
     # pools, kernels and code are loaded before, at a size too small to matter
     _steps(build(case, side, operator, training), _input(case, 1, 64), training)
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     _steps(build(case, side, operator, training), _input(case, batch, case.size), training)
     sender.send(_status("VmHWM") - before)
 
@@ -96,7 +100,7 @@ def _steps(module: nn.Module, x: Tensor, training: bool) -> None:
 
 
 def _status(key: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(key):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no {key}")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rfaconv.backends.cases import Case, parity
 from rfaconv.bench.cases import SIDES, BenchCase
 from rfaconv.bench.environment import describe
-from rfaconv.bench.memory import peak_bytes, saved_bytes
+from rfaconv.bench.memory import PEAK_KNOWN, peak_bytes, saved_bytes
 from rfaconv.bench.sides import build, runtime
 from rfaconv.bench.timing import alternate
 from rfaconv.errors import RFAConvError, unknown_name
@@ -173,7 +173,7 @@ def _measure(
         row |= {"ms": asdict(timing.milliseconds), "ratio": asdict(timing.ratio)}
         if training and settings.memory and side in modules:
             row["saved_bytes"] = saved_bytes(modules[side], x.detach().requires_grad_())
-        if case.network and settings.memory and side in modules:
+        if case.network and settings.memory and PEAK_KNOWN and side in modules:
             row["peak_bytes"] = peak_bytes(case, side, operator, settings.batch, training)
         yield row
     for side, (status, note) in notes.items():

@@ -1,16 +1,16 @@
-"""The findings of ``rfaconv doctor``, gathered as plain values and shown as tables."""
+"""The findings of ``rfaconv doctor``, gathered as plain values."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 import rfaconv
 from rfaconv import dispatch
+from rfaconv.cli._doctor_layers import layer_rows
 from rfaconv.training.environment import available_cores, commit, package_version, processor
 
 PACKAGES = (
@@ -30,6 +30,7 @@ def collect(selftest: bool) -> dict[str, Any]:
         "packages": {name: package_version(name) for name in PACKAGES},
         "devices": devices(),
         "backends": backends(),
+        "layers": list(layer_rows()),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith("RFACONV_")},
         "selftest": selftest_rows() if selftest else [],
     }
@@ -78,44 +79,3 @@ def selftest_rows() -> list[dict[str, Any]]:
         {"backend": row.backend, "case": row.case, "passed": row.passed, "detail": row.detail}
         for row in selftest()
     ]
-
-
-def show(report: Mapping[str, Any]) -> None:
-    """Prints the findings."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    commit_text = f", commit {report['commit'][:10]}" if report["commit"] else ""
-    console.print(
-        f"[bold]rfaconv {report['rfaconv']}[/bold]{commit_text}, Python {report['python']}, "
-        f"{report['platform']}",
-        highlight=False,
-    )
-    versions = Table("package", "version", title="Packages", title_justify="left")
-    for name, version in report["packages"].items():
-        versions.add_row(name, version or "[dim]not installed[/dim]")
-    listed = Table("device", "name", "", title="Devices", title_justify="left")
-    for row in report["devices"]:
-        listed.add_row(row["device"], escape(row["name"]), escape(row["detail"]))
-    table = Table("backend", "state", title="Backends, in order of choice", title_justify="left")
-    for row in report["backends"]:
-        details = ", ".join(f"{name} {value}" for name, value in row["details"].items())
-        table.add_row(
-            row["name"],
-            f"[green]available[/green] {escape(details)}"
-            if row["reason"] is None
-            else f"[yellow]not available:[/yellow] {escape(row['reason'])}",
-        )
-    console.print(versions, listed, table)
-    for name, value in report["environment"].items():
-        console.print(f"{name}={value}", highlight=False, markup=False)
-    if report["selftest"]:
-        results = Table("backend", "case", "result", "", title="Self-test", title_justify="left")
-        marks = {True: "[green]passed[/green]", False: "[red]FAILED[/red]", None: "refused"}
-        for row in report["selftest"]:
-            results.add_row(
-                row["backend"], escape(row["case"]), marks[row["passed"]], escape(row["detail"])
-            )
-        console.print(results)

@@ -1,4 +1,4 @@
-"""``rfaconv doctor``: what is installed, which devices there are, which backends run."""
+"""``rfaconv doctor``: what is installed, which devices there are, what computes here."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show versions, devices, and each backend: available, or why not."""
-    from rfaconv.cli._doctor_report import collect, show
+    """Show versions, devices, each backend or why it is not available, and try its layers.
+
+    Exits with 1 if a layer or a case of the self-test fails.
+    """
+    from rfaconv.cli._doctor_report import collect
+    from rfaconv.cli._doctor_show import show
     from rfaconv.files import strict_json
 
     report = collect(selftest)
@@ -23,5 +27,6 @@ def doctor(
         typer.echo(strict_json(report), nl=False)
     else:
         show(report)
-    if any(row["passed"] is False for row in report["selftest"]):
+    failed = [row for row in report["layers"] if row["inference"] or row["training"]]
+    if failed or any(row["passed"] is False for row in report["selftest"]):
         raise typer.Exit(1)

@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 failed while running (or ``doctor`` found something broken
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,13 @@ COMMANDS = (
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+EXTRAS = {
+    "fastapi": "serve", "httpx": "serve", "matplotlib": "plot", "nncf": "export", "onnx": "export",
+    "onnxruntime": "export", "onnxscript": "export", "openvino": "export", "pycocotools": "detect",
+    "segmentation_models_pytorch": "segment", "ultralytics": "detect", "uvicorn": "serve",
+}  # fmt: skip
+"""Which extra brings a package; the extra ``train`` brings the others."""
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (start it again to go on)."
 
@@ -54,7 +62,8 @@ def build() -> typer.Typer:
 
     for name in COMMANDS:
         module = importlib.import_module(f"rfaconv.cli.{name}")
-        app.command(name, epilog=EPILOG)(getattr(module, name))
+        context = getattr(module, "CONTEXT", None)
+        app.command(name, epilog=EPILOG, context_settings=context)(getattr(module, name))
     return app
 
 
@@ -64,6 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: the words after ``rfaconv``; None for those of the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # into a file or a pipe Windows writes what one old code page has
+        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8")
     try:
         app = build()
     except ModuleNotFoundError as error:
@@ -100,7 +113,8 @@ def _usage(error: Any) -> int:
 
 def _missing(error: ModuleNotFoundError) -> str:
     name = (error.name or "?").partition(".")[0]
-    return f"this command needs {name}, which is not installed: pip install 'rfaconv[train,plot]'"
+    extra = EXTRAS.get(name, "train")
+    return f"this command needs {name}, which is not installed: pip install 'rfaconv[{extra}]'"
 
 
 def _fail(message: str, code: int) -> int:

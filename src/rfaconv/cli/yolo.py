@@ -1,37 +1,60 @@
-"""``rfaconv yolo``: ultralytics' own command with the operators registered."""
+"""``rfaconv yolo``: ultralytics' own command with the operators registered, and verbs of ours."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import traceback
 
 import typer
 
+CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""Every word goes to ultralytics as it is, those with dashes included."""
+
+VERBS = ("convert", "data", "import", "yaml")
+"""First words that ultralytics does not have."""
+
+HELP = """\
+rfaconv yolo has these verbs beside those of ultralytics (each with --help):
+  data     VOC, COCO or mask folders to a data set for YOLO
+  convert  a trained .pt to one with an operator in it
+  import   a .pt of the published code or a fork to one for plain ultralytics
+  yaml     a model YAML with an operator, to edit
+model=NETWORK-OPERATOR.yaml names a network with an operator: yolov8n-rfa.yaml, yolo11n-seg-rfcbam,
+rtdetr-l-rfca; -blocks, -head or -all behind it name other positions than the paper's.
+"""
+
 
 def yolo(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(help="As of the command yolo, such as: detect train model=yolov8n-rfa.yaml"),
-    ] = None,
+    context: typer.Context,
+    words: list[str] = typer.Argument(  # noqa: B008  # typer's way
+        None, help="As of the command yolo, such as: detect train model=yolov8n-rfa.yaml"
+    ),
 ) -> None:
     """Run ultralytics' command yolo with the operators known (ultralytics is AGPL-3.0).
 
-    model=NETWORK-OPERATOR.yaml names a network with an operator at the paper's positions:
-    yolov5n, yolov5s, yolov7-tiny, yolov8n, yolo11n or yolo26n with rfa, rfcbam, rfca, cam, cbam or
-    ca. ``rfaconv yolo yaml NETWORK OPERATOR`` writes such a file for the plain command yolo.
+    Verbs of its own: data, convert, import, yaml.
     """
-    from rfaconv.errors import InvalidArgument
-    from rfaconv.integrations import register
+    words = list(words or [])
+    if words and words[0] in VERBS:
+        from rfaconv.cli._yolo_verbs import build
 
-    words = words or []
-    register("ultralytics")
-    if words[:1] == ["yaml"]:
-        from rfaconv.integrations.ultralytics import write_model_yaml
-
-        if len(words) != 3:
-            expected = "yaml NETWORK OPERATOR, such as: yaml yolov8n rfa"
-            raise InvalidArgument("words", expected, " ".join(words))
-        typer.echo(write_model_yaml(words[1], words[2], standalone=True))
+        build().main(words, prog_name="rfaconv yolo", standalone_mode=False)
         return
-    from ultralytics.cfg import entrypoint
+    from rfaconv.errors import RFAConvError
+    from rfaconv.integrations.ultralytics import command
 
-    entrypoint(" ".join(words))
+    if not words or words[0] in ("help", "-h", "-help", "--help"):
+        typer.echo(HELP, err=True)
+    try:
+        command.run(words)
+    except (RFAConvError, ModuleNotFoundError) as error:
+        if isinstance(error, RFAConvError) or (error.name or "").startswith("ultralytics"):
+            raise
+        _as_yolo()
+    except Exception:
+        _as_yolo()
+
+
+def _as_yolo() -> None:
+    """Ends as the command yolo ends with an error: its report and exit code 1."""
+    traceback.print_exc()
+    raise typer.Exit(1)

@@ -7,7 +7,6 @@ import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +38,7 @@ def train_pairs(
         max_workers=min(execution.jobs, len(pairs)),
         mp_context=context,
         initializer=_start,
-        initargs=(os.getpid(), settings, execution, events),
+        initargs=(settings, execution, events),
     )
     try:
         futures: dict[Future[Any], tuple[str, int]] = {}
@@ -100,19 +99,20 @@ class _one_thread_for_children:  # reads as a statement
             os.environ["OMP_NUM_THREADS"] = self.before
 
 
-def _start(parent: int, settings: CompareSettings, execution: Execution, events: Any) -> None:
+def _start(settings: CompareSettings, execution: Execution, events: Any) -> None:
     # Ctrl-C reaches every process of the terminal; the main one decides and stops this one
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     data: ImageData = load_data(settings.data)
     _worker.update(settings=settings, execution=execution, data=data, events=events)
 
 
-def _leave_with(parent: int) -> None:
+def _leave_with_parent() -> None:
     # a main process that was killed outright cannot stop its children
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _train(operator: str, seed: int) -> dict[str, Any]:

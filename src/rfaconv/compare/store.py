@@ -59,7 +59,7 @@ class Store:
 
     def _check_same(self, settings: dict[str, Any]) -> None:
         try:
-            record = json.loads((self.root / "run.json").read_text())
+            record = json.loads((self.root / "run.json").read_text(encoding="utf-8"))
             found = record["settings"]
             schema = record["schema"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -91,7 +91,7 @@ class Store:
         except ImportError:  # Windows has no flock; two runs there overwrite equal files
             yield
             return
-        with (self.root / "work" / "lock").open("w") as file:
+        with (self.root / "work" / "lock").open("w", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -111,7 +111,7 @@ class Store:
         if not path.exists():
             return None
         try:
-            value: dict[str, Any] = json.loads(path.read_text())
+            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InvalidArgument("out", f"readable JSON in {path}", str(error)) from error
         return value

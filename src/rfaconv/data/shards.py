@@ -174,7 +174,7 @@ def write_shards(
                     suffix = files.paths[i].suffix.lower()
                     _add(tar, stem + (suffix if suffix in SUFFIXES else ".png"), image)
             index[part][name] = len(block)
-    (temporary / INDEX).write_text(json.dumps(index, indent=1))
+    (temporary / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     temporary.replace(out)
 
 
@@ -187,7 +187,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def _index(place: str) -> str:
     try:
         if "://" not in place:
-            return Path(place, INDEX).read_text()
+            return Path(place, INDEX).read_text(encoding="utf-8")
         import webdataset as wds
 
         with wds.gopen(f"{place}/{INDEX}") as stream:

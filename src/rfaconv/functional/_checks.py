@@ -7,6 +7,7 @@ from torch import Tensor
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window
+from rfaconv.reference.features import fixed_sizes
 
 LAYOUTS = {1: "(B, C, W)", 2: "(B, C, H, W)", 3: "(B, C, D, H, W)"}
 
@@ -17,16 +18,16 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, window: Window) ->
     Raises:
         InvalidArgument: naming the argument, what was expected and what came.
     """
-    layout = LAYOUTS[window.dims]
+    layout, sizes = LAYOUTS[window.dims], fixed_sizes(x.shape)
     if x.dim() != window.dims + 2:
         raise InvalidArgument("input", f"a {window.dims + 2}-D tensor {layout}", _shape(x))
-    if x.shape[1] != channels:
+    if sizes[1] != channels:
         raise InvalidArgument("input", f"{channels} channels in {layout}", _shape(x))
     if not x.dtype.is_floating_point:
         raise InvalidArgument("input", "a floating point dtype", str(x.dtype))
     if x.dtype != dtype and not torch.is_autocast_enabled(x.device.type):
         raise InvalidArgument("input", f"the dtype of the weight, {dtype}", str(x.dtype))
-    for size, (lo, hi), extent in zip(x.shape[2:], window.padding, window.extent, strict=True):
+    for size, (lo, hi), extent in zip(sizes[2:], window.padding, window.extent, strict=True):
         if size + lo + hi < extent:
             expected = f"a padded map at least as large as the kernel's extent {window.extent}"
             raise InvalidArgument("input", expected, f"{_shape(x)} with padding {window.padding}")

@@ -30,3 +30,14 @@ def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     if _enabled(x):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
+
+
+_NAMES = {
+    dtype: str(dtype).removeprefix("torch.")
+    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name of a dtype, as problems have it."""
+    return _NAMES.get(dtype) or str(dtype).removeprefix("torch.")

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rfaconv import reference
-from rfaconv.functional.stages import patch_moments, select
-from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv import dispatch, reference
+from rfaconv.functional._precision import dtype_name
+from rfaconv.functional.stages import patch_moments
+from rfaconv.geometry import Problem, Window
+from rfaconv.reference.features import accumulation_dtype, fixed_size
 
 
 class BatchNormState(NamedTuple):
@@ -68,24 +69,25 @@ def fold_features(
     Source: paper, equation 5, the factor ReLU(Norm(g(X))).
     """
     taps = window.taps
-    channels = feature_weight.shape[0] // taps
     acc = accumulation_dtype(x.dtype)
-    weight = feature_weight.reshape(channels, taps, taps)
+    weight = feature_weight.reshape(-1, taps, taps)
 
     def per_tap(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.view(channels, taps)
+        return None if tensor is None else tensor.view(-1, taps)
 
-    if norm.use_batch_statistics and x.shape[0] > 0 and offset is None:
+    batch = norm.use_batch_statistics and fixed_size(x.shape[0]) > 0
+    if batch and offset is None:
         mean, cov, count = _moments(x, norm, window, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
-        launches = folds_in_one(x, window, backend)
-        fold = reference.fold_batch_statistics
-        if launches:
-            fold = torch.ops.rfaconv.fold_statistics
-        folded, bias, mean, var = fold(weight, mean, cov, gamma, beta, norm.eps)
-        _update_running(norm, mean.detach(), var.detach(), count, launches)
+        tensors = (weight, mean, cov, gamma, beta)
+        chosen = _select_fold(x, window, backend)
+        if chosen == dispatch.REFERENCE:
+            folded, bias, mean, var = reference.fold_batch_statistics(*tensors, norm.eps)
+        else:
+            folded, bias, mean, var = torch.ops.rfaconv.fold_statistics(*tensors, norm.eps, chosen)
+        _update_running(norm, mean.detach(), var.detach(), count, chosen)
         return folded.to(acc), bias.to(acc)
-    if norm.use_batch_statistics and x.shape[0] > 0:
+    if batch:
         weight = weight.double()  # gradients reach it through the statistics too
         mean, cov, count = _moments(x, norm, window, backend)
         mean, var = reference.feature_statistics(weight, mean, cov)
@@ -93,21 +95,23 @@ def fold_features(
         z_mean = mean.flatten() + offset
         _update_running(norm, z_mean.detach(), var.detach(), count)
         # it cancels, but stays in the graph: its gradient is zero, not missing
-        mean = (z_mean - offset).view(channels, taps)
+        mean = (z_mean - offset).view(-1, taps)
     else:
         assert norm.running_mean is not None and norm.running_var is not None
         weight = weight.to(acc)
         mean = norm.running_mean if offset is None else norm.running_mean - offset
-        mean, var = mean.view(channels, taps), norm.running_var.view(channels, taps)
+        mean, var = mean.view(-1, taps), norm.running_var.view(-1, taps)
     folded, bias = reference.fold_batch_norm(
         weight, mean, var, per_tap(norm.weight), per_tap(norm.bias), norm.eps
     )
     return folded.to(acc), bias.to(acc)
 
 
-def folds_in_one(x: Tensor, window: Window, backend: str) -> bool:
-    """Whether the backend that takes the moments has the fold as an operation of its own."""
-    return select("patch_moments", "", x, window, 1, backend) == "triton"
+def _select_fold(x: Tensor, window: Window, backend: str) -> str:
+    """The backend that has the fold as one operation; the reference for some sixty of torch."""
+    dtype = dtype_name(x.dtype)
+    problem = Problem("fold_statistics", "", x.device.type, dtype, window, x.shape[1])
+    return dispatch.select(problem, backend, required=False)
 
 
 class _AllReduce(torch.autograd.Function):
@@ -148,14 +152,18 @@ def _moments(
 
 
 def _update_running(
-    norm: BatchNormState, mean: Tensor, var: Tensor, count: Tensor | int, launches: bool = False
+    norm: BatchNormState,
+    mean: Tensor,
+    var: Tensor,
+    count: Tensor | int,
+    backend: str = dispatch.REFERENCE,
 ) -> None:
     if norm.running_mean is None or norm.running_var is None:
         return
-    if launches and not isinstance(count, Tensor):
+    if backend != dispatch.REFERENCE and not isinstance(count, Tensor):
         torch.ops.rfaconv.update_running(
             norm.running_mean, norm.running_var, norm.num_batches_tracked, mean, var, count,
-            norm.momentum,
+            norm.momentum, backend,
         )  # fmt: skip
         return
     if norm.num_batches_tracked is not None:

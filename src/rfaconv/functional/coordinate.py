@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfaconv.functional._fused import gate_backend, remember_source
+from rfaconv import dispatch
 from rfaconv.functional._precision import without_autocast
-from rfaconv.reference.features import recorded
+from rfaconv.functional.stages import select_gate
+from rfaconv.reference.features import tracing
 
 
 class CoordinateWeights(NamedTuple):
@@ -49,41 +50,6 @@ def coordinate_gates(
     return coordinate_expand(hidden, pooled, weights.expand_weights, weights.expand_biases)
 
 
-def coordinate_inference(
-    pooled: Sequence[Tensor],
-    weights: CoordinateWeights,
-    norm: Sequence[Tensor],
-    eps: float,
-    backend: str = "auto",
-) -> tuple[Tensor, Tensor] | None:
-    """:func:`coordinate_gates` as one operation, or None where no backend has it.
-
-    Args:
-        pooled: one tensor (B, C, L_i) per spatial dimension.
-        weights: the two pointwise layers.
-        norm: running mean and variance (M,) of the BatchNorm, then its scale and shift if any.
-        eps: added to the variance.
-        backend: ``auto`` or ``triton``.
-    """
-    parameters = [weights.reduce_weight, *weights.expand_weights, *norm]
-    parameters += [b for b in (weights.reduce_bias, *weights.expand_biases) if b is not None]
-    hidden = weights.reduce_weight.size(0)
-    if len(pooled) != 2 or pooled[0].numel() == 0 or recorded(*pooled, *parameters):
-        return None
-    if gate_backend(*pooled, *parameters, backend=backend, hidden=hidden) != "triton":
-        return None
-    first, second = torch.ops.rfaconv.coordinate_gates(
-        *pooled,
-        weights.reduce_weight.flatten(1),
-        weights.reduce_bias,
-        norm,
-        eps,
-        [weight.flatten(1) for weight in weights.expand_weights],
-        weights.expand_biases,
-    )
-    return first, second
-
-
 def coordinate_hidden(
     pooled: Sequence[Tensor],
     reduce_weight: Tensor,
@@ -93,12 +59,11 @@ def coordinate_hidden(
     """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
     with without_autocast(pooled[0]):
         dtype = pooled[0].dtype
-        chosen = _chosen(pooled, len(reduce_weight), backend, reduce_weight)
-        if chosen:
-            matrix, offset = reduce_weight.flatten(1), reduce_bias
-            if chosen == "cpu":
-                matrix, offset = matrix.to(dtype), _cast(offset, dtype)
-            both: Tensor = torch.ops.rfaconv.line_hidden(*pooled, matrix, offset)
+        chosen = _chosen("line_hidden", pooled, reduce_weight.size(0), backend, reduce_weight)
+        if chosen != dispatch.REFERENCE:
+            both: Tensor = torch.ops.rfaconv.line_hidden(
+                *pooled, reduce_weight.flatten(1), reduce_bias, chosen
+            )
             return both.unsqueeze(-1).to(reduce_weight.dtype)
         # joined behind the reduction, where there are fewer channels to copy
         parts = [_pointwise(means, reduce_weight.to(dtype), reduce_bias) for means in pooled]
@@ -115,24 +80,17 @@ def coordinate_expand(
     """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
     with without_autocast(hidden):
         dtype = pooled[0].dtype
-        chosen = _chosen(pooled, hidden.size(1), backend, hidden, *expand_weights)
-        if chosen:
+        chosen = _chosen("line_gates", pooled, hidden.size(1), backend, hidden, *expand_weights)
+        if chosen != dispatch.REFERENCE:
             matrices = [weight.flatten(1) for weight in expand_weights]
             # autograd knows no list in which a tensor stands beside None
-            offsets: list[Tensor | None] = [
+            offsets = [
                 weight.new_zeros(len(weight)) if bias is None else bias
                 for weight, bias in zip(expand_weights, expand_biases, strict=True)
             ]
-            if chosen == "cpu":
-                matrices = [matrix.to(dtype) for matrix in matrices]
-                offsets = [_cast(bias, dtype) for bias in expand_biases]
-            normed = hidden.squeeze(-1).to(dtype)
             first, second = torch.ops.rfaconv.line_gates(
-                normed, matrices, offsets, pooled[0].shape[2]
+                hidden.squeeze(-1).to(dtype), matrices, offsets, pooled[0].shape[2], chosen
             )
-            if chosen == "triton":
-                source = [normed, *matrices, *(offset for offset in offsets if offset is not None)]
-                remember_source((first, second), source)
             return first, second
         active = F.hardswish(hidden.squeeze(-1).to(dtype))
         parts = active.split([p.shape[2] for p in pooled], dim=2)
@@ -142,15 +100,11 @@ def coordinate_expand(
         return tuple(gates)
 
 
-def _chosen(pooled: Sequence[Tensor], hidden: int, backend: str, *tensors: Tensor) -> str:
-    """The backend whose kernels run a layer, or empty."""
-    if len(pooled) != 2 or pooled[0].numel() == 0:
-        return ""
-    return gate_backend(*pooled, *tensors, backend=backend, hidden=hidden)
-
-
-def _cast(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if bias is None else bias.to(dtype)
+def _chosen(op: str, pooled: Sequence[Tensor], hidden: int, backend: str, *tensors: Tensor) -> str:
+    """The backend whose kernel runs a layer."""
+    if len(pooled) != 2 or tracing() or pooled[0].numel() == 0:
+        return dispatch.REFERENCE
+    return select_gate(op, *pooled, *tensors, name=backend, hidden=hidden)
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

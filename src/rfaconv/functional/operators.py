@@ -11,14 +11,22 @@ from rfaconv.functional._checks import check_shape, check_weight
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import (
     ReceptiveField,
-    linked_stats,
+    as_given,
+    feature_stats,
     pixel_gate,
     prepare_input,
     project,
     receptive_field,
 )
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, pad, tap_slice
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    convolve,
+    fixed_size,
+    pad,
+    tap_slice,
+    unflatten,
+)
 
 
 def rfa_conv(
@@ -68,11 +76,11 @@ def rfa_conv(
 
     Source: paper, equation 5.
     """
-    x, field = _field(
+    field = _field(
         x, weight, feature_weight, feature_bias, "rfa", stride, padding, dilation, groups, backend
     )
     check_shape("attention_weight", attention_weight, tuple(feature_bias.shape))
-    return project(field, (attention_weight,), weight, bias)
+    return as_given(project(field, (attention_weight,), weight, bias), x, field.window)
 
 
 def rfcbam_conv(
@@ -126,14 +134,14 @@ def rfcbam_conv(
 
     Source: paper, section 3.3.
     """
-    x, field = _field(
+    field = _field(
         x, weight, feature_weight, feature_bias, "rfcbam", stride, padding, dilation, groups,
         backend,
     )  # fmt: skip
-    check_shape("channel_gate", channel_gate, tuple(x.shape[:2]))
-    maximum, mean = linked_stats(field, channel_gate)
+    check_shape("channel_gate", channel_gate, tuple(field.x.shape[:2]))
+    maximum, mean = feature_stats(field)
     pixel = pixel_gate(maximum, mean, spatial_weight, field.window, backend)
-    return project(field, (channel_gate, pixel), weight, bias)
+    return as_given(project(field, (channel_gate, pixel), weight, bias), x, field.window)
 
 
 def rfca_conv(
@@ -184,10 +192,10 @@ def rfca_conv(
 
     Source: paper, section 3.3.
     """
-    x, field = _field(
+    field = _field(
         x, weight, feature_weight, feature_bias, "rfca", stride, padding, dilation, groups, backend
     )
-    return project(field, gates(linked_stats(field)), weight, bias)
+    return as_given(project(field, gates(feature_stats(field)), weight, bias), x, field.window)
 
 
 def unfold_rfa_conv(
@@ -235,8 +243,9 @@ def unfold_rfa_conv(
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
     channels = attention_bias.shape[0]
     check_shape("attention_weight", attention_weight, (channels, window.taps, window.taps))
-    x = prepare_input(x, channels, weight.dtype, window)
-    return attend_patches(x, weight, bias, attention_weight, attention_bias, window, groups)
+    batch = prepare_input(x, channels, weight.dtype, window)
+    y = attend_patches(batch, weight, bias, attention_weight, attention_bias, window, groups)
+    return as_given(y, x, window)
 
 
 def attend_patches(
@@ -249,14 +258,23 @@ def attend_patches(
     groups: int,
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input."""
-    channels, taps = attention_bias.shape
+    channels = fixed_size(attention_bias.shape[0])
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
-        kernel = attention_weight.to(acc).reshape(channels * taps, 1, *window.kernel)
+        kernel = attention_weight.to(acc).reshape(-1, 1, *window.kernel)
         logits = convolve(x.to(acc), kernel, attention_bias.to(acc).flatten(), window, channels)
-        gate = logits.unflatten(1, (channels, taps)).softmax(2)
-        padded, out = pad(x, window), window.output_size(x.shape[2:])
-        patches = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+        return attend_logits(x, weight, bias, logits, window, groups)
+
+
+def attend_logits(
+    x: Tensor, weight: Tensor, bias: Tensor | None, logits: Tensor, window: Window, groups: int
+) -> Tensor:
+    """:func:`unfold_rfa_conv` of a prepared input and normalised logits (B, C * T, *out)."""
+    with without_autocast(x):
+        logits = logits.to(accumulation_dtype(x.dtype))
+        gate = unflatten(logits, 1, (fixed_size(x.shape[1]), window.taps)).softmax(2)
+        padded = pad(x, window)
+        patches = [padded[tap_slice(index, window)] for index in window.tap_indices()]
         panel = (torch.stack(patches, dim=2) * gate).flatten(1, 2).to(x.dtype)
         matrix = weight.to(x.dtype).flatten(1).unflatten(1, (-1, *(1,) * window.dims))
         point = Window.create(1, dims=window.dims)
@@ -274,11 +292,11 @@ def _field(
     dilation: int | Sequence[int],
     groups: int,
     backend: str,
-) -> tuple[Tensor, ReceptiveField]:
+) -> ReceptiveField:
     channels = feature_bias.shape[0]
     dims = check_weight(weight, groups, channels)
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
     check_shape("feature_weight", feature_weight, (channels, window.taps, window.taps))
     check_shape("feature_bias", feature_bias, (channels, window.taps))
     x = prepare_input(x, channels, weight.dtype, window)
-    return x, receptive_field(x, feature_weight, feature_bias, window, variant, groups, backend)
+    return receptive_field(x, feature_weight, feature_bias, window, variant, groups, backend)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rfaconv.functional._fused import gate_backend
+from rfaconv import dispatch
 from rfaconv.functional._precision import without_autocast
+from rfaconv.functional.stages import select_gate
 from rfaconv.reference import attention
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv.reference.features import accumulation_dtype, tracing
 
 
 def squeeze_excite(
@@ -20,7 +21,7 @@ def squeeze_excite(
         x: input (B, C, *size).
         reduce_weight: W1 (hidden, C).
         expand_weight: W2 (C, hidden).
-        backend: ``auto`` or ``triton`` use the Triton kernel where they can; else plain torch.
+        backend: ``auto`` or the name of one, whose kernel is used if it has one; else plain torch.
 
     Returns:
         (B, C), entries in (0, 1), in float32 (float64 for float64 inputs).
@@ -28,10 +29,11 @@ def squeeze_excite(
     Source: paper, section 3.3: SE in place of CAM in RFCBAM.
     """
     tensors = (x, reduce_weight, expand_weight)
-    if x.dim() == 4 and x.numel() > 0:
-        width = reduce_weight.size(0)
-        if gate_backend(*tensors, backend=backend, hidden=width) == "triton":
-            gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors)[0]
+    if x.dim() == 4 and not tracing() and x.numel() > 0:
+        hidden = reduce_weight.size(0)
+        chosen = select_gate("channel_gate", *tensors, name=backend, hidden=hidden)
+        if chosen != dispatch.REFERENCE:
+            gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors, chosen)[0]
             return gate
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -12,10 +11,20 @@ from torch import Tensor
 
 from rfaconv import dispatch, reference
 from rfaconv.functional._checks import check_input
-from rfaconv.functional._fused import gate_backend, source_of
-from rfaconv.functional._precision import autocast_dtype, cast, without_autocast
+from rfaconv.functional._precision import (
+    autocast_dtype,
+    cast,
+    dtype_name,
+    without_autocast,
+)
 from rfaconv.geometry import Problem, Window
-from rfaconv.reference.features import accumulation_dtype, recorded
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    convolve,
+    fixed_size,
+    recorded,
+    unflatten,
+)
 from rfaconv.reference.stats import convolve_enlarged, convolve_enlarged_map
 
 
@@ -30,9 +39,7 @@ class ReceptiveField(NamedTuple):
         variant: the operator that it is for.
         groups: groups of the final convolution.
         backend: the backend that runs the stages.
-        values: the features (B, C, T, *out) where the backend keeps them, else None.
-        link: what :func:`linked_stats` leaves for :func:`project`: the channel gate that it was
-            given, and what stands for panel and gates.
+        values: the features (B, C, T, *out) where they exist, else None.
     """
 
     x: Tensor
@@ -43,7 +50,6 @@ class ReceptiveField(NamedTuple):
     groups: int
     backend: str
     values: Tensor | None
-    link: list[tuple[Tensor | None, Sequence[Tensor]]]
 
 
 def prepare_input(
@@ -55,11 +61,14 @@ def prepare_input(
 ) -> Tensor:
     """Checks the input, casts it under autocast, and pads it where zeros are not wanted.
 
+    An input without a batch dimension becomes a batch of one; :func:`as_given` takes it back.
+
     With ``padding_mode`` other than ``"zeros"`` the stages after it take a window with no padding.
 
     Raises:
         InvalidArgument: if rank, channels, dtype or size do not fit.
     """
+    x = as_batch(x, window)
     check_input(x, channels, dtype, window)
     result = cast(x, autocast_dtype(x))
     assert result is not None
@@ -67,6 +76,16 @@ def prepare_input(
         return result
     amounts = [side for pair in reversed(window.padding) for side in pair]
     return F.pad(result, amounts, mode=padding_mode)
+
+
+def as_batch(x: Tensor, window: Window) -> Tensor:
+    """The input as a batch of one where it has no batch dimension."""
+    return x.unsqueeze(0) if x.dim() == window.dims + 1 else x
+
+
+def as_given(y: Tensor, x: Tensor, window: Window) -> Tensor:
+    """The output without a batch dimension where the input x has none."""
+    return y.squeeze(0) if x.dim() == window.dims + 1 else y
 
 
 def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Tensor, Tensor]:
@@ -91,9 +110,10 @@ def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Ten
     Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
     """
     with without_autocast(x):
-        if select("patch_moments", "", x, window, 1, backend) == "reference":
+        chosen = select("patch_moments", "", x, window, 1, backend)
+        if chosen == dispatch.REFERENCE:
             return reference.patch_moments(x, window)
-        mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints())
+        mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints(), chosen)
         return mean, cov
 
 
@@ -121,18 +141,41 @@ def receptive_field(
         BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
     """
     chosen = select("project", variant, x, window, groups, backend)
-    acc = accumulation_dtype(x.dtype)
-    # the Triton kernels read them as they are; a cast would cost a launch for each
-    if chosen != "triton" or recorded(x, feature_weight, feature_bias):
-        feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
     values = None
-    if chosen == "reference" and recorded(x, feature_weight):
-        # the backward pass needs them anyway, so statistics and projection share one copy
-        with without_autocast(x):
-            values = reference.features(x, feature_weight, feature_bias, window)
-    return ReceptiveField(
-        x, feature_weight, feature_bias, window, variant, groups, chosen, values, []
-    )
+    if chosen == dispatch.REFERENCE:
+        acc = accumulation_dtype(x.dtype)
+        feature_weight, feature_bias = feature_weight.to(acc), feature_bias.to(acc)
+        if recorded(x, feature_weight):
+            # the backward pass needs them anyway, so statistics and projection share one copy
+            with without_autocast(x):
+                values = reference.features(x, feature_weight, feature_bias, window)
+    return ReceptiveField(x, feature_weight, feature_bias, window, variant, groups, chosen, values)
+
+
+def linear_features(
+    x: Tensor, feature_weight: Tensor, window: Window, offset: Tensor | None = None
+) -> Tensor:
+    """``G[c] u[c] + offset`` of every patch as a map (B, C * T, *out), for a norm to be called."""
+    channels = fixed_size(x.shape[1])
+    return convolve(x, feature_weight.to(x.dtype), cast(offset, x.dtype), window, channels)
+
+
+def measured_field(
+    x: Tensor, normed: Tensor, window: Window, variant: str, groups: int = 1
+) -> ReceptiveField:
+    """The receptive-field feature from what a norm made of :func:`linear_features`.
+
+    Args:
+        x: input (B, C, *size).
+        normed: (B, C * T, *out).
+        window: the sliding window.
+        variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``.
+        groups: groups of the final convolution.
+    """
+    normed = normed.to(accumulation_dtype(x.dtype))
+    values = unflatten(normed.relu(), 1, (fixed_size(x.shape[1]), window.taps))
+    nothing = values.new_empty(0)
+    return ReceptiveField(x, nothing, nothing, window, variant, groups, dispatch.REFERENCE, values)
 
 
 def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
@@ -144,36 +187,16 @@ def feature_stats(field: ReceptiveField) -> tuple[Tensor, ...]:
 
     Source: paper, section 3.3.
     """
-    x, weight, bias, window, variant = field[:5]
+    x, weight, bias, window, variant, *_ = field
     with without_autocast(x):
-        if field.backend == "reference":
+        if field.backend == dispatch.REFERENCE:
             return reference.feature_stats(
                 x, weight, bias, variant, window, precomputed=field.values
             )
-        first, second = torch.ops.rfaconv.feature_stats(x, weight, bias, variant, window.to_ints())
-        return first, second
-
-
-def linked_stats(field: ReceptiveField, channel: Tensor | None = None) -> tuple[Tensor, ...]:
-    """:func:`feature_stats`, linked where they can be to the backward pass of :func:`project`.
-
-    Args:
-        field: the receptive-field feature.
-        channel: of rfcbam, the channel gate that the projection will be given.
-    """
-    x, weight, bias, window, variant = field[:5]
-    if field.backend != "triton" or not recorded(x, weight, bias) or torch.compiler.is_compiling():
-        return feature_stats(field)
-    linked = import_module("rfaconv.backends.triton.linked")
-    if not linked.suits(x, window.to_ints()):
-        return feature_stats(field)
-    with without_autocast(x):
-        gate = None if channel is None else channel.to(accumulation_dtype(x.dtype))
-        first, second, _, *stand_ins = torch.ops.rfaconv.feature_stats_linked(
-            x, weight, bias, gate, variant, window.to_ints()
+        first, second = torch.ops.rfaconv.feature_stats(
+            x, weight, bias, variant, window.to_ints(), field.backend
         )
-    field.link[:] = [(channel, stand_ins)]
-    return first, second
+        return first, second
 
 
 def project(
@@ -195,31 +218,19 @@ def project(
 
     Source: paper, equation 5 and "adjust shape", which is this product.
     """
-    x, feature_weight, feature_bias, window, variant, groups, backend, values, link = field
-    weight = weight.to(x.dtype)
-    bias = cast(bias, x.dtype)
-    channel, linked = link.pop() if link else (None, ())
-    if channel is not None and gate[0] is not channel:
-        linked = ()  # the statistics would give another gate its gradient
-    source = source_of(gate) if variant == "rfca" and backend == "triton" else ()
-    if variant != "rfa" or feature_weight.dtype == accumulation_dtype(x.dtype):
-        gate = [g.to(accumulation_dtype(x.dtype)) for g in gate]
+    x, feature_weight, feature_bias, window, variant, groups, backend, values = field
+    weight, bias = weight.to(x.dtype), cast(bias, x.dtype)
+    acc = accumulation_dtype(x.dtype)
     with without_autocast(x):
-        if backend == "reference":
+        if backend == dispatch.REFERENCE:
             return reference.project(
-                x, feature_weight, feature_bias, gate, weight, bias, variant, groups, window,
-                precomputed=values,
+                x, feature_weight, feature_bias, [g.to(acc) for g in gate], weight, bias, variant,
+                groups, window, precomputed=values,
             )  # fmt: skip
-        operands = [*gate, *source]
-        if linked:
-            result: Tensor = torch.ops.rfaconv.project_linked(
-                *linked, x, feature_weight, feature_bias, operands, weight, bias, variant,
-                window.to_ints(),
-            )  # fmt: skip
-            return result
+        operands = [g if g.dtype == x.dtype else g.to(acc) for g in gate]
         y: Tensor = torch.ops.rfaconv.project(
             x, feature_weight, feature_bias, operands, weight, bias, variant, groups,
-            window.to_ints(),
+            window.to_ints(), backend,
         )  # fmt: skip
         return y
 
@@ -238,19 +249,18 @@ def pixel_gate(
         mean: their mean (B, T, *out).
         spatial_weight: (1, 2, *kernel), odd kernel.
         window: the sliding window of the features.
-        backend: ``auto``, ``cpu`` or ``triton``, whose kernels are used where they can; else plain
-            torch.
+        backend: ``auto`` or the name of one, whose kernel is used if it has one; else plain torch.
 
     Returns:
         (B, T, *out), entries in (0, 1).
 
     Source: paper, section 3.3.
     """
-    chosen = gate_backend(maximum, mean, spatial_weight, backend=backend, window=window)
-    if chosen:
-        # the Triton kernel reads it as it is; a cast would cost a launch
-        weight = spatial_weight if chosen == "triton" else spatial_weight.to(maximum.dtype)
-        gate: Tensor = torch.ops.rfaconv.pixel_gate(maximum, mean, weight, window.to_ints())
+    chosen = select_gate("pixel_gate", maximum, mean, spatial_weight, window=window, name=backend)
+    if chosen != dispatch.REFERENCE:
+        gate: Tensor = torch.ops.rfaconv.pixel_gate(
+            maximum, mean, spatial_weight, window.to_ints(), chosen
+        )
         return gate
     maps = torch.stack([maximum, mean], dim=1)
     convolution = convolve_enlarged if _finite(maps) else convolve_enlarged_map
@@ -267,6 +277,26 @@ def _finite(maps: Tensor) -> bool:
 
 def select(op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str) -> str:
     """The name of the backend that runs a stage on ``x``."""
-    dtype = str(x.dtype).removeprefix("torch.")
+    dtype = dtype_name(x.dtype)
     problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
     return dispatch.select(problem, backend)
+
+
+_POINT = Window.create(1)
+
+
+def select_gate(
+    op: str, *tensors: Tensor, name: str = "auto", window: Window = _POINT, hidden: int = 1
+) -> str:
+    """The backend whose kernel makes a gate from these tensors; the reference for plain torch.
+
+    Args:
+        op: the op that makes the gate.
+        *tensors: what it is made from; the first decides on device and dtype.
+        name: the backend that the user named, which need not have the op.
+        window: the sliding window of the features.
+        hidden: channels between the layers of the gate.
+    """
+    device, dtype = tensors[0].device.type, dtype_name(tensors[0].dtype)
+    problem = Problem(op, "", device, dtype, window, hidden, recorded=recorded(*tensors))
+    return dispatch.select(problem, name, required=False)

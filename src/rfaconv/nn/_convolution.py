@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window, to_tuple
+
+Size: TypeAlias = int | Sequence[int]
+"""One number of pixels for all spatial dimensions, or one for each."""
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
@@ -29,10 +33,10 @@ class AttentionConv(nn.modules.conv._ConvNd):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any,
-        padding: Any,
-        dilation: Any,
+        kernel_size: Size,
+        stride: Size,
+        padding: Size | str | None,
+        dilation: Size,
         groups: int,
         bias: bool,
         padding_mode: str,
@@ -40,9 +44,9 @@ class AttentionConv(nn.modules.conv._ConvNd):
         dtype: torch.dtype | None,
     ) -> None:
         window = Window.create(kernel_size, stride, padding, dilation, dims=self.dims)
-        to_tuple("in_channels", in_channels, 1, 1)
-        to_tuple("out_channels", out_channels, 1, 1)
-        to_tuple("groups", groups, 1, 1)
+        (in_channels,) = to_tuple("in_channels", in_channels, 1, 1)
+        (out_channels,) = to_tuple("out_channels", out_channels, 1, 1)
+        (groups,) = to_tuple("groups", groups, 1, 1)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % groups:
                 raise InvalidArgument("groups", f"a divisor of {name}, {channels}", groups)
@@ -68,13 +72,13 @@ class AttentionConv(nn.modules.conv._ConvNd):
     @property
     def window(self) -> Window:
         """The sliding window, of the present stride, padding and dilation."""
-        reach = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
-        if isinstance(self.padding, str):
-            same = self.padding == "same"
-            padding = tuple((r // 2, r - r // 2) if same else (0, 0) for r in reach)
-        else:
-            padding = tuple((int(p), int(p)) for p in self.padding)
-        return Window(tuple(self.kernel_size), tuple(self.stride), padding, tuple(self.dilation))
+        geometry = self.kernel_size, self.stride, self.padding, self.dilation
+        if torch.compiler.is_compiling():
+            return _window(*geometry)
+        try:
+            return _known_window(*geometry)
+        except TypeError:  # a list, which is not hashable, where torch has tuples
+            return _window(*geometry)
 
     @property
     def inner_window(self) -> Window:
@@ -89,6 +93,20 @@ class AttentionConv(nn.modules.conv._ConvNd):
     ) -> None:
         rename_keys(state_dict, prefix, self.published_keys)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _window(kernel: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        same = padding == "same"
+        pads = tuple((r // 2, r - r // 2) if same else (0, 0) for r in reach)
+    else:
+        pads = tuple((int(p), int(p)) for p in padding)
+    return Window(tuple(kernel), tuple(stride), pads, tuple(dilation))
+
+
+# a layer asks at every call
+_known_window = functools.lru_cache(maxsize=256)(_window)
 
 
 def rename_keys(state_dict: dict[str, Tensor], prefix: str, names: Mapping[str, str]) -> None:

@@ -11,18 +11,36 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.functional.attend import Attention, attend
 from rfaconv.functional.batch_norm import fold_features
-from rfaconv.functional.stages import prepare_input, project, receptive_field
-from rfaconv.nn._convolution import AttentionConv
-from rfaconv.nn._inference import infer
+from rfaconv.functional.stages import (
+    as_batch,
+    as_given,
+    linear_features,
+    measured_field,
+    prepare_input,
+    project,
+    receptive_field,
+)
+from rfaconv.nn._children import any_global_hook, is_plain_norm, running_norm
+from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
 
-torch.fx.wrap("fold_features")
-torch.fx.wrap("prepare_input")
-torch.fx.wrap("project")
-torch.fx.wrap("receptive_field")
+for _name in (
+    "as_batch",
+    "as_given",
+    "fold_features",
+    "linear_features",
+    "measured_field",
+    "prepare_input",
+    "project",
+    "receptive_field",
+):
+    torch.fx.wrap(_name)
 
 _NORMS: dict[int, Any] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+# what a subclass or an instance may replace, so that the operator must be run by them
+_STAGES = ("features", "gate_tensors", "prepare", "window", "inner_window")
 
 
 class ReceptiveFieldConv(AttentionConv):
@@ -35,15 +53,17 @@ class ReceptiveFieldConv(AttentionConv):
 
     variant: ClassVar[str]
     feature_bias: nn.Parameter | None
+    feature_norm: nn.Module
+    _as_one: ClassVar[bool] = False
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = None,
-        dilation: Any = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str | None = None,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -60,13 +80,47 @@ class ReceptiveFieldConv(AttentionConv):
         )  # fmt: skip
         self.backend = backend
         taps = math.prod(self.kernel_size)
-        shape = (in_channels * taps, 1, *self.kernel_size)
+        shape = (self.in_channels * taps, 1, *self.kernel_size)
         self.feature_weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.register_parameter("feature_bias", None)
-        self.feature_norm: nn.Module = _NORMS[self.dims](
-            in_channels * taps, eps=eps, momentum=momentum, device=device, dtype=dtype
+        self.feature_norm = _NORMS[self.dims](
+            len(self.feature_weight), eps=eps, momentum=momentum, device=device, dtype=dtype
         )
+        self._reset_features()
+        self.make_attention(device, dtype)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        order = cls.__mro__
+        owners = {n: next(c for c in order if n in vars(c)) for n in (*_STAGES, "attention_state")}
+        own = order.index(owners.pop("attention_state"))
+        # an override beside or above the one of attention_state is not covered by it
+        cls._as_one = own < order.index(ReceptiveFieldConv) and all(
+            order.index(owner) >= own for owner in owners.values()
+        )
+
+    def make_attention(self, device: Any, dtype: torch.dtype | None) -> None:
+        """Makes the parameters of the attention, as :meth:`reset_attention` initialises them."""
+        raise NotImplementedError
+
+    def reset_attention(self) -> None:
+        """Initialises the parameters of the attention."""
+        raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Initialises every parameter, and the statistics of the norms, as a new layer has them."""
+        super().reset_parameters()
+        if "feature_norm" in self._modules:  # torch's constructor calls this before they exist
+            self._reset_features()
+            self.reset_attention()
+
+    def _reset_features(self) -> None:
         nn.init.kaiming_uniform_(self.feature_weight, a=math.sqrt(5))
+        if self.feature_bias is not None:
+            nn.init.zeros_(self.feature_bias)
+        reset = getattr(self.feature_norm, "reset_parameters", None)
+        if reset is not None:
+            reset()
 
     def fuse(self) -> Self:
         """Folds ``feature_norm`` into ``feature_weight`` and ``feature_bias``, for deployment.
@@ -78,7 +132,7 @@ class ReceptiveFieldConv(AttentionConv):
             The layer itself.
 
         Raises:
-            InvalidArgument: if ``feature_norm`` has no running statistics.
+            InvalidArgument: if ``feature_norm`` is no BatchNorm with running statistics.
         """
         if self.feature_bias is not None:
             return self
@@ -105,24 +159,53 @@ class ReceptiveFieldConv(AttentionConv):
         """Returns the variant's gate tensors, as :func:`rfaconv.functional.project` takes them."""
         raise NotImplementedError
 
+    def attention_state(self) -> Attention | None:
+        """What the gate is made from in evaluation; None where its children must be called."""
+        return None
+
     def forward(self, input: Tensor) -> Tensor:
-        """Returns (B, O, *out) for an input (B, C, *size)."""
-        if not torch.compiler.is_compiling() and (y := infer(self, input)) is not None:
+        """Returns (B, O, *out) for an input (B, C, *size), (O, *out) for (C, *size)."""
+        y = self._attend(input)
+        if y is not None:
             return y
+        window = self.window
         field = self.features(self.prepare(input))
-        return project(field, self.gate_tensors(input, field), self.weight, self.bias)
+        gate = self.gate_tensors(as_batch(input, window), field)
+        return as_given(project(field, gate, self.weight, self.bias), input, window)
+
+    def _attend(self, x: Any) -> Tensor | None:
+        """The output as one operation; None where a stage must be run, or seen to run."""
+        if torch.compiler.is_compiling() or not isinstance(x, Tensor) or x.dim() != 4:
+            return None
+        if self.training or not self._as_one or self.padding_mode != "zeros":
+            return None
+        if x.size(1) != self.in_channels or not self.__dict__.keys().isdisjoint(_STAGES):
+            return None
+        window = self.window
+        attention, features = self.attention_state(), self.feature_bias
+        state = running_norm(self.feature_norm) if features is None else features
+        if attention is None or state is None or any_global_hook():
+            return None
+        return attend(
+            x, self.feature_weight, state, attention, self.weight, self.bias, self.variant,
+            self.groups, window, self.backend,
+        )  # fmt: skip
 
     def features(self, x: Tensor) -> Any:
         """Returns the receptive-field feature of a prepared input, for the stages."""
         window = self.inner_window
+        channels, taps = self.in_channels, window.taps
         if self.feature_bias is not None:
-            taps = window.taps
-            weight = self.feature_weight.view(self.in_channels, taps, taps)
-            bias = self.feature_bias.view(self.in_channels, taps)
-        else:
+            weight = self.feature_weight.view(channels, taps, taps)
+            bias = self.feature_bias.view(channels, taps)
+        elif is_plain_norm(self.feature_norm):
             weight, bias = fold_features(
                 x, self.feature_weight, norm_state(self.feature_norm), window, self.backend
             )
+        else:
+            # whatever stands in its place sees what it would see in the published layer
+            z = self.feature_norm(linear_features(x, self.feature_weight, window))
+            return measured_field(x, z, window, self.variant, self.groups)
         return receptive_field(x, weight, bias, window, self.variant, self.groups, self.backend)
 
     def _load_from_state_dict(

@@ -17,14 +17,19 @@ from rfaconv.functional.baselines import (
     channel_gate,
     spatial_gate,
 )
-from rfaconv.functional.coordinate import (
-    CoordinateWeights,
-    coordinate_expand,
-    coordinate_hidden,
-    coordinate_inference,
+from rfaconv.functional.children import (
+    channel_maps,
+    gate_of,
+    join_lines,
+    map_gate,
+    pooled_map,
+    pooled_vector,
+    split_lines,
 )
+from rfaconv.functional.coordinate import coordinate_expand, coordinate_hidden
 from rfaconv.functional.squeeze import squeeze_excite
 from rfaconv.geometry import to_tuple
+from rfaconv.nn._children import is_plain, is_plain_linear, is_plain_pointwise
 
 # graph tracers take each of these as one step: the shapes inside them are not symbolic
 for _name in (
@@ -32,9 +37,16 @@ for _name in (
     "apply_gate",
     "axis_means",
     "channel_gate",
+    "channel_maps",
     "coordinate_expand",
     "coordinate_hidden",
+    "gate_of",
+    "join_lines",
+    "map_gate",
+    "pooled_map",
+    "pooled_vector",
     "spatial_gate",
+    "split_lines",
     "squeeze_excite",
 ):
     torch.fx.wrap(_name)
@@ -79,13 +91,21 @@ class SE(nn.Module):
         self.fc1 = nn.Linear(channels, hidden, bias=False, device=device, dtype=dtype)
         self.fc2 = nn.Linear(hidden, channels, bias=False, device=device, dtype=dtype)
 
+    def reset_parameters(self) -> None:
+        """Initialises both layers as new ones are."""
+        self.fc1.reset_parameters()
+        self.fc2.reset_parameters()
+
     def gate(self, x: Tensor, backend: str = "auto") -> Tensor:
         """Returns the gate of each channel (B, C)."""
-        return squeeze_excite(x, self.fc1.weight, self.fc2.weight, backend)
+        if is_plain_linear(self.fc1) and is_plain_linear(self.fc2):
+            return squeeze_excite(x, self.fc1.weight, self.fc2.weight, backend)
+        return gate_of(self.fc2(self.fc1(pooled_vector(x)).relu()))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns x (B, C, *size) times the gate of each channel."""
-        return apply_gate(x, self.gate(x))
+    def forward(self, x: Tensor, *, gate: bool = False, backend: str = "auto") -> Tensor:
+        """Returns x (B, C, *size) times the gate of each channel, or that gate alone (B, C)."""
+        found = self.gate(x, backend)
+        return found if gate else apply_gate(x, found)
 
 
 class CAM(nn.Module):
@@ -122,9 +142,18 @@ class CAM(nn.Module):
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False, device=device, dtype=dtype)
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False, device=device, dtype=dtype)
 
+    def reset_parameters(self) -> None:
+        """Initialises every layer as a new one is."""
+        for layer in self.children():
+            layer.reset_parameters()  # type: ignore[operator]
+
     def gate(self, x: Tensor) -> Tensor:
         """Returns the gate of each channel (B, C)."""
-        return channel_gate(x, self.fc1.weight, self.fc2.weight)
+        layers = self.fc1, self.fc2
+        if all(is_plain_pointwise(layer, bias=False) for layer in layers):
+            return channel_gate(x, self.fc1.weight, self.fc2.weight)
+        maximum, mean = (self.fc2(self.fc1(pooled_map(x, kind)).relu()) for kind in ("max", "mean"))
+        return map_gate(maximum, mean)
 
     def gate_map(self, x: Tensor) -> Tensor:
         """Returns the gate of each pixel (B, C, H, W): that of its channel."""
@@ -175,11 +204,21 @@ class CBAM(CAM):
     def forward(self, x: Tensor) -> Tensor:
         """Returns x (B, C, H, W) times both gates."""
         x = super().forward(x)
-        return apply_gate(x, spatial_gate(x, self.spatial.weight))
+        return apply_gate(x, self._spatial_gate(x))
+
+    def _spatial_gate(self, x: Tensor) -> Tensor:
+        conv = self.spatial
+        if is_plain(conv, nn.Conv2d) and conv.bias is None:
+            same = tuple(
+                d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)
+            )
+            if conv.stride == conv.dilation == (1, 1) and conv.padding == same:
+                return spatial_gate(x, conv.weight)
+        return gate_of(conv(channel_maps(x)))
 
     def gate_map(self, x: Tensor) -> Tensor:
         """Returns the product of both gates (B, C, H, W)."""
-        return super().gate_map(x) * spatial_gate(super().forward(x), self.spatial.weight)
+        return super().gate_map(x) * self._spatial_gate(super().forward(x))
 
 
 class CoordinateGate(nn.Module):
@@ -223,35 +262,26 @@ class CoordinateGate(nn.Module):
     def forward(self, pooled: Sequence[Tensor], backend: str = "auto") -> tuple[Tensor, ...]:
         """Returns the gates (B, C, L_i) for means of the same shapes."""
         layers = [getattr(self, name) for name in self.NAMES[self.dims]]
-        reduction = self.conv1.weight, self.conv1.bias
-        expansion = [layer.weight for layer in layers], [layer.bias for layer in layers]
-        norm = self._running_norm()
-        if norm and isinstance(pooled[0], Tensor):
-            weights = CoordinateWeights(*reduction, *expansion)
-            gates = coordinate_inference(pooled, weights, norm, self.bn1.eps, backend)
-            if gates is not None:
-                return gates
-        hidden = self.bn1(coordinate_hidden(pooled, *reduction, backend))
-        return coordinate_expand(hidden, pooled, *expansion, backend)
+        if is_plain_pointwise(self.conv1):
+            hidden = coordinate_hidden(pooled, self.conv1.weight, self.conv1.bias, backend)
+        else:
+            hidden = self.conv1(join_lines(pooled, _dtype(self.conv1)))
+        hidden = self.bn1(hidden)
+        if all(map(is_plain_pointwise, layers)):
+            weights, biases = [c.weight for c in layers], [c.bias for c in layers]
+            return coordinate_expand(hidden, pooled, weights, biases, backend)
+        parts = split_lines(hidden, pooled)
+        return tuple(gate_of(layer(parts[i])).squeeze(-1) for i, layer in enumerate(layers))
 
-    def _running_norm(self) -> list[Tensor]:
-        """Running mean and variance, scale and shift of the norm; empty where it must be called.
+    def reset_parameters(self) -> None:
+        """Initialises every layer, and the statistics of the norm, as new ones are."""
+        for layer in self.children():
+            layer.reset_parameters()  # type: ignore[operator]
 
-        It must where it uses the batch, is another layer, or has a hook that would see the call.
-        """
-        norm = self.bn1
-        if type(norm) not in (nn.BatchNorm2d, nn.SyncBatchNorm) or norm.training:
-            return []
-        # torch has no public name for this; without it the norm is called
-        any_global_hook = getattr(nn.modules.module, "_has_any_global_hook", lambda: True)
-        if norm._forward_hooks or norm._forward_pre_hooks or any_global_hook():
-            return []
-        if norm.running_mean is None or norm.running_var is None:
-            return []
-        if (norm.weight is None) != (norm.bias is None):
-            return []
-        affine = [] if norm.weight is None else [norm.weight, norm.bias]
-        return [norm.running_mean, norm.running_var, *affine]
+
+def _dtype(layer: nn.Module) -> torch.dtype | None:
+    weight = getattr(layer, "weight", None)
+    return weight.dtype if isinstance(weight, Tensor) else None
 
 
 class CoordinateAttention(CoordinateGate):

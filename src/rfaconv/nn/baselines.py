@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.functional.baselines import convolve_attended
-from rfaconv.functional.stages import prepare_input
-from rfaconv.nn._convolution import AttentionConv
+from rfaconv.functional.stages import as_given, prepare_input
+from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn.attention import CAM, CBAM, CoordinateAttention
 
+torch.fx.wrap("as_given")
 torch.fx.wrap("convolve_attended")
 torch.fx.wrap("prepare_input")
 
@@ -21,41 +22,25 @@ torch.fx.wrap("prepare_input")
 class _BaselineConv(AttentionConv):
     attention: nn.Module
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = None,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        **attention: Any,
-    ) -> None:
-        super().__init__(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
-            padding_mode, device, dtype,
-        )  # fmt: skip
-        self.attention = self._make_attention(in_channels, device=device, dtype=dtype, **attention)
+    def _add_attention(self, make: Callable[[int], nn.Module]) -> None:
+        self.attention = make(self.in_channels)
 
-    @staticmethod
-    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
-        raise NotImplementedError
+    def reset_parameters(self) -> None:
+        """Initialises every parameter, and the statistics of norms, as a new layer has them."""
+        super().reset_parameters()
+        if "attention" in self._modules:  # torch's constructor calls this before it exists
+            self.attention.reset_parameters()  # type: ignore[operator]
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns (B, O, Ho, Wo) for an input (B, C, H, W)."""
+        """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
         x = prepare_input(input, self.in_channels, self.weight.dtype, self.window)
         x = self.attention(x)
         if self.padding_mode != "zeros":
             x = prepare_input(
                 x, self.in_channels, self.weight.dtype, self.window, self.padding_mode
             )
-        return convolve_attended(x, self.weight, self.bias, self.inner_window, self.groups)
+        y = convolve_attended(x, self.weight, self.bias, self.inner_window, self.groups)
+        return as_given(y, input, self.window)
 
 
 class CAMConv2d(_BaselineConv, nn.Conv2d):
@@ -93,9 +78,27 @@ class CAMConv2d(_BaselineConv, nn.Conv2d):
         "conv.0": "",
     }
 
-    @staticmethod
-    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
-        return CAM(channels, **kwargs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str | None = None,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        reduction: int = 16,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        self._add_attention(lambda c: CAM(c, reduction, device=device, dtype=dtype))
 
 
 class CBAMConv2d(_BaselineConv, nn.Conv2d):
@@ -135,9 +138,30 @@ class CBAMConv2d(_BaselineConv, nn.Conv2d):
         "conv.0": "",
     }
 
-    @staticmethod
-    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
-        return CBAM(channels, **kwargs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str | None = None,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        reduction: int = 16,
+        spatial_kernel_size: int = 7,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        self._add_attention(
+            lambda c: CBAM(c, reduction, spatial_kernel_size, device=device, dtype=dtype)
+        )
 
 
 class CAConv2d(_BaselineConv, nn.Conv2d):
@@ -177,6 +201,24 @@ class CAConv2d(_BaselineConv, nn.Conv2d):
         "conv.0": "",
     }
 
-    @staticmethod
-    def _make_attention(channels: int, **kwargs: Any) -> nn.Module:
-        return CoordinateAttention(channels, **kwargs)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str | None = None,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        reduction: int = 32,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias,
+            padding_mode, device, dtype,
+        )  # fmt: skip
+        self._add_attention(lambda c: CoordinateAttention(c, reduction, device=device, dtype=dtype))

@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rfaconv.backends.cpu.forward import Attention
-from rfaconv.nn._inference import attention_of
+from rfaconv.functional.attend import Attention
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 
@@ -23,14 +22,16 @@ class _RFAConv(ReceptiveFieldConv):
         "conv.0": "",
     }
 
-    def __init__(self, in_channels: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(in_channels, *args, **kwargs)
-        shape = (self.feature_weight.shape[0], *(1,) * (self.dims + 1))
-        like = self.feature_weight
-        self.attention_weight = nn.Parameter(
-            torch.empty(shape, device=like.device, dtype=like.dtype)
-        )
+    def make_attention(self, device: Any, dtype: torch.dtype | None) -> None:
+        shape = (len(self.feature_weight), *(1,) * (self.dims + 1))
+        self.attention_weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.reset_attention()
+
+    def reset_attention(self) -> None:
         nn.init.kaiming_uniform_(self.attention_weight, a=math.sqrt(5))
+
+    def attention_state(self) -> Attention | None:
+        return Attention((self.attention_weight,))
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns the attention weights (C, T)."""
@@ -71,11 +72,6 @@ class RFAConv2d(_RFAConv, nn.Conv2d):
 
     Source: paper, section 3.2, equation 5.
     """
-
-
-@attention_of(RFAConv2d)
-def _attention(layer: RFAConv2d) -> Attention:
-    return Attention((layer.attention_weight,))
 
 
 class RFAConv1d(_RFAConv, nn.Conv1d):

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 import torch.fx
 from torch import Tensor, nn
 
-from rfaconv.backends.cpu.forward import Attention
-from rfaconv.functional.stages import linked_stats
-from rfaconv.nn._inference import attention_of, running_norm
+from rfaconv.functional.attend import Attention
+from rfaconv.functional.stages import feature_stats
+from rfaconv.nn._children import is_plain, is_plain_pointwise, running_norm
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import CoordinateGate
 
-torch.fx.wrap("linked_stats")
+torch.fx.wrap("feature_stats")
 
 
 class _RFCAConv(ReceptiveFieldConv):
@@ -29,16 +30,25 @@ class _RFCAConv(ReceptiveFieldConv):
         "conv.0": "",
     }
 
-    def __init__(self, in_channels: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(in_channels, *args, **kwargs)
-        like = self.feature_weight
-        self.attention = CoordinateGate(
-            in_channels, self.dims, device=like.device, dtype=like.dtype
-        )
+    def make_attention(self, device: Any, dtype: torch.dtype | None) -> None:
+        self.attention = CoordinateGate(self.in_channels, self.dims, device=device, dtype=dtype)
+
+    def reset_attention(self) -> None:
+        self.attention.reset_parameters()
+
+    def attention_state(self) -> Attention | None:
+        gate = self.attention
+        if self.dims != 2 or not is_plain(gate, CoordinateGate):
+            return None
+        layers: list[Any] = [gate.conv1, gate.conv_h, gate.conv_w]
+        norm = running_norm(gate.bn1)
+        if norm is None or not all(map(is_plain_pointwise, layers)):
+            return None
+        return Attention([c.weight for c in layers], [c.bias for c in layers], norm)
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns one gate (B, C, k_i * out_i) per spatial dimension."""
-        gates: Sequence[Tensor] = self.attention(linked_stats(field), self.backend)
+        gates: Sequence[Tensor] = self.attention(feature_stats(field), self.backend)
         return gates
 
 
@@ -77,18 +87,6 @@ class RFCAConv2d(_RFCAConv, nn.Conv2d):
 
     Source: paper, section 3.3.
     """
-
-
-@attention_of(RFCAConv2d)
-def _attention(layer: RFCAConv2d) -> Attention | None:
-    gate = layer.attention
-    if type(gate) is not CoordinateGate or type(gate.bn1) not in (nn.BatchNorm2d, nn.SyncBatchNorm):
-        return None
-    norm = running_norm(gate.bn1)
-    if norm is None:
-        return None
-    layers: list[Any] = [gate.conv1, gate.conv_h, gate.conv_w]
-    return Attention([c.weight for c in layers], [c.bias for c in layers], norm)
 
 
 class RFCAConv1d(_RFCAConv, nn.Conv1d):

@@ -10,13 +10,13 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from rfaconv.backends.cpu.forward import Attention
-from rfaconv.functional.stages import linked_stats, pixel_gate
-from rfaconv.nn._inference import attention_of
+from rfaconv.functional.attend import Attention
+from rfaconv.functional.stages import feature_stats, pixel_gate
+from rfaconv.nn._children import is_plain, is_plain_linear
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE
 
-torch.fx.wrap("linked_stats")
+torch.fx.wrap("feature_stats")
 torch.fx.wrap("pixel_gate")
 
 
@@ -34,18 +34,29 @@ class _RFCBAMConv(ReceptiveFieldConv):
         "conv.0": "",
     }
 
-    def __init__(self, in_channels: int, *args: Any, **kwargs: Any) -> None:
-        super().__init__(in_channels, *args, **kwargs)
-        like = self.feature_weight
-        self.se = SE(in_channels, device=like.device, dtype=like.dtype)
+    def make_attention(self, device: Any, dtype: torch.dtype | None) -> None:
+        self.se = SE(self.in_channels, device=device, dtype=dtype)
         shape = (1, 2, *(3,) * self.dims)
-        self.spatial_weight = nn.Parameter(torch.empty(shape, device=like.device, dtype=like.dtype))
+        self.spatial_weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self._reset_spatial()
+
+    def reset_attention(self) -> None:
+        self.se.reset_parameters()
+        self._reset_spatial()
+
+    def _reset_spatial(self) -> None:
         nn.init.kaiming_uniform_(self.spatial_weight, a=math.sqrt(5))
+
+    def attention_state(self) -> Attention | None:
+        se = self.se
+        if not (is_plain(se, SE) and is_plain_linear(se.fc1) and is_plain_linear(se.fc2)):
+            return None
+        return Attention((se.fc1.weight, se.fc2.weight, self.spatial_weight))
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""
-        channel = self.se.gate(input, self.backend)
-        maximum, mean = linked_stats(field, channel)
+        channel = self.se(input, gate=True, backend=self.backend)
+        maximum, mean = feature_stats(field)
         pixel = pixel_gate(maximum, mean, self.spatial_weight, self.inner_window, self.backend)
         return channel, pixel
 
@@ -85,14 +96,6 @@ class RFCBAMConv2d(_RFCBAMConv, nn.Conv2d):
 
     Source: paper, section 3.3.
     """
-
-
-@attention_of(RFCBAMConv2d)
-def _attention(layer: RFCBAMConv2d) -> Attention | None:
-    if type(layer.se) is not SE:
-        return None
-    weights = (layer.se.fc1.weight, layer.se.fc2.weight)
-    return Attention(weights, spatial=layer.spatial_weight)
 
 
 class RFCBAMConv1d(_RFCBAMConv, nn.Conv1d):

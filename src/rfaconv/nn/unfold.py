@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.functional.batch_norm import fold_features
-from rfaconv.functional.operators import attend_patches
-from rfaconv.functional.stages import prepare_input
-from rfaconv.nn._convolution import AttentionConv
+from rfaconv.functional.operators import attend_logits, attend_patches
+from rfaconv.functional.stages import as_given, linear_features, prepare_input
+from rfaconv.nn._children import is_plain_norm
+from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
 
 torch.fx.wrap("fold_features")
 torch.fx.wrap("prepare_input")
+torch.fx.wrap("as_given")
+torch.fx.wrap("attend_logits")
 torch.fx.wrap("attend_patches")
+torch.fx.wrap("linear_features")
 
 
 class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
@@ -65,10 +69,10 @@ class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: Any = 3,
-        stride: Any = 1,
-        padding: Any = None,
-        dilation: Any = 1,
+        kernel_size: Size = 3,
+        stride: Size = 1,
+        padding: Size | str | None = None,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
@@ -91,20 +95,33 @@ class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
         self.attention_norm = nn.BatchNorm2d(
             in_channels * taps, eps=eps, momentum=momentum, device=device, dtype=dtype
         )
+        self._reset_attention()
+
+    def reset_parameters(self) -> None:
+        """Initialises every parameter, and the statistics of the norm, as a new layer has them."""
+        super().reset_parameters()
+        if "attention_norm" in self._modules:  # torch's constructor calls this before it exists
+            self._reset_attention()
+            self.attention_norm.reset_parameters()
+
+    def _reset_attention(self) -> None:
         nn.init.kaiming_uniform_(self.attention_weight, a=math.sqrt(5))
-        nn.init.uniform_(self.attention_bias, -1 / math.sqrt(taps), 1 / math.sqrt(taps))
+        bound = 1 / math.sqrt(math.prod(self.kernel_size))
+        nn.init.uniform_(self.attention_bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns (B, O, Ho, Wo) for an input (B, C, H, W)."""
+        """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
         x = prepare_input(
             input, self.in_channels, self.weight.dtype, self.window, self.padding_mode
         )
-        window = self.inner_window
-        weight, bias = fold_features(
-            x,
-            self.attention_weight,
-            norm_state(self.attention_norm),
-            window,
-            offset=self.attention_bias,
-        )
-        return attend_patches(x, self.weight, self.bias, weight, bias, window, self.groups)
+        window, norm = self.inner_window, self.attention_norm
+        if is_plain_norm(norm):
+            weight, bias = fold_features(
+                x, self.attention_weight, norm_state(norm), window, offset=self.attention_bias
+            )
+            y = attend_patches(x, self.weight, self.bias, weight, bias, window, self.groups)
+        else:
+            kernel = self.attention_weight.view(-1, 1, *self.kernel_size)
+            logits = norm(linear_features(x, kernel, window, self.attention_bias))
+            y = attend_logits(x, self.weight, self.bias, logits, window, self.groups)
+        return as_given(y, input, window)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument, UnsafeCheckpoint
+from rfaconv.official.forks import adapt, follow, inner_network
 from rfaconv.official.layers import clean_keys
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -22,18 +23,19 @@ _ZIP = b"PK"
 _PICKLE = b"\x80"  # how torch wrote before 1.6
 
 
-def load(model: Network, path: str | Path) -> Network:
+def load(model: Network, path: str | Path | Mapping[str, Tensor]) -> Network:
     """Loads a published checkpoint of a whole network, in place.
 
     Understands what the authors' trainer writes: a plain state dict, or one under
     ``model_state_dict`` beside the optimizer's; ``module.`` before every key; thop's ``total_ops``
-    and ``total_params`` among the keys; the older name ``cam`` of RFCBAM's ``se``. Files are read
-    without running code from them. Nothing is changed if the file does not fit.
+    and ``total_params`` among the keys; the older name ``cam`` of RFCBAM's ``se``; the layers of
+    published and forked YOLOs in a network of ultralytics. Files are read without running code from
+    them. Nothing is changed if the file does not fit.
 
     Args:
         model: a network with published layer names, for example
-            ``timm.create_model("rfa_resnet18")``.
-        path: a ``.pth`` or ``.pt`` file, or a ``.safetensors`` file.
+            ``timm.create_model("rfa_resnet18")``, or an ``ultralytics.YOLO``.
+        path: a ``.pth`` or ``.pt`` file, or a ``.safetensors`` file, or a state dict.
 
     Returns:
         The same model.
@@ -57,9 +59,11 @@ def load(model: Network, path: str | Path) -> Network:
     """
     if not isinstance(model, nn.Module):
         raise InvalidArgument("model", "a torch.nn.Module", f"a {type(model).__name__}")
-    state = read_state_dict(path)
+    network = inner_network(model)
+    state = clean_keys(path) if isinstance(path, Mapping) else read_state_dict(path)
+    state, tails = adapt(network, state)
     # a rehearsal on a copy without data finds every mismatch before a single weight is written
-    rehearsal = copy.deepcopy(model).to("meta")
+    rehearsal = copy.deepcopy(network).to("meta")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*no-op.*")
@@ -72,7 +76,8 @@ def load(model: Network, path: str | Path) -> Network:
     if missing or unexpected:
         got = f"{_count(missing, 'missing')} and {_count(unexpected, 'unknown')}"
         raise InvalidArgument("path", f"the tensors of {type(model).__name__}", got)
-    model.load_state_dict(dict(state))
+    network.load_state_dict(dict(state))
+    follow(network, tails)
     return model
 
 

@@ -7,6 +7,10 @@ the C library.
 
 from __future__ import annotations
 
-from rfaconv.ops import autograd, flops, fold, gate_gradients, gates, linked, schema
+from rfaconv.ops import attend, autograd, fold, gate_gradients, gates, schema
+from rfaconv.ops.schema import CHANNELS_ADJACENT
 
-__all__ = ["autograd", "flops", "fold", "gate_gradients", "gates", "linked", "schema"]
+__all__ = ["CHANNELS_ADJACENT", "NAMES", "autograd", "gate_gradients"]
+
+NAMES = (*schema.DEFINITIONS, *attend.DEFINITION, *gates.DEFINITIONS, *fold.DEFINITIONS)
+"""Every op; a backend has kernels for some of them."""

@@ -2,8 +2,9 @@
 backend alike.
 
 Only what the backward reads is saved: never anything as large as the panel, and the input ``x`` as
-the very tensor that a convolution would keep. The ``*_backward`` ops differentiate through the
-reference formulas, so second derivatives work, at the speed and memory of plain torch.
+the very tensor that a convolution would keep. A derivative that is itself recorded
+(``create_graph=True``) is computed by the reference formulas, so derivatives of any order work, at
+the speed and memory of plain torch.
 """
 
 from __future__ import annotations
@@ -16,81 +17,73 @@ from torch import Tensor
 
 from rfaconv import reference
 from rfaconv.geometry import Window
-from rfaconv.ops.schema import DEFINITIONS, stats_shapes
+from rfaconv.ops.schema import DEFINITIONS
+from rfaconv.reference.features import accumulation_dtype
 
-__all__ = ["gates_of", "keep_operands", "second_derivative"]
+__all__ = ["reference_gradient"]
 
 _OPS = torch.ops.rfaconv
 
 
-def second_derivative(
+def reference_gradient(
     function: Callable[..., Any],
-    primals: Sequence[Tensor],
-    cotangents: Sequence[Tensor],
-    grads: Sequence[Tensor | None],
-) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Gradients of ``vjp(function, primals)(cotangents)``, contracted with ``grads``.
+    primals: Sequence[Tensor | None],
+    cotangents: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Gradients of the function for its primals, as operations that autograd records.
 
-    Returns the gradients for the cotangents and for the primals.
+    Args:
+        function: plain torch, of tensors where ``primals`` has them and None where not.
+        primals: what it is called with.
+        cotangents: one per result; None for a result that nothing was made from.
 
-    Raises:
-        NotImplementedError: if they are themselves to be differentiated.
+    Returns:
+        One gradient per primal, None where it needs none.
     """
-    if torch.is_grad_enabled():
-        raise NotImplementedError("third derivatives: use backend='reference', which has them all")
     with torch.enable_grad():
-        # leaves of their own: a cotangent's history may lead back to the primals
-        primals = [p.detach().requires_grad_() for p in primals]
-        cotangents = [d.detach().requires_grad_() for d in cotangents]
-        outputs = function(*primals)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        first = torch.autograd.grad(
-            outputs, primals, cotangents, create_graph=True, allow_unused=True
+        # aliases: the history of one primal may lead back to another, which is not of this function
+        own = [None if p is None else p.view_as(p) for p in primals]
+        results = function(*own)
+        results = results if isinstance(results, tuple) else (results,)
+        pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if c is not None]
+        pairs = [(r, c.to(r.dtype)) for r, c in pairs if r.requires_grad]
+        wanted = [p for p in own if p is not None and p.requires_grad]
+        if not pairs or not wanted:
+            return [None] * len(own)
+        outputs, weights = zip(*pairs, strict=True)
+        found = iter(
+            torch.autograd.grad(outputs, wanted, weights, create_graph=True, allow_unused=True)
         )
-        pairs = [
-            (f, g.to(f.dtype))
-            for f, g in zip(first, grads, strict=True)
-            if g is not None and f is not None and f.requires_grad
-        ]
-        if not pairs:
-            return [None] * len(cotangents), [None] * len(primals)
-        sources, weights = zip(*pairs, strict=True)
-        second = torch.autograd.grad(sources, [*cotangents, *primals], weights, allow_unused=True)
-    return list(second[: len(cotangents)]), list(second[len(cotangents) :])
+    return [next(found) if p is not None and p.requires_grad else None for p in own]
+
+
+def _accumulated(x: Tensor, *parameters: Tensor) -> list[Tensor]:
+    dtype = accumulation_dtype(x.dtype)
+    return [p.to(dtype) for p in parameters]
 
 
 # ---- patch_moments
 
 
 def _moments_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, ctx.window = inputs
+    x, ctx.window, ctx.backend = inputs
     ctx.save_for_backward(x, output[0])
 
 
-def _moments_backward(ctx: Any, dmean: Tensor, dcov: Tensor) -> tuple[Tensor, None]:
+def _moments_backward(ctx: Any, dmean: Tensor, dcov: Tensor) -> tuple[Tensor | None, ...]:
     x, mean = ctx.saved_tensors
-    return _OPS.patch_moments_backward(dmean, dcov, x, mean, ctx.window), None
-
-
-def _moments_second_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    dmean, dcov, x, _, ctx.window = inputs
-    ctx.save_for_backward(dmean, dcov, x)
-
-
-def _moments_second(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    dmean, dcov, x = ctx.saved_tensors
-    window = Window.from_ints(ctx.window)
-    (g_mean, g_cov), (g_x,) = second_derivative(
-        lambda x: reference.patch_moments(x, window), [x], [dmean, dcov], [grad]
-    )
-    return g_mean, g_cov, g_x, None, None
+    if torch.is_grad_enabled():
+        window = Window.from_ints(ctx.window)
+        (dx,) = reference_gradient(lambda x: reference.patch_moments(x, window), [x], [dmean, dcov])
+        return dx, None, None
+    return _OPS.patch_moments_backward(dmean, dcov, x, mean, ctx.window, ctx.backend), None, None
 
 
 # ---- feature_stats
 
 
 def _stats_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, feature_weight, feature_bias, ctx.variant, ctx.window = inputs
+    x, feature_weight, feature_bias, ctx.variant, ctx.window, ctx.backend = inputs
     # The maximum tells which channels receive its gradient; means need nothing of the result.
     kept = output[:1] if ctx.variant == "rfcbam" else ()
     ctx.save_for_backward(x, feature_weight, feature_bias, *kept)
@@ -98,137 +91,69 @@ def _stats_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
 
 def _stats_backward(ctx: Any, d0: Tensor, d1: Tensor) -> tuple[Tensor | None, ...]:
     x, feature_weight, feature_bias, *kept = ctx.saved_tensors
-    nothing = feature_weight.new_empty((0,))
-    s0 = kept[0] if kept else nothing
+    if torch.is_grad_enabled():
+        window = Window.from_ints(ctx.window)
+
+        def stats(x: Tensor, fw: Tensor, fb: Tensor) -> tuple[Tensor, ...]:
+            fw, fb = _accumulated(x, fw, fb)
+            return reference.feature_stats(x, fw, fb, ctx.variant, window)
+
+        grads = reference_gradient(stats, [x, feature_weight, feature_bias], [d0, d1])
+        return *grads, None, None, None
+    s0 = kept[0] if kept else feature_weight.new_empty((0,))
     grads = _OPS.feature_stats_backward(
-        d0, d1, x, feature_weight, feature_bias, s0, nothing, ctx.variant, ctx.window
+        d0, d1, x, feature_weight, feature_bias, s0, ctx.variant, ctx.window, ctx.backend
     )
-    return *grads, None, None
-
-
-def _stats_second_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    d0, d1, x, feature_weight, feature_bias, _, _, ctx.variant, ctx.window = inputs
-    ctx.save_for_backward(d0, d1, x, feature_weight, feature_bias)
-
-
-def _stats_second(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    d0, d1, *primals = ctx.saved_tensors
-    window = Window.from_ints(ctx.window)
-    dual, primal = second_derivative(
-        lambda x, fw, fb: reference.feature_stats(x, fw, fb, ctx.variant, window),
-        primals,
-        [d0, d1],
-        grads,
-    )
-    return *dual, *primal, None, None, None, None
+    return *grads, None, None, None
 
 
 # ---- project
 
 
-def keep_operands(
-    ctx: Any, features: Sequence[Tensor], gate: Sequence[Tensor], weight: Tensor
-) -> None:
-    """Saves the operands of a projection; of rfca's gates what they can be made from, if given."""
-    ctx.again = ctx.variant == "rfca" and len(gate) > 2
-    kept = gate[2:] if ctx.again else gate
-    ctx.save_for_backward(*features, *kept, weight)
-
-
-def gates_of(ctx: Any, x: Tensor, kept: Sequence[Tensor]) -> tuple[list[Tensor], list[None]]:
-    """The gates from what was saved of them, and None for every operand that came with them.
-
-    The gates' own node passes their gradients on; second derivatives go through this call, to what
-    the gates are made from: one with respect to a gate itself would miss this part.
-    """
-    if not ctx.again:
-        return list(kept), []
-    hidden, *layers = kept
-    rows = stats_shapes(x, ctx.variant, ctx.window)[0][2]
-    return list(_OPS.line_gates(hidden, layers[:2], layers[2:], rows)), [None] * 5
-
-
 def _project_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *features, gate, weight, _, ctx.variant, ctx.groups, ctx.window = inputs
-    keep_operands(ctx, features, gate, weight)
+    *features, gate, weight, _, ctx.variant, ctx.groups, ctx.window, ctx.backend = inputs
+    ctx.save_for_backward(*features, *gate, weight)
 
 
 def _project_backward(ctx: Any, dy: Tensor) -> tuple[Any, ...]:
-    x, feature_weight, feature_bias, *kept, weight = ctx.saved_tensors
+    x, feature_weight, feature_bias, *gate, weight = ctx.saved_tensors
     need_x, need_fw, need_fb, need_gate, need_weight, need_bias, *_ = ctx.needs_input_grad
-    gate, others = gates_of(ctx, x, kept)
-    need_gate = need_gate[: len(gate)]
+    dbias = dy.sum((0, 2, 3)) if need_bias else None
+    if torch.is_grad_enabled():
+        window = Window.from_ints(ctx.window)
+
+        def project(x: Tensor, fw: Tensor, fb: Tensor, weight: Tensor, *gate: Tensor) -> Tensor:
+            fw, fb, *gates = _accumulated(x, fw, fb, *gate)
+            return reference.project(
+                x, fw, fb, gates, weight, None, ctx.variant, ctx.groups, window
+            )
+
+        dx, dfw, dfb, dweight, *dgate = reference_gradient(
+            project, [x, feature_weight, feature_bias, weight, *gate], [dy]
+        )
+        return dx, dfw, dfb, dgate, dweight, dbias, None, None, None, None
     needs = [need_x, need_fw, need_fb, need_weight, any(need_gate)]
     dx, dfw, dfb, dweight, dgate = _OPS.project_backward(
-        dy,
-        x,
-        feature_weight,
-        feature_bias,
-        gate,
-        weight,
-        ctx.variant,
-        ctx.groups,
-        ctx.window,
-        needs,
-    )
+        dy, x, feature_weight, feature_bias, gate, weight, ctx.variant, ctx.groups, ctx.window,
+        needs, ctx.backend,
+    )  # fmt: skip
     return (
         dx if need_x else None,
         dfw if need_fw else None,
         dfb if need_fb else None,
-        [g if need else None for g, need in zip(dgate, need_gate, strict=True)] + others,
+        [g if need else None for g, need in zip(dgate, need_gate, strict=True)],
         dweight if need_weight else None,
-        dy.sum((0, 2, 3)) if need_bias else None,
-        None,
-        None,
-        None,
+        dbias,
+        *(None,) * 4,
     )
-
-
-def _project_second_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-    (
-        dy,
-        x,
-        feature_weight,
-        feature_bias,
-        gate,
-        weight,
-        ctx.variant,
-        ctx.groups,
-        ctx.window,
-        ctx.needs,
-    ) = inputs
-    ctx.gates = len(gate)
-    ctx.save_for_backward(dy, x, feature_weight, feature_bias, *gate, weight)
-
-
-def _project_second(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-    dy, x, feature_weight, feature_bias, *rest = ctx.saved_tensors
-    window = Window.from_ints(ctx.window)
-
-    def function(x: Tensor, fw: Tensor, fb: Tensor, weight: Tensor, *gate: Tensor) -> Tensor:
-        return reference.project(
-            x, fw, fb, list(gate), weight, None, ctx.variant, ctx.groups, window
-        )
-
-    wanted: list[Tensor | None] = [
-        g if n else None for g, n in zip(grads[:4], ctx.needs[:4], strict=True)
-    ]
-    wanted += list(grads[4]) if ctx.needs[4] else [None] * ctx.gates
-    (g_dy,), (g_x, g_fw, g_fb, g_weight, *g_gate) = second_derivative(
-        function, [x, feature_weight, feature_bias, rest[-1], *rest[:-1]], [dy], wanted
-    )
-    return g_dy, g_x, g_fw, g_fb, g_gate, g_weight, None, None, None, None
 
 
 _FORMULAS: dict[str, tuple[Callable[..., Any], Callable[..., None]]] = {
     "patch_moments": (_moments_backward, _moments_setup),
-    "patch_moments_backward": (_moments_second, _moments_second_setup),
     "feature_stats": (_stats_backward, _stats_setup),
-    "feature_stats_backward": (_stats_second, _stats_second_setup),
     "project": (_project_backward, _project_setup),
-    "project_backward": (_project_second, _project_second_setup),
 }
+assert {*_FORMULAS, *(f"{name}_backward" for name in _FORMULAS)} == set(DEFINITIONS)
 
-for _name in DEFINITIONS:
-    _backward, _setup = _FORMULAS[_name]
+for _name, (_backward, _setup) in _FORMULAS.items():
     torch.library.register_autograd(f"rfaconv::{_name}", _backward, setup_context=_setup)

@@ -1,6 +1,9 @@
 """Formulas for torch's FlopCounterMode: the products that each operation executes, two operations
 each.
 
+Importing this module registers them; :mod:`rfaconv.complexity` does. ``import rfaconv`` does not:
+torch's counter imports Triton.
+
 A receptive-field operator's features cost C T^2 multiply-adds per output pixel, its projection O
 C/groups T. An operation that recomputes the features counts them again, as FlopCounterMode does for
 recomputed convolutions; the plain backend recomputes in the same places, so evaluation counts agree
@@ -9,21 +12,15 @@ between backends.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from math import prod
-from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
+from rfaconv import ops  # noqa: F401  formulas are of what it defines
 from rfaconv.geometry import Window
-from rfaconv.ops import gate_gradients, gates, linked, schema  # noqa: F401  formulas are of these
-
-_COUNTER = "torch.utils.flop_counter"
 
 Shape = Sequence[int]
 
@@ -77,7 +74,6 @@ def _stats_backward(
     feature_weight: Shape,
     feature_bias: Shape,
     s0: Shape,
-    s1: Shape,
     variant: str,
     window: Sequence[int],
     **kwargs: Any,
@@ -124,32 +120,6 @@ def _project_backward(
     macs += projection * bool(dweight) + features * bool(dfeature_weight)
     macs += (features + attention) * bool(dx) + attention * bool(dgate)
     return 2 * macs
-
-
-def _stats_linked(x: Shape, *args: Any, **kwargs: Any) -> int:
-    return 2 * _features(x, args[-1])
-
-
-def _stats_linked_backward(
-    d0: Shape, d1: Shape, dpanel: Shape, gate: Sequence[Shape], x: Shape, *args: Any, **kwargs: Any
-) -> int:
-    return 2 * 3 * _features(x, args[-1])
-
-
-def _project_linked(
-    panel: Shape, gate0: Shape, gate1: Shape, x: Shape, feature_weight: Shape, feature_bias: Shape,
-    gate: Sequence[Shape], weight: Shape, bias: Shape | None, variant: str, window: Sequence[int],
-    **kwargs: Any,
-) -> int:  # fmt: skip
-    return 2 * (_features(x, window) + _projection(x, weight, 1, window))
-
-
-def _project_linked_backward(
-    dy: Shape, x: Shape, feature_weight: Shape, feature_bias: Shape, gate: Sequence[Shape],
-    weight: Shape, variant: str, window: Sequence[int], **kwargs: Any,
-) -> int:  # fmt: skip
-    # the features again, the gradients of the panel and of K
-    return 2 * (_features(x, window) + 2 * _projection(x, weight, 1, window))
 
 
 def _pixel_gate(
@@ -205,10 +175,45 @@ def _line_gates_backward(
     return 2 * hidden[0] * hidden[2] * prod(weights[0]) * 4
 
 
-def _coordinate_gates(
-    first: Shape, second: Shape, reduce_weight: Shape, *args: Any, **kwargs: Any
+def _attend(
+    x: Shape,
+    feature_weight: Shape,
+    feature_bias: Shape | None,
+    feature_norm: Sequence[Shape | None],
+    feature_eps: float,
+    attention: Sequence[Shape],
+    attention_bias: Sequence[Shape | None],
+    attention_norm: Sequence[Shape | None],
+    attention_eps: float,
+    weight: Shape,
+    bias: Shape | None,
+    variant: str,
+    groups: int,
+    window: Sequence[int],
+    *args: Any,
+    **kwargs: Any,
 ) -> int:
-    return 2 * _line_hidden(first, second, reduce_weight, None)
+    """What the stages would count one after the other."""
+    macs = _features(x, window) + _projection(x, weight, groups, window)
+    macs = 2 * (macs + _attention(x, variant, window))
+    if variant == "rfa":
+        return macs
+    macs += 2 * _features(x, window)  # of the statistics
+    sliding = Window.from_ints(window)
+    out = sliding.output_size(x[2:])
+    if variant == "rfcbam":
+        reduce, expand, spatial = attention
+        pixels = x[0], sliding.taps, *out
+        return (
+            macs + _channel_gate(x, reduce, expand) + _pixel_gate(pixels, pixels, spatial, window)
+        )
+    reduce, rows, columns = attention
+    first, second = (k * n for k, n in zip(sliding.kernel, out, strict=True))
+    lines = (x[0], x[1], first), (x[0], x[1], second)
+    hidden = (x[0], reduce[0], first + second)
+    return (
+        macs + _line_hidden(*lines, reduce, None) + _line_gates(hidden, (rows, columns), (), first)
+    )
 
 
 _FORMULAS: dict[str, Callable[..., int]] = {
@@ -218,10 +223,6 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "feature_stats_backward": _stats_backward,
     "project": _project,
     "project_backward": _project_backward,
-    "feature_stats_linked": _stats_linked,
-    "feature_stats_linked_backward": _stats_linked_backward,
-    "project_linked": _project_linked,
-    "project_linked_backward": _project_linked_backward,
     "pixel_gate": _pixel_gate,
     "line_hidden": _line_hidden,
     "line_gates": _line_gates,
@@ -230,51 +231,11 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "pixel_gate_backward": _pixel_gate_backward,
     "line_hidden_backward": _line_hidden_backward,
     "line_gates_backward": _line_gates_backward,
-    "coordinate_gates": _coordinate_gates,
+    "attend": _attend,
 }
 
 
-def register() -> None:
-    """Adds the formulas to torch's registry."""
-    from torch.utils.flop_counter import flop_registry, register_flop_formula
-
-    for name, formula in _FORMULAS.items():
-        operation = getattr(torch.ops.rfaconv, name)
-        if operation not in flop_registry:
-            register_flop_formula(operation)(formula)
-
-
-class _RegisterAfter(Loader):
-    """Runs a module as ``loader`` would, then registers."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        assert module.__spec__ is not None
-        module.__spec__.loader = module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        register()
-
-
-class _CounterFinder(MetaPathFinder):
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != _COUNTER:
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _RegisterAfter(spec.loader)
-        return spec
-
-
-# torch's counter imports Triton, which an import of this library must not: wait for others to do so
-if _COUNTER in sys.modules:
-    register()
-else:
-    sys.meta_path.insert(0, _CounterFinder())
+for _name, _formula in _FORMULAS.items():
+    _operation = getattr(torch.ops.rfaconv, _name)
+    if _operation not in flop_registry:
+        register_flop_formula(_operation)(_formula)

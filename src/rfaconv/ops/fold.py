@@ -13,37 +13,38 @@ import torch
 from torch import Tensor
 
 from rfaconv import reference
-from rfaconv.ops.autograd import second_derivative
-from rfaconv.ops.schema import _fake
+from rfaconv.ops.autograd import reference_gradient
+from rfaconv.ops.schema import define, fake
 
-__all__ = ["FOLD_DEFINITIONS"]
+__all__ = ["DEFINITIONS"]
 
 _ARGUMENTS = "Tensor feature_weight, Tensor mean, Tensor cov, Tensor? gamma, Tensor? beta"
 
-FOLD_DEFINITIONS: dict[str, str] = {
+DEFINITIONS: dict[str, str] = {
     # G (C, T, T), moments (C, T) and (C, T, T) in float64, gamma and beta (C, T): G' and b' in
     # float32, mean and biased variance of every feature in float64, which have no gradient
     "fold_statistics": (
-        f"({_ARGUMENTS}, float eps) -> (Tensor folded, Tensor bias, Tensor z_mean, Tensor z_var)"
+        f"({_ARGUMENTS}, float eps, str backend) -> "
+        "(Tensor folded, Tensor bias, Tensor z_mean, Tensor z_var)"
     ),
     # gradients of gamma and beta come back empty where there is none
     "fold_statistics_backward": (
-        f"(Tensor dfolded, Tensor dbias, {_ARGUMENTS}, float eps) -> (Tensor dfeature_weight, "
+        f"(Tensor dfolded, Tensor dbias, {_ARGUMENTS}, float eps, str backend) -> "
+        "(Tensor dfeature_weight, "
         "Tensor dmean, Tensor dcov, Tensor dgamma, Tensor dbeta)"
     ),
     # running statistics (C * T,) of any dtype, mean and biased variance of every feature in
     # float64, how many windows they are of; no momentum: the plain average of all batches
     "update_running": (
         "(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor(c!)? num_batches_tracked, "
-        "Tensor z_mean, Tensor z_var, SymInt count, float? momentum) -> ()"
+        "Tensor z_mean, Tensor z_var, SymInt count, float? momentum, str backend) -> ()"
     ),
 }
 
-for _name, _schema in FOLD_DEFINITIONS.items():
-    torch.library.define(f"rfaconv::{_name}", _schema, tags=(torch.Tag.pt2_compliant_tag,))
+define(DEFINITIONS)
 
 
-@_fake("fold_statistics")
+@fake("fold_statistics")
 def _fold_statistics(
     feature_weight: Tensor,
     mean: Tensor,
@@ -51,6 +52,7 @@ def _fold_statistics(
     gamma: Tensor | None,
     beta: Tensor | None,
     eps: float,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     torch._check(mean.dtype == torch.float64, lambda: f"mean: expected float64, got {mean.dtype}")
     return (
@@ -61,7 +63,7 @@ def _fold_statistics(
     )
 
 
-@_fake("fold_statistics_backward")
+@fake("fold_statistics_backward")
 def _fold_statistics_backward(
     dfolded: Tensor,
     dbias: Tensor,
@@ -71,6 +73,7 @@ def _fold_statistics_backward(
     gamma: Tensor | None,
     beta: Tensor | None,
     eps: float,
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (
         feature_weight.new_empty(feature_weight.shape),
@@ -81,7 +84,7 @@ def _fold_statistics_backward(
     )
 
 
-@_fake("update_running")
+@fake("update_running")
 def _update_running(
     running_mean: Tensor,
     running_var: Tensor,
@@ -90,6 +93,7 @@ def _update_running(
     z_var: Tensor,
     count: int,
     momentum: float | None,
+    backend: str,
 ) -> None:
     torch._check(
         momentum is not None or num_batches_tracked is not None,
@@ -98,7 +102,7 @@ def _update_running(
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.eps = inputs
+    *tensors, ctx.eps, ctx.backend = inputs
     ctx.save_for_backward(*tensors)
     ctx.mark_non_differentiable(*output[2:])
     ctx.set_materialize_grads(False)
@@ -106,11 +110,18 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     weight, mean, cov, gamma, beta = ctx.saved_tensors
+    if torch.is_grad_enabled():
+
+        def fold(weight: Tensor, mean: Tensor, cov: Tensor, *affine: Tensor | None) -> Any:
+            gamma, beta = affine
+            return reference.fold_batch_statistics(weight, mean, cov, gamma, beta, ctx.eps)[:2]
+
+        return *reference_gradient(fold, [weight, mean, cov, gamma, beta], grads[:2]), None, None
     # either is missing where the loss does not reach it
     dfolded = torch.zeros_like(cov, dtype=torch.float32) if grads[0] is None else grads[0]
     dbias = torch.zeros_like(mean, dtype=torch.float32) if grads[1] is None else grads[1]
     dweight, dmean, dcov, dgamma, dbeta = torch.ops.rfaconv.fold_statistics_backward(
-        dfolded, dbias, weight, mean, cov, gamma, beta, ctx.eps
+        dfolded, dbias, weight, mean, cov, gamma, beta, ctx.eps, ctx.backend
     )
     return (
         dweight,
@@ -119,40 +130,8 @@ def _backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         None if gamma is None else dgamma,
         None if beta is None else dbeta,
         None,
-    )
-
-
-def _second_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.eps = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _second(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-    dfolded, dbias, weight, mean, cov, gamma, beta = ctx.saved_tensors
-    affine = [value for value in (gamma, beta) if value is not None]
-
-    def function(weight: Tensor, mean: Tensor, cov: Tensor, *affine: Tensor) -> tuple[Tensor, ...]:
-        rest = list(affine)
-        scale, shift = (None if v is None else rest.pop(0) for v in (gamma, beta))
-        return reference.fold_batch_statistics(weight, mean, cov, scale, shift, ctx.eps)[:2]
-
-    wanted = [
-        *grads[:3],
-        *(g for g, v in zip(grads[3:], (gamma, beta), strict=True) if v is not None),
-    ]
-    dual, primal = second_derivative(
-        function, [weight, mean, cov, *affine], [dfolded, dbias], wanted
-    )
-    found = list(primal[3:])
-    return (
-        *dual,
-        *primal[:3],
-        *(None if v is None else found.pop(0) for v in (gamma, beta)),
         None,
     )
 
 
 torch.library.register_autograd("rfaconv::fold_statistics", _backward, setup_context=_setup)
-torch.library.register_autograd(
-    "rfaconv::fold_statistics_backward", _second, setup_context=_second_setup
-)

@@ -2,17 +2,17 @@
 returns.
 
 Every window argument is one ``int[]`` in the order of :meth:`rfaconv.geometry.Window.to_ints`:
-``[kh, kw, sh, sw, pad_top, pad_bottom, pad_left, pad_right, dh, dw]``. Padding is with zeros.
+``[kh, kw, sh, sw, pad_top, pad_bottom, pad_left, pad_right, dh, dw]``. Padding is with zeros. The
+last argument of every op is the name of the backend whose kernel runs.
 
-Dtypes: ``x``, ``weight``, ``bias`` and ``y`` share one; feature parameters, gates and statistics
-are in the accumulation dtype (float64 for float64, else float32); moments are always float64. On
-CUDA feature parameters and the weights of rfa's gate may have the dtype of ``x`` where nothing is
-differentiated.
+Dtypes: ``x``, ``weight``, ``bias`` and ``y`` share one; statistics are in the accumulation dtype
+(float64 for float64, else float32); feature parameters and gates are in either of the two, and
+their gradients likewise; moments are always float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -21,33 +21,47 @@ from torch import Tensor
 from rfaconv.geometry import Window
 from rfaconv.reference.features import accumulation_dtype
 
-__all__ = ["DEFINITIONS", "memory_format_of", "stats_shapes"]
+__all__ = [
+    "CHANNELS_ADJACENT",
+    "DEFINITIONS",
+    "check_features",
+    "define",
+    "fake",
+    "like",
+    "lines",
+    "memory_format_of",
+    "stats_shapes",
+    "weight_like",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+CHANNELS_ADJACENT: set[str] = set()
+"""Backends whose lines (B, C, L) and gradients of K have their channels next to each other."""
 
 _FEATURES = "Tensor x, Tensor feature_weight, Tensor feature_bias"
 
 DEFINITIONS: dict[str, str] = {
-    "patch_moments": "(Tensor x, int[] window) -> (Tensor mean, Tensor cov)",
+    "patch_moments": "(Tensor x, int[] window, str backend) -> (Tensor mean, Tensor cov)",
     "patch_moments_backward": (
-        "(Tensor dmean, Tensor dcov, Tensor x, Tensor mean, int[] window) -> Tensor dx"
+        "(Tensor dmean, Tensor dcov, Tensor x, Tensor mean, int[] window, str backend) -> Tensor dx"
     ),
-    "feature_stats": f"({_FEATURES}, str variant, int[] window) -> (Tensor s0, Tensor s1)",
-    # s0 is read for rfcbam alone, s1 never: what is not read may come empty
+    "feature_stats": (
+        f"({_FEATURES}, str variant, int[] window, str backend) -> (Tensor s0, Tensor s1)"
+    ),
+    # s0 is read for rfcbam alone, where it is the maximum; else it may come empty
     "feature_stats_backward": (
-        f"(Tensor d0, Tensor d1, {_FEATURES}, Tensor s0, Tensor s1, str variant, int[] window) -> "
-        "(Tensor dx, Tensor dfeature_weight, Tensor dfeature_bias)"
+        f"(Tensor d0, Tensor d1, {_FEATURES}, Tensor s0, str variant, int[] window, "
+        "str backend) -> (Tensor dx, Tensor dfeature_weight, Tensor dfeature_bias)"
     ),
-    # gate: on CUDA the operands of line_gates may follow rfca's two gates (hidden, two weights, two
-    # biases): they are kept for the backward pass in place of the gates, which it makes again
     "project": (
         f"({_FEATURES}, Tensor[] gate, Tensor weight, Tensor? bias, str variant, int groups, "
-        "int[] window) -> Tensor y"
+        "int[] window, str backend) -> Tensor y"
     ),
     # needs: which of the five results to compute; the others come back empty
     "project_backward": (
         f"(Tensor dy, {_FEATURES}, Tensor[] gate, Tensor weight, str variant, int groups, "
-        "int[] window, bool[] needs) -> (Tensor dx, Tensor dfeature_weight, "
+        "int[] window, bool[] needs, str backend) -> (Tensor dx, Tensor dfeature_weight, "
         "Tensor dfeature_bias, Tensor dweight, Tensor[] dgate)"
     ),
 }
@@ -61,8 +75,13 @@ def _tags() -> tuple[torch.Tag, ...]:
     return (torch.Tag.pt2_compliant_tag, exact)
 
 
-for _name, _schema in DEFINITIONS.items():
-    torch.library.define(f"rfaconv::{_name}", _schema, tags=_tags())
+def define(definitions: Mapping[str, str]) -> None:
+    """Defines ops by name and schema."""
+    for name, schema in definitions.items():
+        torch.library.define(f"rfaconv::{name}", schema, tags=_tags())
+
+
+define(DEFINITIONS)
 
 
 def memory_format_of(x: Tensor) -> torch.memory_format:
@@ -111,81 +130,94 @@ def _check_map(x: Tensor, name: str = "x") -> None:
     torch._check(x.dim() == 4, lambda: f"{name}: expected (B, C, H, W), got shape {tuple(x.shape)}")
 
 
-def _check_features(
+def check_features(
     x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Sequence[int]
 ) -> None:
+    """Checks shapes and dtypes of what the features are made from."""
     _check_map(x)
-    taps, acc = _taps(window), accumulation_dtype(x.dtype)
+    taps, dtypes = _taps(window), (x.dtype, accumulation_dtype(x.dtype))
     for name, value, shape in (
         ("feature_weight", feature_weight, (x.size(1), taps, taps)),
         ("feature_bias", feature_bias, (x.size(1), taps)),
     ):
-        own = x.device.type == "cuda" and value.dtype == x.dtype
-        _check_operand(name, value, shape, x.dtype if own else acc)
+        _check_operand(name, value, shape, dtypes)
 
 
-def _check_operand(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def _check_operand(
+    name: str, value: Tensor, shape: tuple[int, ...], dtypes: Sequence[torch.dtype]
+) -> None:
     torch._check(
         value.shape == shape, lambda: f"{name}: expected shape {shape}, got {tuple(value.shape)}"
     )
-    torch._check(value.dtype == dtype, lambda: f"{name}: expected {dtype}, got {value.dtype}")
+    torch._check(
+        value.dtype in dtypes, lambda: f"{name}: expected one of {dtypes}, got {value.dtype}"
+    )
 
 
-def _like(x: Tensor) -> Tensor:
+def like(x: Tensor) -> Tensor:
+    """A map of the shape, dtype and memory format of x."""
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
-def _lines(like: Tensor, shape: Sequence[int], dtype: torch.dtype | None = None) -> Tensor:
-    """One number per channel and line, (B, C, L): on CUDA the channels lie next to each other."""
+def lines(
+    like: Tensor, shape: Sequence[int], backend: str, dtype: torch.dtype | None = None
+) -> Tensor:
+    """One number per channel and line, (B, C, L)."""
     batch, channels, length = shape
-    if like.device.type != "cuda":
+    if backend not in CHANNELS_ADJACENT:
         return like.new_empty((batch, channels, length), dtype=dtype)
     return like.new_empty((batch, length, channels), dtype=dtype).transpose(1, 2)
 
 
-def _weight_like(weight: Tensor) -> Tensor:
-    """A gradient of K: on CUDA in its memory format, so that nothing is transposed on the way."""
-    return _like(weight) if weight.device.type == "cuda" else weight.new_empty(weight.shape)
+def weight_like(weight: Tensor, backend: str) -> Tensor:
+    """A gradient of K: in its memory format where nothing would be transposed on the way."""
+    return like(weight) if backend in CHANNELS_ADJACENT else weight.new_empty(weight.shape)
 
 
 def _nothing(x: Tensor) -> Tensor:
     return x.new_empty((0,))
 
 
-def _fake(name: str) -> Callable[[Function], Function]:
+def fake(name: str) -> Callable[[Function], Function]:
+    """Registers the shapes, dtypes and strides of an op's results."""
     register: Callable[[Function], Function] = torch.library.register_fake(f"rfaconv::{name}")
     return register
 
 
-@_fake("patch_moments")
-def _patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+@fake("patch_moments")
+def _patch_moments(x: Tensor, window: Sequence[int], backend: str) -> tuple[Tensor, Tensor]:
     _check_map(x)
     taps = _taps(window)
     mean = x.new_empty((x.size(1), taps), dtype=torch.float64)
     return mean, x.new_empty((x.size(1), taps, taps), dtype=torch.float64)
 
 
-@_fake("patch_moments_backward")
+@fake("patch_moments_backward")
 def _patch_moments_backward(
-    dmean: Tensor, dcov: Tensor, x: Tensor, mean: Tensor, window: Sequence[int]
+    dmean: Tensor, dcov: Tensor, x: Tensor, mean: Tensor, window: Sequence[int], backend: str
 ) -> Tensor:
     _check_map(x)
-    return _like(x)
+    return like(x)
 
 
-@_fake("feature_stats")
+@fake("feature_stats")
 def _feature_stats(
-    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, variant: str, window: Sequence[int]
+    x: Tensor,
+    feature_weight: Tensor,
+    feature_bias: Tensor,
+    variant: str,
+    window: Sequence[int],
+    backend: str,
 ) -> tuple[Tensor, Tensor]:
-    _check_features(x, feature_weight, feature_bias, window)
+    check_features(x, feature_weight, feature_bias, window)
     first, second = stats_shapes(x, variant, window)
     acc = accumulation_dtype(x.dtype)
     if variant == "rfca":
-        return _lines(x, first, acc), _lines(x, second, acc)
+        return lines(x, first, backend, acc), lines(x, second, backend, acc)
     return x.new_empty(first, dtype=acc), x.new_empty(second, dtype=acc)
 
 
-@_fake("feature_stats_backward")
+@fake("feature_stats_backward")
 def _feature_stats_backward(
     d0: Tensor,
     d1: Tensor,
@@ -193,19 +225,19 @@ def _feature_stats_backward(
     feature_weight: Tensor,
     feature_bias: Tensor,
     s0: Tensor,
-    s1: Tensor,
     variant: str,
     window: Sequence[int],
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    _check_features(x, feature_weight, feature_bias, window)
+    check_features(x, feature_weight, feature_bias, window)
     return (
-        _like(x),
+        like(x),
         feature_weight.new_empty(feature_weight.shape),
         feature_bias.new_empty(feature_bias.shape),
     )
 
 
-@_fake("project")
+@fake("project")
 def _project(
     x: Tensor,
     feature_weight: Tensor,
@@ -216,8 +248,9 @@ def _project(
     variant: str,
     groups: int,
     window: Sequence[int],
+    backend: str,
 ) -> Tensor:
-    _check_features(x, feature_weight, feature_bias, window)
+    check_features(x, feature_weight, feature_bias, window)
     torch._check(
         weight.dim() == 4,
         lambda: f"weight: expected (O, C/groups, kh, kw), got {tuple(weight.shape)}",
@@ -231,7 +264,7 @@ def _project(
     return torch.empty(size, dtype=x.dtype, device=x.device, memory_format=memory_format_of(x))
 
 
-@_fake("project_backward")
+@fake("project_backward")
 def _project_backward(
     dy: Tensor,
     x: Tensor,
@@ -243,18 +276,19 @@ def _project_backward(
     groups: int,
     window: Sequence[int],
     needs: Sequence[bool],
+    backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
-    _check_features(x, feature_weight, feature_bias, window)
+    check_features(x, feature_weight, feature_bias, window)
     torch._check(len(needs) == 5, lambda: f"needs: expected five flags, got {len(needs)}")
     return (
-        _like(x) if needs[0] else _nothing(x),
+        like(x) if needs[0] else _nothing(x),
         feature_weight.new_empty(feature_weight.shape) if needs[1] else _nothing(feature_weight),
         feature_bias.new_empty(feature_bias.shape) if needs[2] else _nothing(feature_bias),
-        _weight_like(weight) if needs[3] else _nothing(weight),
+        weight_like(weight, backend) if needs[3] else _nothing(weight),
         [
             _nothing(g)
             if not needs[4]
-            else _lines(g, g.shape)
+            else lines(g, g.shape, backend)
             if variant == "rfca"
             else g.new_empty(g.shape)
             for g in gate

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from rfaconv.detection.networks import DETECTORS, build_detector
 from rfaconv.errors import InvalidArgument
 from rfaconv.predict.finding import Finding
+from rfaconv.predict.ultralytics import UltralyticsFinding, find_in, open_yolo
 from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter, scores
 from rfaconv.surgery.structure import converted_structure_
 
@@ -27,14 +27,14 @@ class Predictor:
     """Finds things in pictures.
 
     Attributes:
-        task: ``classify``, ``detect`` or ``segment``.
+        task: ``classify``, ``detect`` or ``segment``; of ultralytics ``pose`` and ``obb`` too.
         names: of the classes.
         find: from a picture (3, H, W), uint8, to what is in it.
     """
 
     task: str
     names: tuple[str, ...]
-    find: Callable[[Tensor], Finding]
+    find: Callable[[Tensor], Finding | UltralyticsFinding]
 
 
 def save_predictor(
@@ -201,19 +201,6 @@ def _segmenter(net: nn.Module, names: tuple[str, ...], settings: Any, threshold:
 
 
 def _yolo(path: Path, threshold: float) -> Predictor:
-    from rfaconv.registration import register
-
-    register("ultralytics")
-    yolo: Any = import_module("ultralytics").YOLO(path)
+    yolo = open_yolo(path)
     names = tuple(yolo.names[i] for i in sorted(yolo.names))
-
-    def find(image: Tensor) -> Finding:
-        pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()  # ultralytics takes BGR
-        found = yolo.predict(pixels, conf=threshold, device="cpu", verbose=False)[0].boxes
-        boxes = [
-            (names[int(c)], float(s), tuple(b))
-            for c, s, b in zip(found.cls, found.conf, found.xyxy.tolist(), strict=True)
-        ]
-        return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
-
-    return Predictor("detect", names, find)
+    return Predictor(yolo.task, names, lambda image: find_in(yolo, image, threshold))

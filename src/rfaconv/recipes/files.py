@@ -85,7 +85,7 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
     if text is None:
         path = Path(name).expanduser()
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
@@ -123,7 +123,9 @@ def _read(name: str) -> Mapping[str, Any]:
     names = recipe_names()
     if name not in names:
         raise unknown_name("recipe", name, [*names, "FILE.yaml"])
-    return parsed(name, (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text())
+    return parsed(
+        name, (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    )
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

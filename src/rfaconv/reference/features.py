@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,8 +20,18 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def tracing() -> bool:
+    """Whether torch.jit records operations into a graph."""
+    return torch._C._get_tracing_state() is not None
+
+
 def recorded(*tensors: Tensor) -> bool:
-    """Whether autograd records a computation of these tensors."""
+    """Whether autograd records a computation of these tensors, or torch.jit traces it.
+
+    A trace is one graph whatever the gradient mode: it is checked, and run, in another.
+    """
+    if tracing():
+        return True
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 
@@ -31,7 +42,9 @@ def functorch_active() -> bool:
 
 def in_fast_layout(x: Tensor) -> Tensor:
     """Returns x in channels_last where depthwise convolutions are several times faster in it."""
-    if x.device.type != "cpu" or x.dim() != 4 or functorch_active() or not x.is_contiguous():
+    if x.device.type != "cpu" or x.dim() != 4 or functorch_active() or tracing():
+        return x
+    if not x.is_contiguous():
         return x
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -42,8 +55,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, gro
     if any(lo != hi for lo, hi in window.padding):
         x = pad(x, window)
         low = (0,) * window.dims
-    convolution = _CONVOLUTIONS[window.dims]
-    result: Tensor = convolution(x, weight, bias, window.stride, low, window.dilation, groups)
+    apart = bias is not None and torch.compiler.is_compiling()
+    result: Tensor = _CONVOLUTIONS[window.dims](
+        *(x, weight, None if apart else bias, window.stride, low, window.dilation, groups)
+    )
+    if apart and bias is not None:
+        # Inductor up to 2.11 cannot take a bias that is a view of something computed; it fuses this
+        result = result + bias.reshape(-1, *(1,) * window.dims)
     return result
 
 
@@ -53,11 +71,16 @@ def pad(x: Tensor, window: Window) -> Tensor:
     return F.pad(x, amounts) if any(amounts) else x
 
 
-def tap_slice(index: tuple[int, ...], window: Window, out: tuple[int, ...]) -> tuple[slice, ...]:
-    """Index of all inputs (B, C, *out) that tap ``index`` of a padded map sees."""
+def tap_slice(index: tuple[int, ...], window: Window) -> tuple[slice, ...]:
+    """Index of all inputs (B, C, *out) that tap ``index`` of a padded map sees.
+
+    Counted from both ends of the map, it holds for maps of every size.
+    """
     spatial = tuple(
-        slice(i * d, i * d + (n - 1) * s + 1, s)
-        for i, d, s, n in zip(index, window.dilation, window.stride, out, strict=True)
+        slice(i * d, (i * d - extent + 1) or None, s)
+        for i, d, s, extent in zip(
+            index, window.dilation, window.stride, window.extent, strict=True
+        )
     )
     return (slice(None), slice(None), *spatial)
 
@@ -72,11 +95,23 @@ def patch_mean(x: Tensor, window: Window) -> Tensor:
 
 def fixed_size(size: int) -> int:
     """A size as a number also while torch.jit traces: exporters need the shape of a kernel."""
-    if torch._C._get_tracing_state() is None:
-        return size
+    return fixed_sizes((size,))[0]
+
+
+def fixed_sizes(sizes: Sequence[int]) -> Sequence[int]:
+    """Sizes as numbers also while torch.jit traces, for checks and for what cannot change."""
+    if not tracing():
+        return sizes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return int(size)
+        return tuple(int(size) for size in sizes)
+
+
+def unflatten(tensor: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """``tensor.unflatten(dim, sizes)``, after which the older ONNX exporter still knows which
+    sizes are open; ``dim`` counts from the front.
+    """
+    return tensor.reshape(*tensor.shape[:dim], *sizes, *tensor.shape[dim + 1 :])
 
 
 def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Window) -> Tensor:
@@ -91,11 +126,11 @@ def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Wi
     Returns:
         (B, C, T, *out) in the accumulation dtype.
     """
-    channels, taps = feature_bias.shape
     x = x.to(feature_weight.dtype)
-    weight = feature_weight.reshape(channels * taps, 1, *window.kernel)
+    weight = feature_weight.reshape(-1, 1, *window.kernel)
+    channels = fixed_size(feature_bias.shape[0])
     f = convolve(x, weight, feature_bias.reshape(-1), window, channels).relu()
-    return torch.unflatten(f, 1, (channels, taps))
+    return unflatten(f, 1, (channels, window.taps))
 
 
 def tap_features(

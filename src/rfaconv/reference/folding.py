@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rfaconv.reference.features import functorch_active
+from rfaconv.reference.features import functorch_active, tracing
 
 
 def feature_statistics(feature_weight: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,7 +86,9 @@ def fold_batch_statistics(
         G' (C, T, T), b' (C, T), and mean and biased variance of every feature (C, T).
     """
     arguments = (feature_weight, mean, cov, gamma, beta)
-    if functorch_active() or torch.autograd.forward_ad._current_level >= 0:
+    # neither a transform nor a traced graph can hold a function with gradients of its own
+    transformed = functorch_active() or torch.autograd.forward_ad._current_level >= 0
+    if transformed or tracing():
         return _fold(*arguments, eps)
     result: tuple[Tensor, Tensor, Tensor, Tensor] = _Fold.apply(*arguments, eps)
     return result

@@ -7,7 +7,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, functorch_active, pad, tap_slice
+from rfaconv.reference.features import (
+    accumulation_dtype,
+    fixed_size,
+    functorch_active,
+    pad,
+    recorded,
+    tap_slice,
+    tracing,
+)
 
 
 def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
@@ -20,7 +28,7 @@ def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     Returns:
         m (C, T) and S (C, T, T), in float64. S is the biased covariance.
     """
-    if torch.is_grad_enabled() and x.requires_grad and not functorch_active():
+    if recorded(x) and not functorch_active() and not tracing():
         # keeps x alone for the backward pass instead of nine shifted copies of it
         result: tuple[Tensor, Tensor] = checkpoint(
             _moments, x, window, use_reentrant=False, preserve_rng_state=False
@@ -30,13 +38,12 @@ def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
 
 
 def _moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-    channels = x.shape[1]
-    out = window.output_size(x.shape[2:])
+    channels = fixed_size(x.shape[1])
     x = x.to(accumulation_dtype(x.dtype))
     # products of centred values: S stays exact where the mean is large against the deviation
     shift = x.detach().mean((0, *range(2, x.dim())), keepdim=True)
     padded = pad(x, window) - shift
-    taps = [padded[tap_slice(index, window, out)] for index in window.tap_indices()]
+    taps = [padded[tap_slice(index, window)] for index in window.tap_indices()]
     patches = torch.stack(taps, dim=0).flatten(3)  # (T, B, C, P/B)
     patches = patches.permute(2, 0, 1, 3).reshape(channels, window.taps, -1)  # (C, T, P)
     count = patches.shape[-1]

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rfaconv.geometry import Window
-from rfaconv.reference.features import convolve, features, in_fast_layout, recorded, tap_features
+from rfaconv.reference.features import (
+    convolve,
+    features,
+    fixed_sizes,
+    in_fast_layout,
+    recorded,
+    tap_features,
+    unflatten,
+)
 
 
 def feature_stats(
@@ -76,7 +85,7 @@ _REDUCE_TAPS = {"rfcbam": _reduce_rfcbam, "rfca": _reduce_rfca}
 
 def _axis_mean(f: Tensor, window: Window, axis: int) -> Tensor:
     # (B, C, k_1, .., k_n, out_1, .., out_n) -> (B, C, k_i, out_i)
-    split = torch.unflatten(f, 2, window.kernel)
+    split = unflatten(f, 2, window.kernel)
     others = [2 + i for i in range(window.dims) if i != axis]
     others += [2 + window.dims + i for i in range(window.dims) if i != axis]
     mean = split.mean(others) if others else split
@@ -103,7 +112,7 @@ def convolve_enlarged(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
     not reach; see :func:`convolve_enlarged_map`.
     """
     kernel = enlarged_kernel(weight, window)
-    same = Window.create(tuple(kernel.shape[2:]), dims=window.dims)
+    same = Window.create(fixed_sizes(kernel.shape[2:]), dims=window.dims)
     return convolve(in_fast_layout(maps.flatten(1, 2)), kernel, None, same, 1).contiguous()
 
 
@@ -116,17 +125,18 @@ def enlarged_kernel(weight: Tensor, window: Window) -> Tensor:
     """
     n = window.dims
     spread, reach = weight[0], []
-    for size, k in zip(weight.shape[2:], window.kernel, strict=True):
+    for size, k in zip(fixed_sizes(weight.shape[2:]), window.kernel, strict=True):
         far = -(-(size // 2) // k)  # windows that a shift can cross
-        table = _shifts(size, k, far)
-        spread = torch.tensordot(spread, table.to(spread), dims=([1], [0]))
-        reach.append(far)
-    # (M, to_1 from_1 step_1, to_2 ..) -> (to_1 .., M, from_1 .., step_1 ..)
-    sizes = [s for k, far in zip(window.kernel, reach, strict=True) for s in (k, k, 2 * far + 1)]
-    spread = spread.reshape(-1, *sizes)
-    to, source, step = ([1 + 3 * i + part for i in range(n)] for part in range(3))
+        # pixels of the windows -far .. far along this axis, seen from each pixel `to` of window 0
+        room, first = (2 * far + 1) * k, far * k - size // 2
+        row = spread.movedim(1, -1)
+        rows = [F.pad(row, (first + to, room - size - first - to)) for to in range(k)]
+        spread = torch.stack(rows, -2).unflatten(-1, (2 * far + 1, k))
+        reach.append(2 * far + 1)
+    # (M, to_1, step_1, from_1, to_2 ..) -> (to_1 .., M, from_1 .., step_1 ..)
+    to, step, source = ([1 + 3 * i + part for i in range(n)] for part in range(3))
     spread = spread.permute(*to, 0, *source, *step)
-    return spread.reshape(window.taps, -1, *(2 * far + 1 for far in reach))
+    return spread.reshape(window.taps, -1, *reach)
 
 
 def convolve_enlarged_map(maps: Tensor, weight: Tensor, window: Window) -> Tensor:
@@ -137,20 +147,8 @@ def convolve_enlarged_map(maps: Tensor, weight: Tensor, window: Window) -> Tenso
     order = [2 + part * n + i for i in range(n) for part in (1, 0)]
     enlarged = maps.unflatten(2, window.kernel).permute(0, 1, *order)
     sizes = [size * k for size, k in zip(out, window.kernel, strict=True)]
-    same = Window.create(tuple(weight.shape[2:]), dims=n)
+    same = Window.create(fixed_sizes(weight.shape[2:]), dims=n)
     y = convolve(enlarged.reshape(*maps.shape[:2], *sizes), weight, None, same, 1)
     pairs = [size for pair in zip(out, window.kernel, strict=True) for size in pair]
     back = [1 + 2 * i + part for part in (1, 0) for i in range(n)]
     return y.reshape(len(y), *pairs).permute(0, *back).flatten(1, n).contiguous()
-
-
-def _shifts(size: int, k: int, far: int) -> Tensor:
-    """One-hot (size, k * k * (2 far + 1)): which shift leads from a tap to a tap of which
-    window.
-    """
-    rows = [[0.0] * (k * k * (2 * far + 1)) for _ in range(size)]
-    for index in range(size):
-        for to in range(k):
-            step, source = divmod(to + index - size // 2, k)
-            rows[index][(to * k + source) * (2 * far + 1) + step + far] = 1.0
-    return torch.tensor(rows)

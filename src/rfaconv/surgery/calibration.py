@@ -63,11 +63,9 @@ def tap_statistics(x: Tensor, window: Window, padding_mode: str) -> tuple[Tensor
         x = pad(x, window)
     else:
         x = F.pad(x, [s for pair in reversed(window.padding) for s in pair], mode=padding_mode)
-    unpadded = Window(window.kernel, window.stride, ((0, 0),) * window.dims, window.dilation)
-    out = unpadded.output_size(x.shape[2:])
     means, variances = [], []
     for index in window.tap_indices():
-        tap = x[tap_slice(index, window, out)]
+        tap = x[tap_slice(index, window)]
         single = tap.numel() == tap.shape[1]
         var, mean = torch.var_mean(
             tap, dim=(0, *range(2, tap.dim())), correction=0 if single else 1

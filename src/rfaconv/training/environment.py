@@ -60,8 +60,8 @@ def _git(folder: Path, *arguments: str) -> str:
         ["git", "-C", str(folder), *arguments],
         check=True,
         capture_output=True,
-        text=True,
         timeout=10,
+        encoding="utf-8",
     )
     return done.stdout.strip()
 
@@ -75,9 +75,8 @@ def available_cores() -> int:
 
 def processor() -> str:
     """The processor's name."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
+    with contextlib.suppress(OSError):  # there on Linux alone
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rfaconv.errors import InvalidArgument, RFAConvError
-from rfaconv.files import strict_json, write_atomic
+from rfaconv.files import strict_json, sync, write_atomic
 
 FOLDER, WEIGHTS, STATE, MANIFEST = (
     "checkpoints",
@@ -94,11 +93,11 @@ class Saves(Callback):
             "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
         }
         write_atomic(temporary / MANIFEST, strict_json(manifest))
-        _sync(temporary / STATE)
+        sync(temporary / STATE)
         final = self.folder / name
         shutil.rmtree(final, ignore_errors=True)
         temporary.replace(final)
-        _sync(self.folder)
+        sync(self.folder)
         self._prune()
 
     def _prune(self) -> None:
@@ -196,11 +195,3 @@ def _describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

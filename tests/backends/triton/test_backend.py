@@ -59,7 +59,9 @@ def test_every_op_is_registered() -> None:
 
 def test_import_leaves_triton_alone() -> None:
     code = "import sys, rfaconv.backends.triton; assert 'triton' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -107,7 +109,10 @@ for text in ("{", "[1]", '{"a": {"blocks": 3}}'):
     assert tuning.read(path) == {}, text
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "deeper" / "choices.json").read_text())
+    assert json.loads((tmp_path / "deeper" / "choices.json").read_text(encoding="utf-8"))

@@ -24,8 +24,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env=environment,
         capture_output=True,
-        text=True,
         check=False,
+        encoding="utf-8",
     )
 
 
@@ -33,7 +33,7 @@ def test_page_has_the_prediction() -> None:
     done = run("benchmarks/predict_gpu.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert done.stdout.strip() in (ROOT / "docs" / "gpu.md").read_text()
+    assert done.stdout.strip() in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.timeout(600)
@@ -43,7 +43,7 @@ def test_benchmark_runs_without_a_gpu(tmp_path: Path) -> None:
     sides = ["--sides", "conv", "conv-nhwc", "published", "fused"]
     done = run("benchmarks/gpu.py", "--out", str(out), *arguments, *sides)
     assert out.exists(), done.stdout + done.stderr
-    result = json.loads(out.read_text())
+    result = json.loads(out.read_text(encoding="utf-8"))
     told = {row["side"]: row["status"] for row in result["rows"]}
     available = BACKENDS["cpu"].status().available
     assert told == dict.fromkeys(sides[1:], "ok") | {"fused": "ok" if available else "refused"}
@@ -78,7 +78,7 @@ sys.exit(gpu.main([*arguments, "--out", {str(out)!r}]))
 """
     done = run("-c", code)
     assert done.returncode == 1, done.stdout + done.stderr
-    result = json.loads(out.read_text())
+    result = json.loads(out.read_text(encoding="utf-8"))
     assert result["errors"]["parity"]["error"] == "ValueError: no such luck"
     assert len(result["no_time_for"]) == 12
     assert result["geometric_means"] == {}

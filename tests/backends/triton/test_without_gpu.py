@@ -59,7 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_suite(suite: str, running: Running) -> None:
     process, output = running[suite]
     code = process.wait()
-    said = output.read_text(errors="replace")
+    said = output.read_text(errors="replace", encoding="utf-8")
     assert code == 0, said[-8000:]
     assert " passed" in said
     assert "skipped" not in said

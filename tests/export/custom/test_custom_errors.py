@@ -179,5 +179,5 @@ print(sum("libgomp" in line for line in open("/proc/self/maps")))
 """
     command = [sys.executable, "-c", code, str(operators), str(path)]
     clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(command, capture_output=True, text=True, env=clean, timeout=60)
+    done = subprocess.run(command, capture_output=True, env=clean, timeout=60, encoding="utf-8")
     assert done.stdout.split("\n")[:2] == ["(2, 4, 5, 6) False", "0"], done.stderr

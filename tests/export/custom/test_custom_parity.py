@@ -157,7 +157,7 @@ def test_library_wins_over_the_definition(operators: Path, tmp_path: Path) -> No
             str(path), options, providers=["CPUExecutionProvider"]
         )
         opened.run(None, {"x": np.zeros((1, 3, 6, 5), np.float32)})
-        events = json.loads(Path(opened.end_profiling()).read_text())
+        events = json.loads(Path(opened.end_profiling()).read_text(encoding="utf-8"))
         kinds[name] = {e["args"]["op_name"] for e in events if e["name"].endswith("kernel_time")}
     assert "RFAConv" in kinds["library"] and "Softmax" not in kinds["library"]
     assert "RFAConv" not in kinds["definition"] and "Softmax" in kinds["definition"]

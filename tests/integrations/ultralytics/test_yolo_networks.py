@@ -177,6 +177,7 @@ def test_a_standalone_file_registers_by_itself(tmp_path):
         capture_output=True,
         text=True,
         env=dict(os.environ),
+        encoding="utf-8",
     )
     assert "RFCAConv LeakyReLU(negative_slope=0.1) 0.1" in done.stdout
 
@@ -198,7 +199,10 @@ def test_a_checkpoint_loads_in_a_new_process(tmp_path, safe):
     )
     environment = {**os.environ, "ULTRALYTICS_SAFE_LOAD": str(int(safe))}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+        [sys.executable, "-c", code],
+        capture_output=True,
+        env=environment,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     # ultralytics saves half precision
@@ -250,7 +254,7 @@ def test_the_state_of_a_multi_gpu_training_brings_the_operators(tmp_path):
         "from ultralytics.nn.tasks import DetectionModel;"
         "print(type(DetectionModel('yolov8n-rfa.yaml', verbose=False).model[1]).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.stdout.strip().endswith("RFAConv"), done.stderr
 
 

@@ -6,30 +6,43 @@ developing, ``cmake -S csrc -B build -G Ninja && cmake --build build`` does.
 
 from __future__ import annotations
 
-from rfaconv.backends.base import Status
-from rfaconv.backends.cpu import gates, kernels, library
+from typing import ClassVar
+
+from rfaconv.backends.base import Backend, Kernel, Status
+from rfaconv.backends.cpu import forward, gates, kernels, library
 from rfaconv.geometry import Problem
 from rfaconv.variants import GATES
 
-__all__ = ["BACKEND", "CPUBackend", "gates", "kernels", "library"]
+__all__ = ["BACKEND", "CPUBackend", "library"]
 
 _DTYPES = ("float32", "bfloat16")
 _KERNELS = ((1, 1), (3, 3), (5, 5))
+# of inference, and in float32 alone
+_INFERENCE: dict[str, Kernel] = {
+    "attend": forward.attend,
+    "pixel_gate": gates.pixel_gate,
+    "line_hidden": gates.line_hidden,
+    "line_gates": gates.line_gates,
+}
 
 
-class CPUBackend:
+class CPUBackend(Backend):
     """Fused kernels for float32 and bfloat16, kernels 1x1, 3x3, 5x5, one group."""
 
-    name = "cpu"
+    name: ClassVar[str] = "cpu"
+    device: ClassVar[str] = "cpu"
+    kernels: ClassVar[dict[str, Kernel]] = {
+        **{name: getattr(kernels, name) for name in kernels.__all__},
+        **_INFERENCE,
+    }
 
-    def refusal(self, problem: Problem) -> str | None:
+    def unsupported(self, problem: Problem) -> str | None:
         """Says why the CPU kernels cannot run the problem, or None if they can."""
-        if problem.device != "cpu":
-            return f"device: expected cpu, got {problem.device}"
         if problem.dims != 2:
             return f"spatial dimensions: expected 2, got {problem.dims}"
-        if problem.dtype not in _DTYPES:
-            return f"dtype: expected {' or '.join(_DTYPES)}, got {problem.dtype}"
+        dtypes = ("float32",) if problem.op in _INFERENCE else _DTYPES
+        if problem.dtype not in dtypes:
+            return f"dtype: expected {' or '.join(dtypes)}, got {problem.dtype}"
         if problem.window.kernel not in _KERNELS:
             return (
                 f"kernel_size: expected 1, 3 or 5 in both directions, got {problem.window.kernel}"
@@ -38,7 +51,13 @@ class CPUBackend:
             return f"groups: expected 1, got {problem.groups}"
         if problem.variant and problem.variant not in GATES:
             return f"variant: expected one of {', '.join(GATES)}, got {problem.variant!r}"
+        if problem.recorded and problem.op in _INFERENCE:
+            return f"autograd: the kernel of {problem.op} has no gradient"
         return library.refusal()
+
+    def hesitation(self, problem: Problem) -> str | None:
+        """Says that the kernels have no vector instructions to use here, or None if they have."""
+        return library.hesitation()
 
     def status(self) -> Status:
         """Path, instruction set and build of the library, or why there is none."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_double, c_int32, c_int64, c_void_p
+import struct
+from ctypes import POINTER, Structure, c_char_p, c_int32, c_int64, c_void_p
 from typing import Any
 
 import torch
@@ -12,15 +13,15 @@ __all__ = [
     "ABI_VERSION",
     "DTYPES",
     "KINDS",
-    "AttentionStruct",
+    "LAYER",
     "GateStruct",
-    "NormStruct",
+    "OpenmpStruct",
     "TensorStruct",
     "WindowStruct",
     "declare",
 ]
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 DTYPES: dict[torch.dtype, int] = {torch.float32: 0, torch.bfloat16: 1}
 KINDS: dict[str, int] = {"rfa": 0, "rfcbam": 1, "rfca": 2, "none": 3}
@@ -55,28 +56,27 @@ class GateStruct(Structure):
     _fields_ = (("a", c_void_p), ("b", c_void_p))
 
 
-class NormStruct(Structure):
-    """``rfaconv_norm``: the state of a BatchNorm in evaluation, contiguous float32."""
+_TENSOR, _WINDOW, _NORM = "P8qi4x", "10q", "4Pd"
+LAYER = struct.Struct(f"@{4 * _TENSOR}{_WINDOW}2P{_NORM}6P{_NORM}7q")
+"""``rfaconv_layer``: x, weight, bias, y (each pointer, size, stride, dtype), window, feature weight
+and bias, feature norm (mean, variance, weight, bias, eps), attention (three weights, three biases,
+norm, hidden, spatial size, spatial stride), kind. Packed at once, which costs a third of ctypes'
+structures.
+"""
+
+
+class OpenmpStruct(Structure):
+    """``rfaconv_openmp``: functions of an OpenMP runtime; what it lacks is null."""
 
     _fields_ = (
-        ("mean", c_void_p),
-        ("variance", c_void_p),
-        ("weight", c_void_p),
-        ("bias", c_void_p),
-        ("eps", c_double),
-    )
-
-
-class AttentionStruct(Structure):
-    """``rfaconv_attention``: what the attention of an operator is made from, contiguous float32."""
-
-    _fields_ = (
-        ("weight", c_void_p * 3),
-        ("bias", c_void_p * 3),
-        ("norm", NormStruct),
-        ("hidden", c_int64),
-        ("spatial", c_int64 * 2),
-        ("spatial_stride", c_int64 * 3),
+        ("thread_num", c_void_p),
+        ("num_threads", c_void_p),
+        ("gomp_parallel", c_void_p),
+        ("gomp_barrier", c_void_p),
+        ("kmp_fork", c_void_p),
+        ("kmp_push_num_threads", c_void_p),
+        ("kmp_thread", c_void_p),
+        ("kmp_barrier", c_void_p),
     )
 
 
@@ -91,6 +91,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "rfaconv_isa": (c_char_p, ()),
     "rfaconv_status_text": (c_char_p, (c_int32,)),
     "rfaconv_release": (None, ()),
+    "rfaconv_bind_openmp": (c_int32, (POINTER(OpenmpStruct),)),
     # x, window, mean, cov, threads
     "rfaconv_patch_moments": (c_int32, (_tensor, _window, _double, _double, c_int32)),
     # dmean, dcov, x, mean, window, dx, threads
@@ -131,15 +132,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int32,
         (_tensor, _window, _float, _float, c_int32, _gate, _tensor, _tensor, _tensor, c_int32),
     ),
-    # x, window, feature_weight, feature_bias, feature_norm, kind, attention, weight, bias, y,
-    # threads
-    "rfaconv_forward": (
-        c_int32,
-        (
-            *(_tensor, _window, _float, _float, POINTER(NormStruct), c_int32),
-            *(POINTER(AttentionStruct), _tensor, _tensor, _tensor, c_int32),
-        ),
-    ),
+    # layer, bytes, threads
+    "rfaconv_forward": (c_int32, (c_char_p, c_int64, c_int32)),
     # dy, x, window, feature_weight, feature_bias, kind, gate, weight,
     # dx, dfeature_weight, dfeature_bias, dgate_a, dgate_b, dweight, threads
     "rfaconv_project_backward": (

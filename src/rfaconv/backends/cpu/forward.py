@@ -1,177 +1,185 @@
-"""Inference of a layer as one call of the library, prepared once for its parameters.
+"""A whole layer in inference as one call of the library.
 
-The operations of :mod:`rfaconv.ops` cost their checks, the dispatcher and several crossings into
-Python at every call. After a kernel has filled the caches with its own data, that is half a
-millisecond and more, which a layer of a few milliseconds feels.
+Every operand is checked, and its address taken, in the call that uses it: nothing is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from rfaconv.backends.cpu import library
-from rfaconv.backends.cpu.abi import (
-    KINDS,
-    AttentionStruct,
-    NormStruct,
-    TensorStruct,
-    WindowStruct,
-)
-from rfaconv.backends.cpu.kernels import check_status
-from rfaconv.geometry import Window
+from rfaconv.backends.cpu.abi import KINDS, LAYER
+from rfaconv.backends.cpu.operands import check_status
+from rfaconv.errors import InvalidArgument
 from rfaconv.ops.schema import memory_format_of
 
-__all__ = ["Attention", "Features", "ForwardCall", "Norm"]
+__all__ = ["attend"]
+
+Norm = Sequence[Tensor | None]
+
+_NO_TENSOR = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+_NO_NORM = (0, 0, 0, 0, 0.0)
 
 
-class Norm(NamedTuple):
-    """The state of a BatchNorm in evaluation, in the order of ``rfaconv_norm``; M channels.
-
-    Attributes:
-        mean: running mean (M,).
-        variance: running variance (M,).
-        weight: (M,) or None for ones.
-        bias: (M,) or None for zeros.
-        eps: added to the variance.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-    eps: float
-
-    def tensors(self) -> list[Tensor]:
-        """Those that there are."""
-        return [t for t in self[:4] if t is not None]
-
-
-class Features(NamedTuple):
-    """``relu(norm(weight u))``, or ``relu(weight u + bias)`` where the norm is folded.
-
-    Attributes:
-        weight: (C * T, 1, *kernel).
-        bias: (C * T,), or None with a norm.
-        norm: of C * T channels, or None with a bias.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-    norm: Norm | None
-
-
-class Attention(NamedTuple):
-    """Parameters of an operator's attention, in the order of ``rfaconv_attention``.
-
-    Attributes:
-        weights: rfa: (C, T). rfcbam: squeeze (M, C), excitation (C, M). rfca: the reduction
-            (M, C), rows (C, M), columns (C, M).
-        biases: of the three layers of rfca, or None.
-        norm: of the M channels of rfca.
-        spatial: (1, 2, *kernel) of rfcbam, with any strides; the others are contiguous.
-    """
-
-    weights: Sequence[Tensor]
-    biases: Sequence[Tensor | None] = ()
-    norm: Norm | None = None
-    spatial: Tensor | None = None
-
-
-class ForwardCall:
-    """``rfaconv_forward`` with the parameters of one layer, for inputs (B, C, H, W) in float32.
-
-    It keeps pointers into the parameters: what is written into them is seen, and whoever keeps the
-    call must drop it when a parameter goes or gets other memory.
-
-    Args:
-        variant: ``rfa``, ``rfcbam`` or ``rfca``.
-        window: the sliding window.
-        features: parameters of the features.
-        attention: parameters of the attention.
-        weight: (O, C, *kernel), with any strides.
-        bias: (O,) or None.
-    """
-
-    __slots__ = (
-        "_attention", "_bias", "_channels", "_features", "_kind", "_outputs", "_weight", "_window",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        variant: str,
-        window: Window,
-        features: Features,
-        attention: Attention,
-        weight: Tensor,
-        bias: Tensor | None,
-    ) -> None:
-        self._kind = KINDS[variant]
-        norm = None if features.norm is None else _norm_struct(features.norm)
-        self._features = features.weight.data_ptr(), _pointer(features.bias), norm
-        self._attention = _attention_struct(variant, attention)
-        self._weight = TensorStruct(weight.data_ptr(), tuple(weight.shape), weight.stride(), 0)
-        self._outputs, self._channels = weight.shape[0], weight.shape[1]
-        size = (self._outputs, 1, 1, 1)
-        self._bias = None if bias is None else TensorStruct(bias.data_ptr(), size, (1,) * 4, 0)
-        (top, bottom), (left, right) = window.padding
-        high, wide = window.extent
-        self._window = (
-            (window.kernel, window.stride, (top, left), window.dilation),
-            (top + bottom - high, left + right - wide),
-        )
-
-    def __call__(self, x: Tensor) -> Tensor | None:
-        """Returns (B, O, *out), or None where the input is not as expected."""
-        shape = x.shape
-        if len(shape) != 4 or shape[1] != self._channels or x.dtype is not torch.float32:
-            return None
-        geometry, (high, wide) = self._window
-        batch, _, height, width = shape
-        if batch == 0 or height + high < 0 or width + wide < 0:
-            return None
-        stride = geometry[1]
-        out = (height + high) // stride[0] + 1, (width + wide) // stride[1] + 1
-        size = (batch, self._outputs, *out)
-        y = torch.empty(size, dtype=torch.float32, memory_format=memory_format_of(x))
-        status = library.require().rfaconv_forward(
-            TensorStruct(x.data_ptr(), shape, x.stride(), 0),
-            WindowStruct(*geometry, out),
-            *self._features,
-            self._kind,
-            self._attention,
-            self._weight,
-            self._bias,
-            TensorStruct(y.data_ptr(), size, y.stride(), 0),
-            library.threads(),
-        )
-        check_status(status, "forward")
-        return y
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _norm_struct(norm: Norm) -> NormStruct:
-    return NormStruct(*map(_pointer, norm[:4]), norm.eps)
-
-
-def _attention_struct(variant: str, attention: Attention) -> AttentionStruct:
-    weights = attention.weights
-    size: Sequence[int] = (0, 0)
-    stride: Sequence[int] = (0, 0, 0)
-    if attention.spatial is not None:
-        weights = *weights, attention.spatial
-        size, stride = attention.spatial.shape[2:], attention.spatial.stride()[1:]
-    return AttentionStruct(
-        tuple(map(_pointer, weights)),
-        tuple(map(_pointer, attention.biases)),
-        NormStruct() if attention.norm is None else _norm_struct(attention.norm),
-        0 if variant == "rfa" else weights[0].shape[0],
-        tuple(size),
-        tuple(stride),
+def attend(
+    x: Tensor,
+    feature_weight: Tensor,
+    feature_bias: Tensor | None,
+    feature_norm: Norm,
+    feature_eps: float,
+    attention: Sequence[Tensor],
+    attention_bias: Sequence[Tensor | None],
+    attention_norm: Norm,
+    attention_eps: float,
+    weight: Tensor,
+    bias: Tensor | None,
+    variant: str,
+    groups: int,
+    window: Sequence[int],
+) -> Tensor:
+    """The kernel of ``attend`` for float32 maps (B, C, H, W)."""
+    kh, kw, sh, sw, top, bottom, left, right, dh, dw = window
+    _check(x.dim() == 4, "input", "(B, C, H, W)", x)
+    batch, channels, height, width = x.shape
+    rows, columns = (
+        (height + top + bottom - dh * (kh - 1) - 1) // sh + 1,
+        (width + left + right - dw * (kw - 1) - 1) // sw + 1,
     )
+    _check(rows > 0 and columns > 0, "input", f"a padded map larger than the window {window}", x)
+    _check(groups == 1, "groups", "1", groups)
+    outputs, entries = weight.size(0), channels * kh * kw
+    operands = _Operands()
+    size = (outputs, channels, kh, kw)
+    first = operands.strided("input", x, x.shape)
+    layer = operands.strided("weight", weight, size)
+    offset = _NO_TENSOR
+    if bias is not None:
+        address = operands.dense("bias", bias, (outputs,))
+        offset = (address, outputs, 1, 1, 1, 1, 1, 1, 1, 0)
+    features = operands.dense("feature_weight", feature_weight, (entries, 1, kh, kw))
+    if feature_norm:
+        shift, norm = 0, operands.norm("feature_norm", feature_norm, entries, feature_eps)
+    else:
+        _check(feature_bias is not None, "feature_bias", "a tensor where no norm is", None)
+        assert feature_bias is not None
+        shift, norm = operands.dense("feature_bias", feature_bias, (entries,)), _NO_NORM
+    gate = _GATES[variant](
+        operands, attention, attention_bias, attention_norm, attention_eps, channels, kh * kw
+    )
+    shape = (batch, outputs, rows, columns)
+    y = torch.empty(shape, dtype=torch.float32, memory_format=memory_format_of(x))
+    if batch == 0 or outputs == 0:
+        return y
+    packed = LAYER.pack(
+        *first, *layer, *offset,
+        y.data_ptr(), *shape, *y.stride(), 0,
+        kh, kw, sh, sw, top, left, dh, dw, rows, columns,
+        features, shift, *norm, *gate, KINDS[variant],
+    )  # fmt: skip
+    status = library.require().rfaconv_forward(packed, LAYER.size, library.threads())
+    check_status(status, "forward")
+    return y
+
+
+class _Operands:
+    """Checks operands and gives their addresses, which hold as long as this object lives."""
+
+    __slots__ = ("_copies",)
+
+    def __init__(self) -> None:
+        self._copies: list[Tensor] = []
+
+    def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
+        """The address of a contiguous float32 tensor of this shape."""
+        address = _address(name, value, shape)
+        if value.is_contiguous():
+            return address
+        self._copies.append(value.contiguous())
+        return self._copies[-1].data_ptr()
+
+    def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+        """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
+        return _address(name, value, shape), *shape, *value.stride(), 0
+
+    def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
+        """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
+        _check(len(state) == 4, name, "four entries", len(state))
+        _check(state[0] is not None and state[1] is not None, name, "mean and variance", state)
+        found = [0 if s is None else self.dense(name, s, (channels,)) for s in state]
+        return *found, eps
+
+
+def _address(name: str, value: Tensor, shape: Sequence[int]) -> int:
+    if value.shape != shape or value.dtype is not torch.float32:
+        got = f"{value.dtype} of shape {tuple(value.shape)}"
+        raise InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
+    if not value.is_cpu or value.layout is not torch.strided:
+        raise InvalidArgument(
+            name, "a strided tensor on the cpu", f"{value.layout}, {value.device}"
+        )
+    address = value.data_ptr()
+    if address == 0 and value.numel() > 0:
+        raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
+    return address
+
+
+def _check(holds: bool, name: str, expected: str, got: object) -> None:
+    if not holds:
+        raise InvalidArgument(name, expected, tuple(got.shape) if isinstance(got, Tensor) else got)
+
+
+# What follows gives ``rfaconv_attention``: three weights, three biases, a norm, hidden channels,
+# size and strides of the spatial weight.
+
+
+def _rfa(
+    operands: _Operands, weights: Sequence[Tensor], biases: Norm, norm: Norm, eps: float,
+    channels: int, taps: int,
+) -> tuple[float, ...]:  # fmt: skip
+    _check(len(weights) == 1, "attention", "one tensor", len(weights))
+    weight = operands.dense("attention_weight", weights[0], (channels * taps, 1, 1, 1))
+    return weight, 0, 0, 0, 0, 0, *_NO_NORM, 0, 0, 0, 0, 0, 0
+
+
+def _rfcbam(
+    operands: _Operands, weights: Sequence[Tensor], biases: Norm, norm: Norm, eps: float,
+    channels: int, taps: int,
+) -> tuple[float, ...]:  # fmt: skip
+    _check(len(weights) == 3, "attention", "three tensors", len(weights))
+    reduce, expand, spatial = weights
+    hidden = reduce.size(0)
+    first = operands.dense("se.fc1.weight", reduce, (hidden, channels))
+    second = operands.dense("se.fc2.weight", expand, (channels, hidden))
+    fits = spatial.dim() == 4 and spatial.size(2) % 2 == 1 and spatial.size(3) % 2 == 1
+    _check(fits, "spatial_weight", "(1, 2, odd, odd)", spatial)
+    high, wide = spatial.shape[2:]
+    third = _address("spatial_weight", spatial, (1, 2, high, wide))
+    strides = spatial.stride()[1:]
+    return first, second, third, 0, 0, 0, *_NO_NORM, hidden, high, wide, *strides
+
+
+def _rfca(
+    operands: _Operands, weights: Sequence[Tensor], biases: Norm, norm: Norm, eps: float,
+    channels: int, taps: int,
+) -> tuple[float, ...]:  # fmt: skip
+    fits = len(weights) == 3 and len(biases) == 3
+    _check(fits, "attention", "three tensors and three biases", (len(weights), len(biases)))
+    hidden = weights[0].size(0)
+    sizes = ((hidden, channels, 1, 1), (channels, hidden, 1, 1), (channels, hidden, 1, 1))
+    names = ("attention.conv1", "attention.conv_h", "attention.conv_w")
+    found = [
+        operands.dense(f"{name}.weight", weight, size)
+        for name, weight, size in zip(names, weights, sizes, strict=True)
+    ]
+    offsets = [
+        0 if value is None else operands.dense(f"{name}.bias", value, size[:1])
+        for name, value, size in zip(names, biases, sizes, strict=True)
+    ]
+    state = operands.norm("attention.bn1", norm, hidden, eps)
+    return *found, *offsets, *state, hidden, 0, 0, 0, 0, 0
+
+
+_GATES = {"rfa": _rfa, "rfcbam": _rfcbam, "rfca": _rfca}

@@ -1,4 +1,4 @@
-"""The CPU kernels of the operations that make gates from statistics."""
+"""The CPU kernels of the operations that make gates from statistics, for inference."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from torch import Tensor
 
 from rfaconv.backends.cpu import library
 from rfaconv.backends.cpu.abi import WindowStruct
-from rfaconv.backends.cpu.kernels import _plain, _pointer, check_status
+from rfaconv.backends.cpu.operands import check_status, plain, pointer
 from rfaconv.errors import InvalidArgument
 
-__all__: list[str] = []
+__all__ = ["line_gates", "line_hidden", "pixel_gate"]
 
 
-@torch.library.impl("rfaconv::pixel_gate", "cpu")
-def _pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[int]) -> Tensor:
+def pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[int]) -> Tensor:
+    """The kernel of ``pixel_gate``."""
     lib, kernel = library.require(), (window[0], window[1])
     taps = kernel[0] * kernel[1]
     if maximum.dim() != 4 or maximum.size(1) != taps:
         raise InvalidArgument("maximum", f"shape (B, {taps}, Ho, Wo)", tuple(maximum.shape))
     if weight.dim() != 4 or weight.size(2) % 2 == 0 or weight.size(3) % 2 == 0:
         raise InvalidArgument("weight", "shape (1, 2, odd, odd)", tuple(weight.shape))
-    maximum = _plain("maximum", maximum, maximum.shape)
-    mean = _plain("mean", mean, maximum.shape)
-    weight = _plain("weight", weight, (1, 2, *weight.shape[2:]))
+    maximum = plain("maximum", maximum, maximum.shape)
+    mean = plain("mean", mean, maximum.shape)
+    weight = plain("weight", weight.float(), (1, 2, *weight.shape[2:]))
     gate = torch.empty(maximum.shape)
     if gate.numel() == 0:
         return gate
@@ -46,25 +46,25 @@ def _pixel_gate(maximum: Tensor, mean: Tensor, weight: Tensor, window: Sequence[
     return gate
 
 
-@torch.library.impl("rfaconv::line_hidden", "cpu")
-def _line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The kernel of ``line_hidden``."""
     lib = library.require()
     if first.dim() != 3 or second.dim() != 3:
         raise InvalidArgument("first", "shape (B, C, L), as second", tuple(first.shape))
     batch, channels, length = first.shape
-    first = _plain("first", first, first.shape)
-    second = _plain("second", second, (batch, channels, second.size(2)))
-    weight = _plain("weight", weight, (weight.size(0), channels))
+    first = plain("first", first, first.shape)
+    second = plain("second", second, (batch, channels, second.size(2)))
+    weight = plain("weight", weight.float(), (weight.size(0), channels))
     hidden = torch.empty(batch, weight.size(0), length + second.size(2))
     if bias is not None:
-        bias = _plain("bias", bias, (weight.size(0),))
+        bias = plain("bias", bias.float(), (weight.size(0),))
     if hidden.numel() == 0:
         return hidden
     status = lib.rfaconv_line_hidden(
         first.data_ptr(),
         second.data_ptr(),
         weight.data_ptr(),
-        _pointer(bias),
+        pointer(bias),
         (c_int64 * 5)(batch, channels, weight.size(0), length, second.size(2)),
         hidden.data_ptr(),
         library.threads(),
@@ -73,10 +73,10 @@ def _line_hidden(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | N
     return hidden
 
 
-@torch.library.impl("rfaconv::line_gates", "cpu")
-def _line_gates(
+def line_gates(
     hidden: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], first: int
 ) -> tuple[Tensor, Tensor]:
+    """The kernel of ``line_gates``."""
     lib = library.require()
     if hidden.dim() != 3 or not 0 < first < hidden.size(2):
         raise InvalidArgument("hidden", f"shape (B, M, more than {first})", tuple(hidden.shape))
@@ -84,10 +84,11 @@ def _line_gates(
         raise InvalidArgument("weights", "two, and two biases", (len(weights), len(biases)))
     batch, width, total = hidden.shape
     channels = weights[0].size(0)
-    hidden = _plain("hidden", hidden, hidden.shape)
-    matrices = [_plain(f"weights[{i}]", w, (channels, width)) for i, w in enumerate(weights)]
+    hidden = plain("hidden", hidden, hidden.shape)
+    matrices = [plain(f"weights[{i}]", w.float(), (channels, width)) for i, w in enumerate(weights)]
     offsets = [
-        b if b is None else _plain(f"biases[{i}]", b, (channels,)) for i, b in enumerate(biases)
+        b if b is None else plain(f"biases[{i}]", b.float(), (channels,))
+        for i, b in enumerate(biases)
     ]
     lengths = (first, total - first)
     gates = [torch.empty(batch, channels, length) for length in lengths]
@@ -97,7 +98,7 @@ def _line_gates(
     status = lib.rfaconv_line_gates(
         hidden.data_ptr(),
         pointers(*(w.data_ptr() for w in matrices)),
-        pointers(*(_pointer(b) for b in offsets)),
+        pointers(*(pointer(b) for b in offsets)),
         (c_int64 * 5)(batch, channels, width, *lengths),
         pointers(*(g.data_ptr() for g in gates)),
         library.threads(),

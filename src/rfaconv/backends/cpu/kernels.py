@@ -1,4 +1,4 @@
-"""The CPU kernels of the operations: checks every pointer, allocates results, calls the C
+"""The CPU kernels of the operations: checks every operand, allocates results, calls the C
 library.
 """
 
@@ -10,145 +10,33 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.cpu import library
-from rfaconv.backends.cpu.abi import DTYPES, KINDS, GateStruct, TensorStruct, WindowStruct
+from rfaconv.backends.cpu.operands import (
+    check_status,
+    dense,
+    feature_operands,
+    gate_operands,
+    gate_struct,
+    kind_of,
+    new_map,
+    plain,
+    pointer,
+    same_dtype,
+    strided,
+    vector,
+    window_struct,
+)  # fmt: skip
 from rfaconv.errors import InvalidArgument
-from rfaconv.ops.schema import memory_format_of, stats_shapes
+from rfaconv.ops.schema import stats_shapes
 
-__all__: list[str] = []
-
-
-# ---- from tensors to the structures of the C interface
-
-
-def _cpu(name: str, value: Tensor) -> None:
-    if value.device.type != "cpu":
-        raise InvalidArgument(name, "a tensor on the cpu", f"one on {value.device}")
+__all__ = [
+    "feature_stats", "feature_stats_backward", "patch_moments", "patch_moments_backward",
+    "project", "project_backward",
+]  # fmt: skip
 
 
-def _strided(name: str, value: Tensor) -> TensorStruct:
-    """A map (B, C, H, W) or a weight (O, C, kh, kw) with any strides."""
-    _cpu(name, value)
-    code = DTYPES.get(value.dtype)
-    if code is None:
-        raise InvalidArgument(name, "float32 or bfloat16", str(value.dtype))
-    if value.dim() != 4:
-        raise InvalidArgument(name, "four dimensions", f"shape {tuple(value.shape)}")
-    return TensorStruct(value.data_ptr(), tuple(value.shape), value.stride(), code)
-
-
-def _vector(name: str, value: Tensor, size: int, dtype: torch.dtype) -> TensorStruct:
-    """The bias (O,), as a tensor whose later sizes are one."""
-    _cpu(name, value)
-    if value.dtype != dtype or value.shape != (size,):
-        raise InvalidArgument(
-            name, f"{dtype} of shape ({size},)", f"{value.dtype} of shape {tuple(value.shape)}"
-        )
-    return TensorStruct(
-        value.data_ptr(), (size, 1, 1, 1), (value.stride(0), 1, 1, 1), DTYPES[dtype]
-    )
-
-
-def _plain(
-    name: str, value: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """A small operand that goes as a bare pointer: dtype and shape checked, made contiguous where
-    it is not.
-
-    Keep the returned tensor until the call returns: it may be a copy.
-    """
-    _cpu(name, value)
-    if value.dtype != dtype or value.shape != tuple(shape):
-        raise InvalidArgument(
-            name, f"{dtype} of shape {tuple(shape)}", f"{value.dtype} of shape {tuple(value.shape)}"
-        )
-    return value.contiguous()
-
-
-def _window(x: Tensor, window: Sequence[int]) -> WindowStruct:
-    kh, kw, sh, sw, top, bottom, left, right, dh, dw = window
-    height = (x.size(2) + top + bottom - dh * (kh - 1) - 1) // sh + 1
-    width = (x.size(3) + left + right - dw * (kw - 1) - 1) // sw + 1
-    if min(height, width) < 1:
-        raise InvalidArgument(
-            "x", f"a map larger than the window {list(window)}", f"shape {tuple(x.shape)}"
-        )
-    return WindowStruct((kh, kw), (sh, sw), (top, left), (dh, dw), (height, width))
-
-
-def _kind(variant: str, allowed: tuple[str, ...] = tuple(KINDS)) -> int:
-    if variant not in allowed:
-        raise InvalidArgument("variant", f"one of {', '.join(allowed)}", repr(variant))
-    return KINDS[variant]
-
-
-def _gate_shapes(variant: str, x: Tensor, win: WindowStruct) -> tuple[tuple[int, ...], ...]:
-    batch, channels = x.size(0), x.size(1)
-    (kh, kw), (height, width) = win.kernel, win.out
-    if variant == "rfa":
-        return ((channels, kh * kw),)
-    if variant == "rfcbam":
-        return (batch, channels), (batch, kh * kw, height, width)
-    if variant == "rfca":
-        return (batch, channels, kh * height), (batch, channels, kw * width)
-    return ()
-
-
-def _gates(variant: str, gate: Sequence[Tensor], x: Tensor, win: WindowStruct) -> list[Tensor]:
-    shapes = _gate_shapes(variant, x, win)
-    if len(gate) != len(shapes):
-        raise InvalidArgument("gate", f"{len(shapes)} tensors for {variant}", f"{len(gate)}")
-    return [_plain(f"gate[{i}]", g, s) for i, (g, s) in enumerate(zip(gate, shapes, strict=True))]
-
-
-def _gate_struct(gates: Sequence[Tensor]) -> GateStruct:
-    pointers = [g.data_ptr() for g in gates]
-    return GateStruct(*pointers)
-
-
-def _features(
-    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    channels, taps = x.size(1), window[0] * window[1]
-    return (
-        _plain("feature_weight", feature_weight, (channels, taps, taps)),
-        _plain("feature_bias", feature_bias, (channels, taps)),
-    )
-
-
-def _map(x: Tensor, size: Sequence[int] | None = None) -> Tensor:
-    return torch.empty(
-        x.shape if size is None else size, dtype=x.dtype, memory_format=memory_format_of(x)
-    )
-
-
-def _dense(value: Tensor, like: Tensor) -> Tensor:
-    """A gradient in the layout of its map: expanded or permuted ones are laid out first."""
-    return value.contiguous(memory_format=memory_format_of(like))
-
-
-def _same_dtype(name: str, value: Tensor, x: Tensor) -> None:
-    if value.dtype != x.dtype:
-        raise InvalidArgument(name, f"the dtype of x, {x.dtype}", str(value.dtype))
-
-
-def check_status(status: int, function: str) -> None:
-    if status != 0:
-        text = library.require().rfaconv_status_text(status).decode()
-        if "memory" in text:
-            raise MemoryError(f"{function}: {text}")
-        raise RuntimeError(f"{function}: {text} (status {status})")
-
-
-def _pointer(value: Tensor | None) -> int | None:
-    return None if value is None or value.numel() == 0 else value.data_ptr()
-
-
-# ---- the six operations
-
-
-@torch.library.impl("rfaconv::patch_moments", "cpu")
-def _patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
+def patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The kernel of ``patch_moments``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
     taps = window[0] * window[1]
     mean = torch.empty((x.size(1), taps), dtype=torch.float64)
     cov = torch.empty((x.size(1), taps, taps), dtype=torch.float64)
@@ -161,16 +49,16 @@ def _patch_moments(x: Tensor, window: Sequence[int]) -> tuple[Tensor, Tensor]:
     return mean, cov
 
 
-@torch.library.impl("rfaconv::patch_moments_backward", "cpu")
-def _patch_moments_backward(
+def patch_moments_backward(
     dmean: Tensor, dcov: Tensor, x: Tensor, mean: Tensor, window: Sequence[int]
 ) -> Tensor:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
+    """The kernel of ``patch_moments_backward``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
     channels, taps = x.size(1), window[0] * window[1]
-    dmean = _plain("dmean", dmean, (channels, taps), torch.float64)
-    dcov = _plain("dcov", dcov, (channels, taps, taps), torch.float64)
-    mean = _plain("mean", mean, (channels, taps), torch.float64)
-    dx = _map(x)
+    dmean = plain("dmean", dmean, (channels, taps), torch.float64)
+    dcov = plain("dcov", dcov, (channels, taps, taps), torch.float64)
+    mean = plain("mean", mean, (channels, taps), torch.float64)
+    dx = new_map(x)
     if x.size(0) == 0:
         return dx
     status = lib.rfaconv_patch_moments_backward(
@@ -179,20 +67,20 @@ def _patch_moments_backward(
         source,
         mean.data_ptr(),
         win,
-        _strided("dx", dx),
+        strided("dx", dx),
         library.threads(),
     )
     check_status(status, "patch_moments_backward")
     return dx
 
 
-@torch.library.impl("rfaconv::feature_stats", "cpu")
-def _feature_stats(
+def feature_stats(
     x: Tensor, feature_weight: Tensor, feature_bias: Tensor, variant: str, window: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
-    kind = _kind(variant, ("rfcbam", "rfca"))
-    fw, fb = _features(x, feature_weight, feature_bias, window)
+    """The kernel of ``feature_stats``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
+    kind = kind_of(variant, ("rfcbam", "rfca"))
+    fw, fb = feature_operands(x, feature_weight, feature_bias, window)
     first, second = stats_shapes(x, variant, window)
     s0, s1 = torch.empty(first), torch.empty(second)
     if x.size(0) == 0:
@@ -211,29 +99,28 @@ def _feature_stats(
     return s0, s1
 
 
-@torch.library.impl("rfaconv::feature_stats_backward", "cpu")
-def _feature_stats_backward(
+def feature_stats_backward(
     d0: Tensor,
     d1: Tensor,
     x: Tensor,
     feature_weight: Tensor,
     feature_bias: Tensor,
     s0: Tensor,
-    s1: Tensor,
     variant: str,
     window: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
-    kind = _kind(variant, ("rfcbam", "rfca"))
-    fw, fb = _features(x, feature_weight, feature_bias, window)
+    """The kernel of ``feature_stats_backward``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
+    kind = kind_of(variant, ("rfcbam", "rfca"))
+    fw, fb = feature_operands(x, feature_weight, feature_bias, window)
     first, second = stats_shapes(x, variant, window)
-    d0, d1 = _plain("d0", d0, first), _plain("d1", d1, second)
+    d0, d1 = plain("d0", d0, first), plain("d1", d1, second)
     if variant == "rfcbam":
-        s0 = _plain("s0", s0, first)
-    dx = _map(x)
+        s0 = plain("s0", s0, first)
+    dx = new_map(x)
     dfw, dfb = torch.empty(fw.shape), torch.empty(fb.shape)
     if x.size(0) == 0:
-        return dx, dfw.zero_(), dfb.zero_()
+        return dx, torch.zeros_like(feature_weight), torch.zeros_like(feature_bias)
     status = lib.rfaconv_feature_stats_backward(
         d0.data_ptr(),
         d1.data_ptr(),
@@ -241,16 +128,16 @@ def _feature_stats_backward(
         win,
         fw.data_ptr(),
         fb.data_ptr(),
-        _pointer(s0),
-        _pointer(s1),
+        pointer(s0),
+        None,
         kind,
-        _strided("dx", dx),
+        strided("dx", dx),
         dfw.data_ptr(),
         dfb.data_ptr(),
         library.threads(),
     )
     check_status(status, "feature_stats_backward")
-    return dx, dfw, dfb
+    return dx, dfw.to(feature_weight.dtype), dfb.to(feature_bias.dtype)
 
 
 def _check_projection(x: Tensor, weight: Tensor, groups: int, window: Sequence[int]) -> None:
@@ -261,11 +148,10 @@ def _check_projection(x: Tensor, weight: Tensor, groups: int, window: Sequence[i
         raise InvalidArgument(
             "weight", f"shape (O, {', '.join(map(str, expected))})", f"{tuple(weight.shape)}"
         )
-    _same_dtype("weight", weight, x)
+    same_dtype("weight", weight, x)
 
 
-@torch.library.impl("rfaconv::project", "cpu")
-def _project(
+def project(
     x: Tensor,
     feature_weight: Tensor,
     feature_bias: Tensor,
@@ -276,13 +162,14 @@ def _project(
     groups: int,
     window: Sequence[int],
 ) -> Tensor:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
-    kind = _kind(variant)
+    """The kernel of ``project``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
+    kind = kind_of(variant)
     _check_projection(x, weight, groups, window)
-    fw, fb = _features(x, feature_weight, feature_bias, window)
-    gates = _gates(variant, gate, x, win)
-    offset = None if bias is None else _vector("bias", bias, weight.size(0), x.dtype)
-    y = _map(x, (x.size(0), weight.size(0), *win.out))
+    fw, fb = feature_operands(x, feature_weight, feature_bias, window)
+    gates = gate_operands(variant, gate, x, win)
+    offset = None if bias is None else vector("bias", bias, weight.size(0), x.dtype)
+    y = new_map(x, (x.size(0), weight.size(0), *win.out))
     if y.numel() == 0:
         return y
     status = lib.rfaconv_project(
@@ -291,18 +178,17 @@ def _project(
         fw.data_ptr(),
         fb.data_ptr(),
         kind,
-        _gate_struct(gates),
-        _strided("weight", weight),
+        gate_struct(gates),
+        strided("weight", weight),
         offset,
-        _strided("y", y),
+        strided("y", y),
         library.threads(),
     )
     check_status(status, "project")
     return y
 
 
-@torch.library.impl("rfaconv::project_backward", "cpu")
-def _project_backward(
+def project_backward(
     dy: Tensor,
     x: Tensor,
     feature_weight: Tensor,
@@ -314,19 +200,20 @@ def _project_backward(
     window: Sequence[int],
     needs: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
-    lib, source, win = library.require(), _strided("x", x), _window(x, window)
-    kind = _kind(variant)
+    """The kernel of ``project_backward``."""
+    lib, source, win = library.require(), strided("x", x), window_struct(x, window)
+    kind = kind_of(variant)
     _check_projection(x, weight, groups, window)
-    _same_dtype("dy", dy, x)
+    same_dtype("dy", dy, x)
     size = (x.size(0), weight.size(0), *win.out)
     if dy.shape != size:
         raise InvalidArgument("dy", f"shape {size}", f"shape {tuple(dy.shape)}")
     if len(needs) != 5:
         raise InvalidArgument("needs", "five flags", list(needs))
-    fw, fb = _features(x, feature_weight, feature_bias, window)
-    gates = _gates(variant, gate, x, win)
-    dy = _dense(dy, x)
-    dx = _map(x) if needs[0] else x.new_empty(0)
+    fw, fb = feature_operands(x, feature_weight, feature_bias, window)
+    gates = gate_operands(variant, gate, x, win)
+    dy = dense(dy, x)
+    dx = new_map(x) if needs[0] else x.new_empty(0)
     dfw = torch.empty(fw.shape if needs[1] else (0,))
     dfb = torch.empty(fb.shape if needs[2] else (0,))
     dweight = torch.empty(weight.shape if needs[3] else (0,))
@@ -334,24 +221,26 @@ def _project_backward(
     if dy.numel() == 0:
         for result in (dx, dfw, dfb, dweight, *dgate):
             result.zero_()
-        return dx, dfw, dfb, dweight.to(x.dtype), dgate
-    dgate_a, dgate_b = [*map(_pointer, dgate), None, None][:2]
-    status = lib.rfaconv_project_backward(
-        _strided("dy", dy),
-        source,
-        win,
-        fw.data_ptr(),
-        fb.data_ptr(),
-        kind,
-        _gate_struct(gates),
-        _strided("weight", weight),
-        _strided("dx", dx) if needs[0] else None,
-        _pointer(dfw),
-        _pointer(dfb),
-        dgate_a,
-        dgate_b,
-        _pointer(dweight),
-        library.threads(),
-    )
-    check_status(status, "project_backward")
+    else:
+        first, second = [*map(pointer, dgate), None, None][:2]
+        status = lib.rfaconv_project_backward(
+            strided("dy", dy),
+            source,
+            win,
+            fw.data_ptr(),
+            fb.data_ptr(),
+            kind,
+            gate_struct(gates),
+            strided("weight", weight),
+            strided("dx", dx) if needs[0] else None,
+            pointer(dfw),
+            pointer(dfb),
+            first,
+            second,
+            pointer(dweight),
+            library.threads(),
+        )
+        check_status(status, "project_backward")
+    dgate = [d.to(g.dtype) for d, g in zip(dgate, gate, strict=True)]
+    dfw, dfb = dfw.to(feature_weight.dtype), dfb.to(feature_bias.dtype)
     return dx, dfw, dfb, dweight.to(x.dtype), dgate

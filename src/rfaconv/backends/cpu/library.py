@@ -8,6 +8,7 @@ import ctypes
 import functools
 import json
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,21 +16,21 @@ from pathlib import Path
 
 import torch
 
-from rfaconv.backends.cpu import abi
+from rfaconv.backends.cpu import abi, openmp
 from rfaconv.errors import BackendUnavailable
 
 __all__ = [
     "LIBRARY_NAME",
     "LoadResult",
     "folders",
+    "hesitation",
     "load",
-    "openmp_libraries",
     "refusal",
     "require",
     "threads",
 ]
 
-LIBRARY_NAME = "librfaconv_cpu.so"
+LIBRARY_NAME = "librfaconv_cpu.dll" if sys.platform == "win32" else "librfaconv_cpu.so"
 BUILD_RECORD = "build.json"
 _BUILD_HINT = (
     "reinstall with a C++ compiler, or in a checkout: "
@@ -45,11 +46,13 @@ class LoadResult:
         functions: The library with all argument types declared, or None.
         reason: Why it is None, else None.
         details: Path, instruction set, compiler and what else is known, for ``rfaconv doctor``.
+        threaded: The kernels share torch's OpenMP threads; else they run on one.
     """
 
     functions: ctypes.CDLL | None
     reason: str | None
     details: Mapping[str, str] = field(default_factory=dict)
+    threaded: bool = False
 
 
 def folders() -> tuple[Path, ...]:
@@ -59,31 +62,6 @@ def folders() -> tuple[Path, ...]:
     from rfaconv.backends import cpu
 
     return tuple(Path(entry) for entry in cpu.__path__)
-
-
-def openmp_libraries() -> tuple[str, ...]:
-    """Paths of the OpenMP runtimes mapped into this process (Linux; empty elsewhere).
-
-    One is right: torch's own. Two would be two thread pools that fight for the cores.
-    """
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        return ()
-    found = set()
-    for line in maps.read_text().splitlines():
-        path = line.split(maxsplit=5)[5] if line.count("/") else ""
-        if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
-            found.add(path)
-    return tuple(sorted(found))
-
-
-def _share_openmp() -> None:
-    """Makes torch's OpenMP runtime the one our library binds to, also where its wheel renamed the
-    file.
-    """
-    loaded = openmp_libraries()
-    if loaded and not any(Path(path).name == "libgomp.so.1" for path in loaded):
-        ctypes.CDLL(loaded[0], mode=ctypes.RTLD_GLOBAL)
 
 
 def _build_record(folder: Path) -> dict[str, str]:
@@ -98,18 +76,19 @@ def _build_record(folder: Path) -> dict[str, str]:
 def _load_from(path: Path) -> LoadResult:
     details = {"library": str(path), **_build_record(path.parent)}
     try:
-        _share_openmp()
         functions = ctypes.CDLL(str(path))
+        version = functions.rfaconv_abi_version()
+        if version != abi.ABI_VERSION:
+            wrong = f"has ABI version {version}, expected {abi.ABI_VERSION}: rebuild it"
+            return LoadResult(None, f"{path.name} {wrong}", details)
         abi.declare(functions)
     except (OSError, AttributeError) as error:
         return LoadResult(None, f"{path.name} does not load: {error}", details)
-    version = functions.rfaconv_abi_version()
-    if version != abi.ABI_VERSION:
-        reason = f"{path.name} has ABI version {version}, expected {abi.ABI_VERSION}: rebuild it"
-        return LoadResult(None, reason, details)
     details["isa"] = functions.rfaconv_isa().decode()
-    details["openmp"] = ", ".join(openmp_libraries())
-    return LoadResult(functions, None, details)
+    alone = openmp.bind(functions, openmp.runtime_of_torch())
+    details["threads"] = f"one: {alone}" if alone else "of torch's OpenMP runtime"
+    details["openmp"] = ", ".join(openmp.mapped())
+    return LoadResult(functions, None, details, threaded=alone is None)
 
 
 def _find_and_load() -> LoadResult:
@@ -145,9 +124,17 @@ def refusal() -> str | None:
     return load().reason
 
 
-# torch.compile must not trace into ctypes; the answer never changes within a process. This is what
+def hesitation() -> str | None:
+    """Why plain torch is the better choice although the library works, or None."""
+    if load().details.get("isa") != "scalar":
+        return None
+    return "instruction set: the kernels are faster than plain torch with AVX2 or AVX-512, not here"
+
+
+# torch.compile must not trace into ctypes; the answers never change within a process. This is what
 # torch.compiler.assume_constant_result sets, without its import of the whole compiler.
 refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
+hesitation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def require() -> ctypes.CDLL:
@@ -172,13 +159,15 @@ def _after_fork() -> None:
     _Process.forked = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def threads() -> int:
-    """Number of threads to use: torch's, and one in a forked child.
+    """Number of threads to use: torch's; one in a forked child, or where torch's OpenMP runtime is
+    not found.
 
     A forked child inherits the state of the OpenMP pool but not its threads: the first parallel
     region would wait for them for ever, in torch's own operations too.
     """
-    return 1 if _Process.forked else torch.get_num_threads()
+    return torch.get_num_threads() if _load_once().threaded and not _Process.forked else 1

@@ -126,7 +126,7 @@ def _milliseconds(run: Callable[[ProjectConfig], object], config: ProjectConfig)
 def read(path: Path) -> dict[str, ProjectConfig]:
     """The choices of a file; none where it does not exist or is of another format."""
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         return {key: ProjectConfig(**value) for key, value in stored.items()}
     except FileNotFoundError:
         return {}
@@ -139,6 +139,8 @@ def write(path: Path, choices: dict[str, ProjectConfig]) -> None:
     """Replaces the file in one step, so that processes side by side never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.dumps({key: asdict(value) for key, value in sorted(choices.items())}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".part") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, suffix=".part", encoding="utf-8"
+    ) as file:
         file.write(content)
     os.replace(file.name, path)

@@ -6,8 +6,9 @@ importing that module, as unpickling a checkpoint or a process of a multi-GPU tr
 registers them.
 """
 
-from rfaconv.integrations.ultralytics.configs import NETWORKS, model_config, write_model_yaml
+from rfaconv.integrations.ultralytics.configs import NETWORKS, model_config
 from rfaconv.integrations.ultralytics.conversion import convert
+from rfaconv.integrations.ultralytics.rows import write_model_yaml
 from rfaconv.integrations.ultralytics.version import MINIMUM
 
 __all__ = ["MINIMUM", "NETWORKS", "convert", "model_config", "write_model_yaml"]

@@ -1,16 +1,15 @@
 """Puts the layers where ultralytics looks for them, tests that it finds them, and takes them back.
 
-``parse_model`` finds a layer among the globals of ``ultralytics.nn.tasks`` and scales channels only
-for the classes of two frozensets that it builds while it runs. So four names of that module change:
-the layers themselves, ``frozenset``, ``parse_model`` (which then checks the rows first, for clear
-errors) and ``yaml_model_load`` (which then knows ``yolov8n-rfa.yaml``). No file is edited.
+Four things change while the operators are registered: ``parse_model`` (which then checks the rows,
+for clear errors, and builds those that name an operator), ``yaml_model_load`` (which then knows
+``yolov8n-rfa.yaml``), ``Model._load`` (which takes that name without its ending, too) and the list
+of callbacks (by which processes of a multi-GPU training get the operators). No file is edited.
 """
 
 from __future__ import annotations
 
-import builtins
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -43,10 +42,10 @@ def install() -> None:
     version = check_version()
     _busy = True
     try:
-        layers = import_module("rfaconv.integrations.ultralytics.layers")
         try:
-            _patch(layers)
-            _self_test(layers)
+            catch_up = _patch()
+            _self_test()
+            catch_up()
         except Exception as error:
             remove()
             raise IntegrationError(
@@ -65,63 +64,41 @@ def remove() -> None:
         _undo.pop()()
 
 
-def _patch(layers: Any) -> None:
-    from rfaconv.complexity import register_thop
-    from rfaconv.integrations.ultralytics.checking import check_rows
+def _patch() -> Callable[[], None]:
     from rfaconv.integrations.ultralytics.configs import load_named
+    from rfaconv.integrations.ultralytics.parsing import parser
+    from rfaconv.integrations.ultralytics.running import join
+    from rfaconv.integrations.ultralytics.starting import bring_operators, loader
 
     tasks = import_module("ultralytics.nn.tasks")
-    for name, module in layers.MODULES.items():
-        _set(tasks, name, module)
-    _set(tasks, "frozenset", _extended(tasks, layers))
-    _set(tasks, "parse_model", _checked(tasks.parse_model, check_rows))
+    parse = tasks.parse_model
+    _set(tasks, "parse_model", parser(parse))
     original = tasks.yaml_model_load
     load = functools.wraps(original)(lambda path: load_named(path, original))
     for place in ("ultralytics.nn.tasks", "ultralytics.nn", "ultralytics.engine.model"):
         module = import_module(place)
         if getattr(module, "yaml_model_load", None) is original:
             _set(module, "yaml_model_load", load)
-    _add_callback(layers.bring_operators)
-    register_thop()
-    _allow_safe_loading(layers)
+    model = import_module("ultralytics.engine.model").Model
+    _set(model, "_load", loader(model._load))
+    _add_callback(bring_operators)
+    _teach_thop()
+    _allow_safe_loading()
+    return lambda: join(tasks, parse)
 
 
-def _set(module: Any, name: str, value: object) -> None:
+def _set(owner: Any, name: str, value: object) -> None:
     missing = object()
-    before = vars(module).get(name, missing)
+    before = vars(owner).get(name, missing)
 
     def undo() -> None:
         if before is missing:
-            delattr(module, name)
+            delattr(owner, name)
         else:
-            setattr(module, name, before)
+            setattr(owner, name, before)
 
-    setattr(module, name, value)
+    setattr(owner, name, value)
     _undo.append(undo)
-
-
-def _extended(tasks: Any, layers: Any) -> Callable[..., Any]:
-    base = {tasks.Conv, tasks.C2f}
-    repeated = {tasks.C2f, tasks.BottleneckCSP}
-    everything, blocks = set(layers.MODULES.values()), set(layers.BLOCKS.values())
-
-    def frozenset(items: Iterable[Any] = ()) -> Any:
-        """Python's frozenset, and the operators in the two sets of ``parse_model``."""
-        found = builtins.frozenset(items)
-        if base <= found:
-            return found | everything
-        return found | blocks if repeated <= found else found
-
-    return frozenset
-
-
-def _checked(parse: Callable[..., Any], check: Callable[[Any, int], None]) -> Callable[..., Any]:
-    @functools.wraps(parse)
-    def parse_model(d: Any, ch: int, verbose: bool = True) -> Any:
-        check(d, ch)
-        return parse(d, ch, verbose)
-
-    return parse_model
 
 
 def _add_callback(callback: Callable[..., None]) -> None:
@@ -135,9 +112,29 @@ def _add_callback(callback: Callable[..., None]) -> None:
     _undo.append(undo)
 
 
-def _allow_safe_loading(layers: Any) -> None:
+def _teach_thop() -> None:
+    from rfaconv.complexity import register_thop
+
+    try:
+        rules = import_module("thop.profile").register_hooks
+    except ModuleNotFoundError:
+        return
+    before = dict(rules)
+
+    def undo() -> None:
+        for kind in [kind for kind in rules if kind not in before]:
+            del rules[kind]
+        rules.update(before)
+
+    register_thop()
+    _undo.append(undo)
+
+
+def _allow_safe_loading() -> None:
     if not hasattr(torch.serialization, "add_safe_globals"):
         return
+    from rfaconv.integrations.ultralytics.operators import MODULES
+
     convolutions = import_module("rfaconv.nn").CONVOLUTIONS.values()
     attention = import_module("rfaconv.nn.attention")
     parts = [
@@ -146,7 +143,7 @@ def _allow_safe_loading(layers: Any) -> None:
         if isinstance(value, type) and issubclass(value, nn.Module)
     ]
     known = torch.serialization.get_safe_globals()
-    wanted = [*layers.MODULES.values(), *convolutions, *parts]
+    wanted = [*MODULES.values(), *convolutions, *parts]
     new = [kind for kind in wanted if kind not in known]
     torch.serialization.add_safe_globals(new)
 
@@ -158,8 +155,10 @@ def _allow_safe_loading(layers: Any) -> None:
     _undo.append(undo)
 
 
-def _self_test(layers: Any) -> None:
+def _self_test() -> None:
     """Builds a network of a layer and a block, and folds the norm as ultralytics' fuse() does."""
+    from rfaconv.integrations.ultralytics.operators import LAYERS
+
     tasks = import_module("ultralytics.nn.tasks")
     fuse = import_module("ultralytics.utils.torch_utils").fuse_conv_and_bn
     rows = [[-1, 1, "RFAConv", [16, 3, 2]], [-1, 2, "C2f_RFA", [32, True]]]
@@ -172,7 +171,7 @@ def _self_test(layers: Any) -> None:
         if shape != (1, 16, 4, 4):
             raise InvalidArgument("width scaling", "an output (1, 16, 4, 4)", str(shape))
         blocks = network[1].m
-        if len(blocks) != 2 or not isinstance(blocks[0].cv2, layers.LAYERS["rfa"]):
+        if len(blocks) != 2 or not isinstance(blocks[0].cv2, LAYERS["rfa"]):
             raise InvalidArgument("depth scaling", "2 bottlenecks with RFAConv", repr(blocks))
         layer = network[0]
         layer.bn.running_mean.fill_(0.25)

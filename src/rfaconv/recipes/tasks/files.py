@@ -31,7 +31,7 @@ def is_task_recipe(name: str) -> bool:
     if not name.endswith((".yaml", ".yml")):
         return name in task_recipe_names()
     try:
-        values = yaml.safe_load(Path(name).expanduser().read_text())
+        values = yaml.safe_load(Path(name).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     return isinstance(values, dict) and "task" in values
@@ -54,7 +54,7 @@ def read_task_recipe(name: str, overrides: Sequence[str] = ()) -> TaskRecipe:
     if name.endswith((".yaml", ".yml")):
         text = None
     elif name in task_recipe_names():
-        text = (resources.files(_FOLDER) / f"{name}.yaml").read_text()
+        text = (resources.files(_FOLDER) / f"{name}.yaml").read_text(encoding="utf-8")
     else:
         names = [*recipe_names(), *task_recipe_names(), "FILE.yaml"]
         raise unknown_name("recipe", name, names)

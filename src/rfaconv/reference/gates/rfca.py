@@ -9,6 +9,7 @@ from operator import mul
 from torch import Tensor
 
 from rfaconv.geometry import Window
+from rfaconv.reference.features import tracing, unflatten
 
 
 def panel(x: Tensor, gate: Sequence[Tensor], window: Window) -> Tensor:
@@ -16,11 +17,12 @@ def panel(x: Tensor, gate: Sequence[Tensor], window: Window) -> Tensor:
     n = window.dims
     factors = []
     for axis, (values, k) in enumerate(zip(gate, window.kernel, strict=True)):
-        # unfold, not unflatten: splitting a symbolic size would leave a guard in exported graphs
-        split = values.unfold(2, k, k).transpose(2, 3)  # (B, C, k_i, out_i)
-        shape = list(split.shape[:2]) + [1] * (2 * n)
-        shape[2 + axis], shape[2 + n + axis] = split.shape[2], split.shape[3]
-        factors.append(split.reshape(shape))
+        # splitting a symbolic size would leave a guard in torch.export's graphs, and unfold leaves
+        # the traced size in those of torch.jit
+        split = unflatten(values, 2, (-1, k)) if tracing() else values.unfold(2, k, k)
+        index: list[slice | None] = [slice(None)] * 2 + [None] * (2 * n)
+        index[2 + axis] = index[2 + n + axis] = slice(None)
+        factors.append(split.transpose(2, 3)[tuple(index)])  # (B, C, 1, k_i, 1.., 1, out_i, 1..)
     return reduce(mul, factors).flatten(2, 1 + n)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from interpreted.dispatcher import chosen, registered, stages_as_on_cuda
+from rfaconv.ops.linked import LINKED_DEFINITIONS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,7 +20,6 @@ from rfaconv.backends.triton import launch, linked
 from rfaconv.functional import coordinate, stages
 from rfaconv.functional.operators import rfcbam_conv
 from rfaconv.geometry import Window
-from rfaconv.ops.linked import LINKED_DEFINITIONS
 from rfaconv.reference.parity import require
 
 LAYERS = {"rfcbam": RFCBAMConv2d, "rfca": RFCAConv2d}

@@ -1,0 +1,76 @@
+"""Whether the parameters of a child may be read in place of calling it.
+
+Fully sharded training, offloading, pruning and parametrisation put a module's weights in place by
+hooks around its call, by another ``forward`` or by another class. Such a child is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as _module
+
+from rfaconv.functional.attend import RunningNorm
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+# as they were imported: somebody may have put another function in the place of one
+_FORWARDS: dict[type[nn.Module], Any] = {
+    kind: kind.forward for kind in (nn.Linear, nn.Conv2d, *NORMS)
+}
+_FROZEN = "torchvision.ops.misc.FrozenBatchNorm2d"
+
+
+def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
+    """Whether a call of the module would do what its class does, and nothing else."""
+    kind = type(module)
+    return (
+        kind in kinds
+        and "forward" not in module.__dict__
+        and kind.forward is _FORWARDS.setdefault(kind, kind.forward)
+        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not (module._backward_hooks or module._backward_pre_hooks)
+    )
+
+
+def any_global_hook() -> bool:
+    """Whether a hook of all modules would see the calls of the children."""
+    # torch has no public name for it; without one nobody can be asked
+    ask = getattr(_module, "_has_any_global_hook", None)
+    return ask is not None and bool(ask())
+
+
+def is_plain_norm(norm: Any) -> bool:
+    """Whether the norm is a BatchNorm whose statistics and parameters may be read."""
+    kind = type(norm)
+    # a class of ours that reduces its statistics over processes says so by `synchronize`
+    known = kind in NORMS or getattr(kind, "synchronize", False)
+    known = known or f"{kind.__module__}.{kind.__qualname__}" == _FROZEN
+    return known and is_plain(norm, kind)
+
+
+def is_plain_linear(layer: Any) -> bool:
+    """Whether the layer is a product with its weight."""
+    return is_plain(layer, nn.Linear) and layer.bias is None
+
+
+def is_plain_pointwise(layer: Any, *, bias: bool = True) -> bool:
+    """Whether the layer is a convolution of single pixels, with a bias only where one may be."""
+    return (
+        is_plain(layer, nn.Conv2d)
+        and layer.kernel_size == layer.stride == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.groups == 1
+        and (bias or layer.bias is None)
+    )
+
+
+def running_norm(norm: Any) -> RunningNorm | None:
+    """What a plain BatchNorm normalises with in evaluation; None where it uses the batch."""
+    if not is_plain_norm(norm) or norm.training:
+        return None
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        return None
+    return RunningNorm(mean, variance, norm.weight, norm.bias, norm.eps)
