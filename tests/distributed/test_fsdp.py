@@ -19,6 +19,8 @@ CASES = {
     "fsdp2": list(itertools.product(OPERATORS, ("whole", "operators", "every"), DTYPES)),
 }
 cached_exact = cache(exact)
+# the first test of a kind waits for all its cases
+pytestmark = pytest.mark.timeout(1200)
 EVENTS = ("evaluation", "first step", "second step", "evaluation behind them")
 
 
