@@ -140,6 +140,7 @@ def test_float16(target: str, model: str, tmp_path: Path) -> None:
     assert half < 0.75 * plain
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_int8(target: str, model: str, pictures: str, tmp_path: Path) -> None:
     pytest.importorskip({"onnx": "onnx", "openvino": "nncf"}[target])

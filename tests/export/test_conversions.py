@@ -123,7 +123,10 @@ def test_a_new_process_reads_the_same_network(library, tmp_path):
             torch.save({"x": x, "y": output(network, x)}, folder.with_suffix(".pt"))
             saved += 1
     done = subprocess.run(
-        [sys.executable, "-c", READ, str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", READ, str(tmp_path)],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     errors = dict(line.split() for line in done.stdout.splitlines())
     assert len(errors) == saved == 12

@@ -40,6 +40,7 @@ def judge(root: Path, target: str, name: str, folder: Path) -> dict[str, float]:
     return right
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["eurosat-rfa", "eurosat-conv"])
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_trained_network_keeps_its_accuracy(

@@ -1,5 +1,6 @@
-"""The kernels in Triton's interpreter on CPU tensors, in a process of their own; see the
-``conftest.py`` above.
+"""The kernels in Triton's interpreter, on CPU tensors, in a process with TRITON_INTERPRET=1.
+
+``tests/backends/triton/conftest.py`` sees to that.
 """
 
 from __future__ import annotations
