@@ -54,8 +54,10 @@ def over_channels(
     mean: Tensor,
 ) -> None:
     """Reduces over channels for the images ``x``; modes as in the kernel."""
-    # compiled for sm_80 it spills with the panel's gradient
-    each = channels_last(x) and (mode != GRADIENT or support.hopper(x.device))
+    # with an odd number of eights loads are narrower, and it spills; so it does compiled for sm_80
+    # with the panel's gradient
+    each = channels_last(x) and geometry.channels % 16 == 0
+    each = each and (mode != GRADIENT or support.hopper(x.device))
     config = configs.EIGHTS if each else configs.tile(geometry.channels)
     pixels = x.size(0) * geometry.positions
     launch(
