@@ -41,11 +41,16 @@ def against(found: dict[str, list[dict]], operator: str, key: str) -> str:
     return f"{100 * statistics.mean(pairs):+.1f}" if pairs and operator != "conv" else ""
 
 
+def steps(run) -> str:
+    """What a training says of its steps; those before it was recorded say nothing."""
+    return f", {run['optimizer_steps']} optimizer steps" if "optimizer_steps" in run else ""
+
+
 def bccd() -> list[str]:
     found = runs("yolov8n-bccd")
     first = next(iter(found.values()))[0]
     lines = [
-        f"{first['epochs']} epochs at {first['imgsz']} pixels.",
+        f"{first['epochs']} epochs at {first['imgsz']} pixels{steps(first)}.",
         "",
         "| operator | parameters | GFLOPs at 640 | seeds | mAP50 | mAP | mAP against conv |",
         "|---|---|---|---|---|---|---|",

@@ -6,7 +6,11 @@ judged once, after its last epoch, on the validation and test pictures together.
 trained plain network of each seed is trained on, once as it is and once converted with
 ``init="preserve"``; for that, run the plain ones with ``--keep`` before.
 
-    python benchmarks/yolo_bccd.py bccd-voc.zip --seeds 3 --out benchmarks/results/yolov8n-bccd
+The study of how the operators learn, long enough to converge, three seeds each, paired (about three
+hours on two processors; the figures in docs/detection.md are of shorter trainings):
+
+    python benchmarks/yolo_bccd.py bccd-voc.zip --operators conv,rfa,rfcbam,rfca --epochs 100 --out
+    benchmarks/results/yolov8n-bccd-100
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -34,6 +39,9 @@ from rfaconv.integrations.ultralytics.dataset import write_dataset
 OPERATORS = ("conv", "rfa", "rfcbam", "rfca", "ca", "cbam", "cam")
 SCHEDULE = {
     "batch": 8,
+    # ultralytics gathers gradients up to a nominal batch of 64: with batch 8 one step in eight
+    "nbs": 8,
+    "warmup_bias_lr": 0.0,
     "optimizer": "AdamW",
     "lr0": 0.002,
     "lrf": 0.05,
@@ -86,6 +94,23 @@ def network(operator: str, seed: int, pictures: DetectionSet, words):
     return yolo
 
 
+def count_steps(yolo) -> list[int]:
+    """A list that gets the number of the epoch at every step of the optimizer."""
+    steps: list[int] = []
+
+    def watch(trainer) -> None:
+        step = trainer.optimizer_step
+
+        def counted() -> None:
+            steps.append(trainer.epoch)
+            step()
+
+        trainer.optimizer_step = counted
+
+    yolo.add_callback("on_train_start", watch)
+    return steps
+
+
 def train(operator: str, seed: int, pictures: DetectionSet, data: Path, scratch: Path, words):
     from ultralytics import YOLO
     from ultralytics.utils.torch_utils import get_flops
@@ -102,15 +127,18 @@ def train(operator: str, seed: int, pictures: DetectionSet, data: Path, scratch:
         "start": "preserve" if words.warm else "scratch",
         "schedule": {k: v for k, v in schedule.items() if isinstance(v, int | float | str)},
         "torch": torch.__version__,
+        "ultralytics": version("ultralytics"),
         "gflops_640": get_flops(yolo.model),
     }
     run = scratch / f"{operator}-{seed}"
+    steps = count_steps(yolo)
     start = time.perf_counter()
     yolo.train(
         data=str(data), epochs=words.epochs, imgsz=words.imgsz, seed=seed, project=str(run),
         name="train", **schedule,
     )  # fmt: skip
     result["train_seconds"] = time.perf_counter() - start
+    result["optimizer_steps"] = len(steps)
     last = YOLO(run / "train" / "weights" / "last.pt")
     result["parameters"] = sum(p.numel() for p in last.model.parameters())
     metrics = last.val(

@@ -33,7 +33,15 @@ SETTINGS = {
     "verbose": False,
     "seed": 0,
 }
-TRAINING = {"batch": 8, "optimizer": "AdamW", "lr0": 0.002, "warmup_epochs": 1, "mosaic": 0.0}
+TRAINING = {
+    "batch": 8,
+    "nbs": 8,  # a step of the optimizer for every batch
+    "optimizer": "AdamW",
+    "lr0": 0.002,
+    "warmup_epochs": 1,
+    "warmup_bias_lr": 0.0,
+    "mosaic": 0.0,
+}
 
 
 class Interruption(Exception):

@@ -90,6 +90,11 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         }
         return load_image(sample.image), target
 
+    def subset(self, indices: Sequence[int]) -> DetectionSet:
+        """The images at ``indices``, with the problems if the first image is among them."""
+        problems = self.problems if 0 in indices else ()
+        return DetectionSet([self.samples[i] for i in indices], self.classes, problems)
+
     def summary(self) -> str:
         """One line: pictures, boxes, and the problems counted by kind."""
         boxes = sum(len(sample.boxes) for sample in self.samples)

@@ -108,6 +108,15 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
     return values
 
 
+def parsed_recipe(name: str) -> Mapping[str, Any]:
+    """The values of a recipe that comes with the package, of any task."""
+    for place in ("rfaconv.recipes", "rfaconv.recipes.tasks"):
+        file = resources.files(place) / f"{name}.yaml"
+        if file.is_file():
+            return parsed(name, file.read_text(encoding="utf-8"))
+    raise unknown_name("recipe", name, recipe_names())
+
+
 def _read(name: str) -> Mapping[str, Any]:
     if name.endswith((".yaml", ".yml")):
         return parsed(name)

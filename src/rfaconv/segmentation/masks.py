@@ -49,6 +49,12 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def subset(self, indices: Sequence[int]) -> MaskSet:
+        """The images at ``indices``, with the problems if the first image is among them."""
+        pairs, first = [self.pairs[i] for i in indices], 0 in indices
+        problems, unknown = (self.problems, self.unknown) if first else ((), {})
+        return MaskSet(pairs, self.classes, problems, unknown, self.size, self.binary)
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         from PIL import Image
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rfaconv.detection import build_detector, read_coco, read_voc
+from rfaconv.detection import build_detector, read_coco, read_voc, read_yolo
 from rfaconv.detection import fit as detecting
 from rfaconv.detection.samples import DetectionSet
 from rfaconv.errors import InvalidArgument
@@ -27,6 +27,7 @@ from rfaconv.training.seeds import derive, seed_all
 from rfaconv.training.task_module import TaskModule
 
 CALIBRATION = 64
+HELD_OUT = 0.2
 _PLAIN = "conv"
 
 
@@ -60,8 +61,11 @@ def task_sets(recipe: TaskRecipe) -> TaskSets:
     root = Path(data.root).expanduser()
     if not root.is_dir():
         raise InvalidArgument("data.root", "a folder", str(root))
+    read = _boxes if recipe.task == "detection" else _masks
+    if data.val is None:
+        return TaskSets(*_held_out(read(recipe, root, data.train), data.split_seed))
     if recipe.task == "detection":
-        train = _boxes(recipe, root, data.train, None)
+        train = _boxes(recipe, root, data.train)
         val = _boxes(recipe, root, data.val, train.classes)
         if train.classes != val.classes:
             expected = "the classes of the training pictures in data.val"
@@ -148,13 +152,31 @@ class TaskLoaders(LightningDataModule):
         return self.val
 
 
+def _held_out(every: Any, seed: int) -> tuple[Any, Any]:
+    """Four fifths to learn from and a fifth to judge on; what was passed over is named once."""
+    if len(every) < 2:
+        raise InvalidArgument("data", "two images or more to hold one out", f"{len(every)}")
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = max(1, round(HELD_OUT * len(every)))
+    train, val = every.subset(sorted(order[held:])), every.subset(sorted(order[:held]))
+    return train, val
+
+
 def _boxes(
-    recipe: TaskRecipe, root: Path, split: str, classes: tuple[str, ...] | None
+    recipe: TaskRecipe, root: Path, split: str, classes: tuple[str, ...] | None = None
 ) -> DetectionSet:
     data = recipe.data
+    if data.format == "yolo":
+        return read_yolo(root, split, strict=data.strict)
     if data.format == "coco":
         annotations = root / "annotations" / f"instances_{split}.json"
-        return read_coco(root / split, annotations, strict=data.strict)
+        beside = root / split / "_annotations.coco.json"
+        if not annotations.is_file() and beside.is_file():
+            annotations = beside
+        # where it is not called as the split is, all images lie in one folder
+        folder = next((p for p in (root / split, root / "images" / split, root / "images")
+                       if p.is_dir()), root / split)  # fmt: skip
+        return read_coco(folder, annotations, strict=data.strict)
     return read_voc(root, split, data.classes or classes, strict=data.strict)
 
 
@@ -170,9 +192,8 @@ def _masks(recipe: TaskRecipe, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
-    return MaskSet(
-        found.pairs, found.classes, found.problems, found.unknown, data.image_size, found.binary
-    )
+    found.size = data.image_size
+    return found
 
 
 def _convert(network: nn.Module, recipe: TaskRecipe, sets: TaskSets) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,27 +19,101 @@ from rfaconv.integrations.ultralytics import hook, version
 
 
 def watched():
+    """Every attribute of every module and class of ultralytics and thop, and torch's safe list."""
     import ultralytics.engine.model
-    import ultralytics.nn
-    import ultralytics.nn.tasks
+    import ultralytics.nn.tasks  # noqa: F401
     from ultralytics.utils.callbacks.base import default_callbacks
 
-    modules = (ultralytics.engine.model, ultralytics.nn, ultralytics.nn.tasks)
-    return (
-        [dict(vars(m)) for m in modules],
-        copy.copy(default_callbacks["on_pretrain_routine_start"]),
-        set(map(str, torch.serialization.get_safe_globals())),
-    )
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ("ultralytics", "thop") and module is not None:
+            found[name] = dict(vars(module))
+            for key, value in vars(module).items():
+                if isinstance(value, type) and value.__module__ == name:
+                    found[name, key] = {k: v for k, v in vars(value).items() if k != "__doc__"}
+                elif isinstance(value, dict | list | set):
+                    found[name, key] = copy.copy(value)
+    found["callbacks"] = {key: list(value) for key, value in default_callbacks.items()}
+    found["safe"] = set(map(str, torch.serialization.get_safe_globals()))
+    return found
 
 
-def test_unregister_leaves_everything_as_it_was():
+def different(before, after):
+    """Which of the attributes that were there, by identity or value, are not the same."""
+    names = {name for name in before if name not in after}
+    for name, values in before.items():
+        now = after.get(name, {})
+        if isinstance(values, dict):
+            keys = values.keys() | now.keys()
+            missing = object()
+            names |= {
+                (name, key)
+                for key in keys
+                if (a := values.get(key, missing)) is not (b := now.get(key, missing))
+                and not (isinstance(a, list | dict | set) and a == b)
+            }
+        elif values != now:
+            names.add(name)
+    # modules that were imported meanwhile are no change of what was there
+    return {n for n in names if not (isinstance(n, tuple) and f"{n[0]}.{n[1]}" in sys.modules)}
+
+
+def files():
+    import ultralytics
+
+    folder = Path(ultralytics.__file__).parent
+    return {
+        p: hashlib.sha256(p.read_bytes()).digest()
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix != ".pyc"
+    }
+
+
+def test_unregister_leaves_everything_as_it_was(tmp_path):
+    """Byte for byte and attribute for attribute, also after networks were built and saved."""
+    from ultralytics import YOLO
+
+    YOLO("yolov8n-rfa.yaml")  # imports what building imports
     rfaconv.unregister("ultralytics")
-    before = watched()
+    before, bytes_before = watched(), files()
     rfaconv.register("ultralytics")
-    assert watched() != before
+    assert different(before, watched())
+    YOLO("yolo11n-rfa-seg-all.yaml").save(tmp_path / "model.pt")
+    # a head's class remembers the form of the network built last: ultralytics' own doing
     rfaconv.unregister("ultralytics")
-    assert watched() == before
+    YOLO("yolov8n.yaml")
+    # and copying an object caches the names of its slots in its class: python's
+    left = {n for n in different(before, watched()) if n[-1] not in ("legacy", "__slotnames__")}
+    assert left == set()
+    assert files() == bytes_before
     assert not hook.installed()
+
+
+def test_there_is_no_circle_of_imports():
+    """Of modules of this package, imports inside functions included."""
+    folder = Path(hook.__file__).parent
+    package = "rfaconv.integrations.ultralytics"
+    imports = {}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(package):
+                rest = node.module.removeprefix(package).lstrip(".")
+                found |= {rest} if rest else {alias.name for alias in node.names}
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
+                name = getattr(node.args[0], "value", "")
+                if str(name).startswith(package + "."):
+                    found.add(name.removeprefix(package + "."))
+        imports[path.stem] = {f for f in found if (folder / f"{f}.py").exists()}
+
+    def reach(name, seen):
+        for other in imports[name] - seen:
+            seen.add(other)
+            reach(other, seen)
+        return seen
+
+    assert {name for name in imports if name in reach(name, set())} == set()
 
 
 def test_twice_is_once():

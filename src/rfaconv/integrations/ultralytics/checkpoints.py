@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.integrations import register
@@ -148,9 +148,8 @@ def build(checkpoint: Checkpoint, network: str | None = None) -> Any:
         raise InvalidArgument("checkpoint", f"a task of {', '.join(_CLASSES)}", repr(task))
     model = getattr(tasks, _CLASSES[task])(config, ch=config.get("channels", 3), verbose=False)
     state, tails = adapt(model, checkpoint.state)
-    fitted = _fitted(model, state)
     try:
-        model.load_state_dict(fitted)
+        model.load_state_dict(state)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         shown = "; ".join(line[:200] for line in lines[:3])
@@ -175,16 +174,6 @@ def _classes(state: Mapping[str, Tensor], otherwise: int) -> int:
     """The number of classes, from the bias of the last convolution of the head's class tower."""
     found = [k for k in state if k.endswith((".cv3.0.2.bias", ".linear.bias"))]
     return len(state[found[-1]]) if found else otherwise
-
-
-def _fitted(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state in the order and with the counters of ``model``, which older files leave out."""
-    own = model.state_dict()
-    result = dict(state)
-    for key, value in own.items():
-        if key.endswith("num_batches_tracked"):
-            result.setdefault(key, torch.zeros_like(value))
-    return result
 
 
 def write_checkpoint(model: Any, path: Path | str) -> Path:

@@ -43,9 +43,8 @@ def install() -> None:
     _busy = True
     try:
         try:
-            catch_up = _patch()
+            parse = _patch()
             _self_test()
-            catch_up()
         except Exception as error:
             remove()
             raise IntegrationError(
@@ -56,6 +55,8 @@ def install() -> None:
             ) from error
     finally:
         _busy = False
+    # a file that registers while it is read; its errors are its own
+    import_module("rfaconv.integrations.ultralytics.running").join(parse)
 
 
 def remove() -> None:
@@ -64,10 +65,10 @@ def remove() -> None:
         _undo.pop()()
 
 
-def _patch() -> Callable[[], None]:
+def _patch() -> Any:
+    """Patches ultralytics and returns its original ``parse_model``."""
     from rfaconv.integrations.ultralytics.configs import load_named
     from rfaconv.integrations.ultralytics.parsing import parser
-    from rfaconv.integrations.ultralytics.running import join
     from rfaconv.integrations.ultralytics.starting import bring_operators, loader
 
     tasks = import_module("ultralytics.nn.tasks")
@@ -84,7 +85,7 @@ def _patch() -> Callable[[], None]:
     _add_callback(bring_operators)
     _teach_thop()
     _allow_safe_loading()
-    return lambda: join(tasks, parse)
+    return parse
 
 
 def _set(owner: Any, name: str, value: object) -> None:

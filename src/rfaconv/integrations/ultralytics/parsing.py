@@ -35,7 +35,11 @@ def parser(original: Callable[..., Any]) -> Callable[..., Any]:
         wanted = take_operators(plain)
         if not wanted:
             return original(d, ch, verbose)
-        network, save = original(plain, ch, False)
+        try:
+            network, save = original(plain, ch, False)
+        except (ValueError, TypeError, RuntimeError) as error:
+            _explain(error, original, d, wanted)
+            raise
         put_operators(network, wanted)
         if verbose:
             _print(network, d)
@@ -85,6 +89,20 @@ def put_operators(network: Any, wanted: Wanted) -> None:
             expected = f"{name} with {error.expected} for {error.argument}"
             raise InvalidArgument(where, expected, error.got) from error
         refresh(row, f"{operators.HOME}.{name}")
+
+
+def _explain(error: Exception, parse: Any, config: Any, wanted: Wanted) -> None:
+    """Names the row at which ``parse_model`` failed, if it is one of ours."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is getattr(parse, "__code__", None):
+            index = trace.tb_frame.f_locals.get("i")
+            if index in wanted:
+                row = [*config["backbone"], *config["head"]][index]
+                where = f"layer {index} of the model YAML"
+                expected = f"arguments that {wanted[index][0]} can have"
+                raise InvalidArgument(where, expected, f"{row[3]}: {error}") from error
+        trace = trace.tb_next
 
 
 def refresh(row: Any, kind: str) -> None:

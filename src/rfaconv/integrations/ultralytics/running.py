@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from importlib import import_module
 from types import FrameType
 from typing import Any
 
@@ -17,12 +18,11 @@ from rfaconv.integrations.ultralytics.checking import check_rows
 from rfaconv.integrations.ultralytics.parsing import put_operators, take_operators
 
 
-def join(tasks: Any, parse: Any) -> None:
+def join(parse: Any) -> None:
     """Lets a call of the original ``parse_model`` that runs now build the operators, too.
 
     Args:
-        tasks: the module ``ultralytics.nn.tasks``.
-        parse: its original ``parse_model``.
+        parse: the original ``ultralytics.nn.tasks.parse_model``.
 
     Raises:
         InvalidArgument: as of ``check_rows``.
@@ -43,10 +43,13 @@ def join(tasks: Any, parse: Any) -> None:
     if "sorted" not in code.co_names or "layers" not in code.co_varnames:
         raise IntegrationError("this file needs: rfaconv yolo train model=FILE")
     running = frame
+    tasks: Any = import_module("ultralytics.nn.tasks")
 
     def finish(values: Any) -> list[Any]:
         del tasks.sorted
-        put_operators(running.f_locals["layers"], wanted)
+        # the call may have failed before it came here
+        if sys._getframe(1) is running:
+            put_operators(running.f_locals["layers"], wanted)
         return builtins.sorted(values)
 
     tasks.sorted = finish

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
@@ -131,9 +132,12 @@ def _outline(segmentation: Any, size: tuple[int, int]) -> tuple[float, ...] | No
     if not isinstance(segmentation, dict):
         return None
     coco_mask = import_module("pycocotools.mask")
-
     packed = segmentation
     if isinstance(segmentation.get("counts"), list):
         packed = coco_mask.frPyObjects(segmentation, *segmentation["size"])
-    parts = [list(points) for points in outlines(coco_mask.decode(packed))]
+    with warnings.catch_warnings():
+        # numpy 2 deprecates how pycocotools hands its memory over
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mask = coco_mask.decode(packed)
+    parts = [list(points) for points in outlines(mask)]
     return joined(parts, (1, 1))
