@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 
 from rfaconv.data import DataSpec, ImageData, load_data
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.fit import fit
 from rfaconv.training.module import Schedule
 from rfaconv.training.networks import COMPARABLE, build_network, put_operator_

@@ -20,10 +20,11 @@ import torch
 from safetensors.torch import load_file
 
 import rfaconv
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.predict import save_predictor
 from rfaconv.segmentation import MaskSet, build_segmenter, read_masks
-from rfaconv.segmentation.fit import fit_segmenter, standardised
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.segmentation.fit import fit_segmenter
+from rfaconv.segmentation.networks import standardised
 from rfaconv.training.seeds import seed_all
 
 CLASSES = (

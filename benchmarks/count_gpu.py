@@ -16,7 +16,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,35 +25,30 @@ from testing.triton_compiler import Compiled, Recorder, tool
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rfaconv.backends.triton import (
-    backward,
-    blocks,
-    configs,
-    launch,
-    line_gates,
-    line_layers,
-    linked,
-    moments,
-    pixel_gate,
-    project,
-    registration,
-    stats,
-)
-from rfaconv.backends.triton.operands import Geometry, gate_operands, new_map
+from rfaconv.backends import proof
+from rfaconv.backends.registry import BACKENDS
+from rfaconv.backends.triton import TritonBackend, support
+from rfaconv.backends.triton.common import configs, launch, tensor_cores
+from rfaconv.backends.triton.common.operands import Geometry, gate_operands, new_map
+from rfaconv.backends.triton.gates import coordinate as line_gates
+from rfaconv.backends.triton.gates import lines as line_layers
+from rfaconv.backends.triton.gates import pixel as pixel_gate
+from rfaconv.backends.triton.linked import launch as linked
+from rfaconv.backends.triton.moments import launch as moments
+from rfaconv.backends.triton.project import backward
+from rfaconv.backends.triton.project import launch as project
+from rfaconv.backends.triton.stats import launch as stats
 from rfaconv.bench.cases import SUITES, BenchCase
 from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
-from rfaconv.functional import batch_norm, coordinate, squeeze, stages
 from rfaconv.geometry import Window
 
 CHANNELS, TAPS = 64, 9
 WINDOW = Window.create(3).to_ints()
 
 
-def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]], int]:
-    """Addresses of the instructions, first and last address of every loop, outermost first, and
-    where a program may end first.
-    """
+def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]]]:
+    """Addresses of the instructions, first and last address of every loop, outermost first."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
@@ -69,20 +63,14 @@ def machine_code(cubin: bytes) -> tuple[list[int], list[tuple[int, int]], int]:
         jump = re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", instruction)
         if jump and int(jump[1], 16) < address:
             loops.append((int(jump[1], 16), address))
-    end = next(address for address, instruction in code if instruction.startswith("EXIT"))
-    return [a for a, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1]), end
+    return [a for a, _ in code], sorted(loops, key=lambda loop: loop[0] - loop[1])
 
 
-def issued(kernel: Compiled, trips: list[int], branch: str = "") -> int:
-    """Instructions of one thread; ``trips`` of the nested loops, outermost first.
-
-    ``branch``: ``first`` or ``last``, where the programs of a kernel do either of two things.
-    """
-    addresses, loops, end = machine_code(kernel.cubin)
+def issued(kernel: Compiled, trips: list[int]) -> int:
+    """Instructions of one thread; ``trips`` of the nested loops, outermost first."""
+    addresses, loops = machine_code(kernel.cubin)
     total = 0
     for address in addresses:
-        if (branch == "first" and address > end) or (branch == "last" and address <= end):
-            continue
         weight = 1
         depth = sum(first <= address <= last for first, last in loops)
         for trip in trips[:depth]:
@@ -130,12 +118,12 @@ def count(variant: str) -> dict[str, float]:
             project.run_project(
                 x, fw, fb, gates(variant), weight, None, y, variant, geometry, config
             )
-        (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_blocks")
-        name = f"project_blocks O{outputs}"
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_tensor_cores")
+        name = f"project_tensor_cores O{outputs}"
         found[name], found[f"{name} once"] = per_pixel(kernel, config.block_p, config.block_c)
     x, fw, fb, weight = operands(variant, 64)
     with Recorder(90) as recorder:
-        filled = blocks.fill(x, fw, fb, gates(variant), variant)
+        filled = tensor_cores.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), filled["p_rows"])
         panel = torch.zeros(2 * 196, CHANNELS * TAPS, dtype=torch.bfloat16)
         with patch.object(configs, "panel_groups", lambda *_: 2):  # of one a loop is none
@@ -149,39 +137,40 @@ def count(variant: str) -> dict[str, float]:
             backward.project_backward(dy, x, fw, fb, given, weight, variant, 1, WINDOW, needs)
     gather = configs.gather(CHANNELS)
     rules = {
-        "walk_backward": ([rows_of.length, 14], 14 * rows_of.length),
+        "scan_backward": ([rows_of.length, 14], 14 * rows_of.length),
         "gather_rows": ([], gather.block_p * gather.block_c / (32 * gather.warps)),
         "reduce_channels": ([CHANNELS // 8], CHANNELS),
         "link_channels": ([CHANNELS // 4], CHANNELS),
-        "walk_lines": ([14], 14 * lines.length),
+        "scan_lines": ([14], 14 * lines.length),
     }
     for kernel in recorder.found.values():
         name = kernel.kernel
-        if name == "panel_blocks":
+        if name == "panel_tensor_cores":
             found[name], found[f"{name} once"] = per_pixel(kernel, configs.PANEL.block_p, 8)
         if name not in rules:  # as small as the parameters
             continue
         trips, share = rules[name]
         found[kernel.kernel] = found.get(kernel.kernel, 0.0) + issued(kernel, trips) / share
     if variant in ("rfcbam", "rfca"):
-        channel = gates(variant)[0] if variant == "rfcbam" else None
         with Recorder(90) as recorder:
-            s0, s1, ties, *_ = linked.feature_stats_linked(x, fw, fb, channel, variant, WINDOW)
+            s0, s1 = stats.feature_stats(x, fw, fb, variant, WINDOW)
+        with Recorder(90) as behind:
             linked.feature_stats_linked_backward(
-                s0, s1, first[0], gates(variant), x, fw, fb, s0, ties, variant, WINDOW
+                s0, s1, first[0], gates(variant), x, fw, fb, s0, variant, WINDOW
             )
-        for kernel in recorder.found.values():
-            if kernel.kernel not in rules:
-                continue
-            trips, share = rules[kernel.kernel]
-            name = f"stats {kernel.kernel}"
-            found[name] = found.get(name, 0.0) + issued(kernel, trips) / share
+        for prefix, each in (("stats", recorder), ("joint", behind)):
+            for kernel in each.found.values():
+                if kernel.kernel in rules:
+                    trips, share = rules[kernel.kernel]
+                    found[f"{prefix} {kernel.kernel}"] = issued(kernel, trips) / share
     if variant == "rfcbam":
         with Recorder(90) as recorder:
             stats.feature_stats(x, fw.to(x.dtype), fb.to(x.dtype), variant, WINDOW)
-        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_blocks")
+        (kernel,) = (k for k in recorder.found.values() if k.kernel == "channels_tensor_cores")
         name = kernel.kernel
-        found[name], found[f"{name} once"] = per_pixel(kernel, configs.STATS_BLOCKS.block_p, 8)
+        found[name], found[f"{name} once"] = per_pixel(
+            kernel, configs.STATS_TENSOR_CORES.block_p, 8
+        )
     found |= gate_kernels(variant)
     if variant == "rfa":
         found |= moments_kernels()
@@ -189,38 +178,20 @@ def count(variant: str) -> dict[str, float]:
 
 
 def moments_kernels() -> dict[str, float]:
-    """Instructions of the moments and their gradient per channel and output pixel: with stride 2,
-    and for every size of a map with stride 1, whose borders take programs of their own.
-    """
+    """Instructions of the moments and their gradient per channel and output pixel, by stride."""
     found = {}
     x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
     x = x.to(memory_format=torch.channels_last)
-    window = Window.create(3, 2).to_ints()
-    with Recorder(90) as recorder:
-        mean, cov = moments.patch_moments(x, window)
-        moments.patch_moments_backward(mean, cov, x, mean, window)
-    length = configs.along_rows(CHANNELS, (7, 7)).length
-    for kernel in recorder.found.values():
-        if kernel.kernel.startswith("walk"):
-            found[kernel.kernel] = issued(kernel, [length, 7]) / (7 * length)
-    for size in sorted({case.size for case in SUITES["resnet18"] if case.stride == 1}):
-        x = torch.zeros(64, CHANNELS, size, size, dtype=torch.bfloat16)
-        x = x.to(memory_format=torch.channels_last)
+    for stride in (1, 2):
+        window, side = Window.create(3, stride).to_ints(), 14 // stride
         with Recorder(90) as recorder:
-            mean, cov = moments.patch_moments(x, WINDOW)
-            moments.patch_moments_backward(mean, cov, x, mean, WINDOW)
-        kernels = {kernel.kernel: kernel for kernel in recorder.found.values()}
-        config = configs.lag_sums(CHANNELS, (size, size))
-        strips = launch.cdiv(size, config.rows)
-        walk = strips * issued(kernels["walk_lags"], [size // config.columns], "first")
-        groups = launch.cdiv(len(x), config.images)
-        trips = [config.images, size // config.parts]
-        walk += 4 * groups / len(x) * issued(kernels["walk_lags"], trips, "last")
-        found[f"walk_lags {size}"] = walk / size**2
-        config = configs.lag_filter(CHANNELS, (size, size))
-        strips = launch.cdiv(size, config.rows)
-        spent = issued(kernels["filter_moments"], [size // config.columns])
-        found[f"filter_moments {size}"] = strips * spent / size**2
+            mean, cov = moments.patch_moments(x, window)
+            moments.patch_moments_backward(mean, cov, x, mean, window)
+        length = configs.along_rows(CHANNELS, (side, side)).length
+        pixels = side * length
+        for kernel in recorder.found.values():
+            if kernel.kernel.startswith("scan"):
+                found[f"{kernel.kernel} {stride}"] = issued(kernel, [length, side]) / pixels
     return found
 
 
@@ -240,7 +211,7 @@ def gate_kernels(variant: str) -> dict[str, float]:
                 lines, lines, weights[0].mT, hidden, [hidden] * 4, 1e-5, weights, biases
             )
             weights, biases = [w.float() for w in weights], [b.float() for b in biases]
-            middle = line_layers.line_hidden(lines, lines, weights[0].mT, biases[0])
+            middle = line_layers.line_hidden(lines, lines, weights[0].mT, hidden.float())
             line_layers.line_gates(middle, weights, biases, 42)
             line_layers.line_gates_backward(lines, lines, middle, weights, biases, 42)
             line_layers.line_hidden_backward(middle, lines, lines, weights[0].mT)
@@ -276,10 +247,9 @@ class Launches(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         space, name = function._schema.name.split("::")
-        if space == "rfaconv" and name in registration.KERNELS:
+        if space == "rfaconv":
             with self:
-                module = import_module(f"rfaconv.backends.triton.{registration.KERNELS[name]}")
-                return getattr(module, name)(*args, **(kwargs or {}))
+                return BACKENDS[args[-1]].kernels[name](*args[:-1])
         result = function(*args, **(kwargs or {}))
         given = {storage(value) for value in tree_leaves((args, kwargs))} - {None}
         view = storage(result) in given and not function._schema.is_mutable
@@ -292,26 +262,17 @@ class Launches(TorchDispatchMode):
         self.count += 1
 
 
-def gates_on_cuda(*_: torch.Tensor, **__: Any) -> str:
-    """Takes the place of ``gate_backend``."""
-    return "triton"
-
-
 @contextmanager
 def as_on_cuda(execute: Any) -> Iterator[None]:
     """Host code takes the ways that it takes on CUDA; ``execute`` is called for every kernel."""
-    before, gated = launch.execute, (coordinate, squeeze, stages)
-    patches = (
-        patch.object(batch_norm, "folds_in_one", lambda *_: True),
-        patch.object(stages, "select", lambda *_: "triton"),
-        patch.object(stages, "_finite", lambda *_: True),
-        *(patch.object(module, "gate_backend", gates_on_cuda) for module in gated),
-    )
     with ExitStack() as stack:
-        for each in patches:
+        for each in (
+            patch.object(TritonBackend, "device", "cpu"),
+            patch.object(support, "refusal", lambda: None),
+            patch.object(launch, "execute", execute),
+            proof.trusting("triton"),
+        ):
             stack.enter_context(each)
-        stack.callback(setattr, launch, "execute", before)
-        launch.execute = execute
         yield
 
 

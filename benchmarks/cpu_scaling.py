@@ -18,7 +18,7 @@ from rich.progress import track
 from rfaconv.bench.cases import SUITES
 from rfaconv.bench.environment import describe
 from rfaconv.bench.sides import build
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 THREADS = (1, 2)
 BATCHES = (4, 8, 16, 32, 64)

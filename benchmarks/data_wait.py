@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 
 from rfaconv.data.shards import write_shards
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.training.environment import environment
-from rfaconv.training.files import strict_json, write_atomic
 
 PLACE = Path(__file__).resolve().parent / "results" / "data-wait.json"
 IMAGES, SIZE, BATCH = 128, (375, 500), 16

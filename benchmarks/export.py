@@ -21,7 +21,7 @@ from rfaconv.bench.environment import describe
 from rfaconv.bench.published import PUBLISHED
 from rfaconv.bench.timing import alternate
 from rfaconv.export import Source, export, load_exported
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 OPERATORS = ("rfa", "rfcbam", "rfca")

@@ -26,7 +26,7 @@ import rfaconv.models  # noqa: F401  (registers the networks)
 from rfaconv.bench.environment import describe
 from rfaconv.bench.timing import alternate
 from rfaconv.export.custom import export_onnx_custom, session
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from rich.progress import track
 from rfaconv.bench.cases import SUITES
 from rfaconv.bench.environment import describe
 from rfaconv.bench.sides import build
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.nn import _receptive_field
-from rfaconv.training.files import strict_json, write_atomic
 
 OPERATORS = ("rfa", "rfcbam", "rfca")
 ROUNDS = {1: 60, 8: 20}

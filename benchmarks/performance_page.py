@@ -13,7 +13,7 @@ from statistics import geometric_mean
 from typing import Any
 
 from rfaconv.bench.cases import SUITES
-from rfaconv.training.files import write_atomic
+from rfaconv.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -16,7 +16,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from rfaconv.backends.triton import configs
+from rfaconv.backends.triton.common import configs
 from rfaconv.bench.cases import SUITES, BenchCase
 
 HERE = Path(__file__).resolve().parent
@@ -137,13 +137,13 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     )
     # eight channels at a time: 80 rows and columns for the features, 80 rows of K
     features = 2.0 * 80 * 80 / 8 * panel
-    if config.way == "panel":
+    if config.path == "panel":
         wide = 2.0 * taps * panel
         flops = 2.0 * taps * case.out_channels * panel
         pixels = panel / case.in_channels
         groups = configs.panel_groups(math.ceil(pixels / configs.PANEL.block_p), case.in_channels)
         programs = math.ceil(case.in_channels / (8 * groups))
-        instructions = per_pixel(issued, "panel_blocks", case, panel, programs)
+        instructions = per_pixel(issued, "panel_tensor_cores", case, panel, programs)
         return [
             kernel(machine, bytes=2 * x + wide, flops=features, instructions=instructions),
             kernel(machine, bytes=wide + 2 * y, flops=flops),
@@ -154,7 +154,7 @@ def projection(machine: Machine, case: BenchCase, operator: str, batch: int) -> 
     busy = programs / (MULTIPROCESSORS * math.ceil(programs / MULTIPROCESSORS))
     block = next(o for o in (64, 128, 256) if case.out_channels <= o)
     flops = columns * features + 2.0 * 80 / 8 * case.out_channels * panel
-    instructions = columns * per_pixel(issued, f"project_blocks O{block}", case, panel)
+    instructions = columns * per_pixel(issued, f"project_tensor_cores O{block}", case, panel)
     return [
         kernel(machine, bytes=2 * (x + y), flops=flops / busy, instructions=instructions / busy)
     ]
@@ -179,15 +179,14 @@ def gates(
         found = [kernel(machine, bytes=2 * x), spent("pixel_gate_forward", 3 * maps, pixels)]
         if training:  # of the maximum and of the mean, in one launch
             found.append(spent("pixel_gate_backward", 8 * maps, 2 * pixels))
-            # four maps become quads
+            # four maps become packed
             found.append(kernel(machine, bytes=8 * maps))
         return found
     if operator == "rfca" and training:
         once, twice = 4.0 * lines, 8.0 * lines
         return [
             spent("hidden_forward", once, lines),
-            # once more in the backward pass, which keeps no gates
-            *2 * [spent("gates_forward", once, lines)],
+            spent("gates_forward", once, lines),
             spent("gates_backward", once, lines),
             spent("gates_weights", once, lines),
             spent("hidden_backward", twice, lines),
@@ -195,21 +194,6 @@ def gates(
     if operator == "rfca":
         return [spent("coordinate_forward", 8.0 * lines, lines)]
     return []
-
-
-def moments_by_lags(machine: Machine, case: BenchCase, batch: int) -> list[float]:
-    """Moments with stride 1: the walk, the sum of what its programs leave, the gradient."""
-    x, _, _ = sizes(case, batch)
-    issued, size = INSTRUCTIONS["rfa"], (case.size, case.size)
-    walk = configs.lag_sums(case.in_channels, size)
-    programs = batch * math.ceil(case.size / walk.rows)
-    groups = math.ceil(batch / walk.images)
-    sums = 4.0 * case.in_channels * (14 * programs + 15 * 4 * groups)
-    return [
-        kernel(machine, bytes=2 * x + sums, instructions=issued[f"walk_lags {case.size}"] * x),
-        kernel(machine, bytes=sums),
-        kernel(machine, bytes=4 * x, instructions=issued[f"filter_moments {case.size}"] * x),
-    ]
 
 
 def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training: bool) -> float:
@@ -223,7 +207,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         return kernel(machine, bytes=bytes, instructions=issued[name] * panel)
 
     kernels = projection(machine, case, operator, batch)
-    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats walk_lines"}.get(operator)
+    statistics = {"rfcbam": "stats reduce_channels", "rfca": "stats scan_lines"}.get(operator)
     # sums over columns that a program of some rows leaves, and the one kernel that joins them
     lines = 4.0 * case.kernel * panel / LINES
     lines = lines if operator == "rfca" else 0.0
@@ -231,7 +215,7 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         kernels.append(kernel(machine, bytes=lines))
     if operator == "rfcbam" and not training:
         products = 2.0 * 80 * 80 / 8 * panel  # as in the projection
-        issue = per_pixel(issued, "channels_blocks", case, panel)
+        issue = per_pixel(issued, "channels_tensor_cores", case, panel)
         kernels.append(kernel(machine, bytes=2 * x, flops=products, instructions=issue))
     elif statistics:
         kernels.append(spent(statistics, 2 * x + lines))
@@ -240,12 +224,12 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
         out = -(-case.size // case.stride)
         # rows of the input's gradient, and the sums that a program leaves, which one more reads
         rows = 2.0 * case.kernel * batch * out * case.size * case.in_channels
-        walk = configs.along_rows(case.in_channels, (out, out))
-        programs = batch * math.ceil(out / walk.length)
+        scan = configs.along_rows(case.in_channels, (out, out))
+        programs = batch * math.ceil(out / scan.length)
         sums = 4.0 * programs * case.in_channels * (taps**2 + 2 * taps)
 
-        def walked(name: str, instructions: dict[str, float], bytes: float) -> list[float]:
-            """A walk, the sum of what its programs leave, and the gather of its rows."""
+        def scanned(name: str, instructions: dict[str, float], bytes: float) -> list[float]:
+            """A row scan, the sum of what its programs leave, and the gather of its rows."""
             found = [
                 kernel(machine, bytes=bytes, instructions=instructions[name] * panel),
                 kernel(machine, bytes=sums),
@@ -256,11 +240,8 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
 
         product = kernel(machine, bytes=wide + 2 * y, flops=flops)
         moments = INSTRUCTIONS["rfa"]
-        if case.stride == 1:
-            kernels += moments_by_lags(machine, case, batch)
-        else:
-            kernels += walked("walk_moments", moments, 2 * x + sums)[:2]
-            kernels += walked("walk_moments_backward", moments, 2 * x + rows)[::2]
+        kernels += scanned(f"scan_moments {case.stride}", moments, 2 * x + sums)[:2]
+        kernels += scanned(f"scan_moments_backward {case.stride}", moments, 2 * x + rows)[::2]
         kernels += [
             product,
             product,
@@ -269,18 +250,18 @@ def ours(machine: Machine, case: BenchCase, operator: str, batch: int, training:
             kernel(machine, bytes={"rfa": 6, "rfcbam": 10, "rfca": 6}[operator] * x),
         ]
         if operator == "rfa":
-            kernels += walked("walk_backward", issued, 2 * wide + 2 * x + rows + sums)
+            kernels += scanned("scan_backward", issued, 2 * wide + 2 * x + rows + sums)
         else:
-            # linked: the projection's part reads dA and writes the panel, one walk reads dA
-            part = {"rfcbam": "link_channels", "rfca": "walk_lines"}[operator]
+            # linked: the projection's part reads dA and writes the panel, one scan reads dA
+            part = {"rfcbam": "link_channels", "rfca": "scan_lines"}[operator]
             kernels.append(spent(part, 2 * wide + 2 * x + lines))
-            kernels += walked("stats walk_backward", issued, wide + 2 * x + rows + sums)
+            if operator == "rfcbam":  # how many channels share a maximum
+                kernels.append(spent("joint reduce_channels", 2 * x))
+            kernels += scanned("joint scan_backward", issued, wide + 2 * x + rows + sums)
         # the panel and its gradient are made for a chunk of images at a time
         chunks = math.ceil(wide / WORKSPACE_BYTES)
         kernels.append((chunks - 1) * 6 * machine.gap)
     counted = issued["launches training" if training else "launches inference"]
-    if training and case.stride > 1:  # counted with stride 1, whose moments take one less
-        counted += 1
     total = sum(kernels) + small(machine, max(0, counted - len(kernels)))
     return total + norm(machine, y) if training else total
 

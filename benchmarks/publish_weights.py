@@ -15,12 +15,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rfaconv.export import Source, load_source, save_pretrained
+from rfaconv.export import Source, save_pretrained
+from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab import load_source
 from rfaconv.models.published import WEIGHTS
 from rfaconv.recipes import Recipe, read_recipe, recipe_text
 from rfaconv.training.build import read_run
 from rfaconv.training.evaluate import evaluate_run
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.saves import last_good
 
 ROOT = Path(__file__).resolve().parents[1]

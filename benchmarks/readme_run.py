@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 
 from rfaconv.compare.stats import mean_and_std
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.recipes import read_recipe
 from rfaconv.training.build import read_run
-from rfaconv.training.files import strict_json, write_atomic
 
 RESULTS = Path(__file__).resolve().parent / "results"
 COMMAND = "rfaconv train eurosat data.root=DATA"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.recipes.tasks import read_task_recipe
 from rfaconv.tasks import evaluate_task, train_task
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.saves import WEIGHTS, last_good
 
 MOVED = ("running_mean", "running_var", "num_batches_tracked")

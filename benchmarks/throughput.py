@@ -19,8 +19,8 @@ from statistics import median
 
 import torch
 
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.training.environment import environment
-from rfaconv.training.files import strict_json, write_atomic
 
 PLACE = Path(__file__).resolve().parent / "results"
 CASES = {

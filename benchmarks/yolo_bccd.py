@@ -32,9 +32,9 @@ from yolo_lifecycle import voc_folder
 
 import rfaconv
 from rfaconv.detection import DetectionSet, read_voc
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.integrations.ultralytics import convert
 from rfaconv.integrations.ultralytics.dataset import write_dataset
-from rfaconv.training.files import strict_json, write_atomic
 
 OPERATORS = ("conv", "rfa", "rfcbam", "rfca", "ca", "cbam", "cam")
 SCHEDULE = {

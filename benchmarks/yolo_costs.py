@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 import rfaconv
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.integrations.ultralytics import model_config
-from rfaconv.training.files import strict_json, write_atomic
 
 # README of the published code, COCO: 80 classes; millions of parameters, GFLOPs
 PUBLISHED = {

@@ -16,8 +16,8 @@ import torch
 
 import rfaconv
 from rfaconv.bench.environment import describe
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.integrations.ultralytics import model_config
-from rfaconv.training.files import strict_json, write_atomic
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 // Rows of the padded input with channels in the lanes: for a block of `lanes` channels, entry (column, lane) of a row holds
-// the input less a shift per channel, and a chosen value where the row or column is padding. With channels in the lanes every
+// the input times a scale less a shift per channel, and a chosen value where the row or column is padding. With channels in the lanes every
 // pixel costs the same, so borders need no masks, and both memory formats look alike.
 #ifndef RFACONV_CHANNEL_ROWS_H
 #define RFACONV_CHANNEL_ROWS_H
@@ -33,25 +33,25 @@ RFACONV_INLINE void store_some(uint16_t* p, vf v, int64_t n) {
     for (int64_t i = 0; i < n; ++i) p[i] = part[i];
 }
 
-// Columns [0, n) of `channels` channels at p, each less shift, to out[column*lanes + lane].
+// Columns [0, n) of `channels` channels at p, each times scale less shift, to out[column*lanes + lane].
 template <class T>
-static void load_channels(const T* p, int64_t stride_c, int64_t stride_w, int64_t channels, int64_t n, const float* shift,
-                          float* out) {
-    const vf s = load(shift);
+static void load_channels(const T* p, int64_t stride_c, int64_t stride_w, int64_t channels, int64_t n, const float* scale,
+                          const float* shift, float* out) {
+    const vf by = load(scale), s = load(shift);
     if (stride_c == 1) {
-        for (int64_t w = 0; w < n; ++w) store(out + w * lanes, load_some(p + w * stride_w, channels) - s);
+        for (int64_t w = 0; w < n; ++w) store(out + w * lanes, fms(load_some(p + w * stride_w, channels), by, s));
     } else if (stride_w == 1) {
         for (int64_t w = 0; w < n; w += lanes) {
             const int64_t columns = imin(lanes, n - w);
             vf r[lanes];
             for (int64_t c = 0; c < lanes; ++c) r[c] = c < channels ? load_some(p + c * stride_c + w, columns) : zero();
             transpose(r);
-            for (int64_t i = 0; i < columns; ++i) store(out + (w + i) * lanes, r[i] - s);
+            for (int64_t i = 0; i < columns; ++i) store(out + (w + i) * lanes, fms(r[i], by, s));
         }
     } else {
         for (int64_t w = 0; w < n; ++w)
             for (int64_t c = 0; c < lanes; ++c)
-                out[w * lanes + c] = (c < channels ? to_float(p[c * stride_c + w * stride_w]) : 0.0f) - shift[c];
+                out[w * lanes + c] = (c < channels ? to_float(p[c * stride_c + w * stride_w]) : 0.0f) * scale[c] - shift[c];
     }
 }
 
@@ -79,6 +79,7 @@ struct ChannelRows {
     const rfaconv_tensor* x;
     int64_t pad_top, pad_left, width;  // width: columns of a padded row
     int64_t image = 0, channel = 0, channels = 0;
+    alignas(64) float scale[lanes];  // a power of two: 1 but for values whose products float cannot hold
     alignas(64) float shift[lanes];
     alignas(64) float outside[lanes];  // the value of padding
 
@@ -102,9 +103,11 @@ struct ChannelRows {
         const int64_t at = image * x->stride[0] + channel * x->stride[1] + r * x->stride[2];
         float* const first = out + from * lanes;
         if (x->dtype == RFACONV_F32)
-            load_channels(static_cast<const float*>(x->data) + at, x->stride[1], x->stride[3], channels, to - from, shift, first);
+            load_channels(static_cast<const float*>(x->data) + at, x->stride[1], x->stride[3], channels, to - from, scale, shift,
+                          first);
         else
-            load_channels(static_cast<const uint16_t*>(x->data) + at, x->stride[1], x->stride[3], channels, to - from, shift, first);
+            load_channels(static_cast<const uint16_t*>(x->data) + at, x->stride[1], x->stride[3], channels, to - from, scale, shift,
+                          first);
     }
 };
 

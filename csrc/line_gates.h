@@ -25,7 +25,7 @@ static int32_t line_hidden(const float* first, const float* second, const float*
 
     const int64_t tasks = B * vectors;
     threads = int32_t(imin(threads, tasks));
-    parallel(threads, [=, &scratch](Crew crew) {
+    parallel(threads, [=](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
         for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
             const int64_t b = task / vectors, v = task % vectors, axis = v * lanes >= round_up(L[0], lanes);

@@ -1,6 +1,7 @@
 // patch_moments: mean and covariance of the patches of every channel, in one pass over x.
 //
-// Sums of products of float are kept accurate by a shift s per channel, near its mean: z = x - s inside the input and 0 on
+// Sums of products of float are kept accurate by a shift s per channel, near its mean, and finite by a scale: what follows is
+// of the scaled x. z = x - s inside the input and 0 on
 // padding, so a patch entry is u = s + z - s*out with out = 1 where the tap reads padding. Then
 //     cov(u_i, u_j) = (sum z_i z_j - s (sum z_i out_j + sum out_i z_j) + s^2 sum out_i out_j) / P - d_i d_j,
 //     d_i = mean(u_i) - s = (sum z_i - s sum out_i) / P,
@@ -8,6 +9,8 @@
 // With stride and dilation 1, sum z_i z_j depends on the lag between the taps, but for a few rows and columns at the border.
 #ifndef RFACONV_MOMENTS_H
 #define RFACONV_MOMENTS_H
+
+#include <math.h>
 
 #include "moments_rows.h"
 #include "scratch.h"
@@ -21,20 +24,23 @@ RFACONV_INLINE void add_wide(double* to, vf v) {
     if constexpr (halves == 2) dstore(to + dlanes, dload(to + dlanes) + widen<halves - 1>(v));
 }
 
-// A value near the mean of each channel, from a few pixels spread over all images. Any finite value is right; a near one is
-// accurate.
-static void sample_shift(const rfaconv_tensor* x, int64_t first_channel, int64_t channels, float* shift) {
+// Of each channel, from a few pixels spread over all images: a scale, and a value near the mean of what it scales. Any finite
+// value is right; a near one is accurate.
+static void sample_shift(const rfaconv_tensor* x, int64_t first_channel, int64_t channels, float* scale, float* shift) {
     const int64_t plane = x->size[2] * x->size[3], total = x->size[0] * plane, samples = imin(total, 32);
     for (int64_t c = 0; c < lanes; ++c) {
-        double sum = 0.0;
+        double sum = 0.0, largest = 0.0;
         for (int64_t s = 0; c < channels && s < samples; ++s) {
             const int64_t at = imin(total - 1, int64_t(double((s * 0x9e3779b9ull) & 0xffffffffull) * 0x1p-32 * double(total)));
             const int64_t b = at / plane, r = at % plane / x->size[3], w = at % x->size[3];
             const int64_t offset = b * x->stride[0] + (first_channel + c) * x->stride[1] + r * x->stride[2] + w * x->stride[3];
-            sum += double(x->dtype == RFACONV_F32 ? static_cast<const float*>(x->data)[offset]
-                                                  : bf16_to_float(static_cast<const uint16_t*>(x->data)[offset]));
+            const double value = double(x->dtype == RFACONV_F32 ? static_cast<const float*>(x->data)[offset]
+                                                                : bf16_to_float(static_cast<const uint16_t*>(x->data)[offset]));
+            sum += value;
+            if (value - value == 0.0 && ::fabs(value) > largest) largest = ::fabs(value);
         }
-        const float mean = c < channels ? float(sum / double(samples)) : 0.0f;
+        scale[c] = largest > 0x1p40 ? float(::ldexp(1.0, -::ilogb(largest))) : 1.0f;
+        const float mean = c < channels ? float(sum / double(samples) * double(scale[c])) : 0.0f;
         shift[c] = mean - mean == 0.0f ? mean : 0.0f;
     }
 }
@@ -206,7 +212,8 @@ struct Moments {
                 for (int64_t l = 0; l < lanes; ++l) total[l] += z[(m * T + i) * lanes + l];
             n_out[i] = outs(i, i) * double(block.x->size[0]);
             for (int64_t l = 0; l < lanes; ++l) d[i][l] = (total[l] - double(block.shift[l]) * n_out[i]) / count;
-            for (int64_t c = 0; c < block.channels; ++c) mean[(block.channel + c) * T + i] = d[i][c] + double(block.shift[c]);
+            for (int64_t c = 0; c < block.channels; ++c)
+                mean[(block.channel + c) * T + i] = (d[i][c] + double(block.shift[c])) / double(block.scale[c]);
         }
         for (int i = 0; i < T; ++i)
             for (int j = i; j < T; ++j) {
@@ -226,8 +233,9 @@ struct Moments {
                     v[l] = (sij[l] - shift * (cross[l] - shift * both)) / count - d[i][l] * d[j][l] + 0.0 * d[i][l];
                 }
                 for (int64_t c = 0; c < block.channels; ++c) {
-                    cov[((block.channel + c) * T + i) * T + j] = v[c];
-                    cov[((block.channel + c) * T + j) * T + i] = v[c];
+                    const double unit = double(block.scale[c]), value = v[c] / (unit * unit);
+                    cov[((block.channel + c) * T + i) * T + j] = value;
+                    cov[((block.channel + c) * T + j) * T + i] = value;
                 }
             }
     }
@@ -269,7 +277,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
     const int col_count = col_masks(nullptr).count;
     const int64_t work = Moments<K>::thread_floats(width, ring, col_count);
     const int64_t sums_doubles = (T * T + row_masks(nullptr).count * col_count * T) * int64_t(lanes);
-    const int64_t doubles = sums_doubles + lanes;
+    const int64_t doubles = sums_doubles + 2 * lanes;
     const int64_t bytes_thread = round_up(work * 4 + blocks * doubles * 8 + blocks, 64);
     Scratch scratch{size_t(bytes_thread * threads + win.out[0] + win.out[1])};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
@@ -296,8 +304,9 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             if (!touched[block]) {
                 memset(m.s, 0, size_t(doubles) * sizeof(double));
                 source.select(image, block * lanes);
-                sample_shift(x, source.channel, source.channels, source.shift);
+                sample_shift(x, source.channel, source.channels, source.scale, source.shift);
                 memcpy(m.s + sums_doubles, source.shift, sizeof(source.shift));
+                memcpy(m.s + sums_doubles + lanes, source.scale, sizeof(source.scale));
                 touched[block] = 1;
             }
             source.select(image, block * lanes);
@@ -318,6 +327,7 @@ static int32_t patch_moments_of(const rfaconv_tensor* x, const rfaconv_window* w
             m.z = total + T * T * lanes;
             source.select(0, block * lanes);
             memcpy(source.shift, m.s + sums_doubles, sizeof(source.shift));
+            memcpy(source.scale, m.s + sums_doubles + lanes, sizeof(source.scale));
             m.finish(source, mean, cov);
         }
     });

@@ -2,10 +2,13 @@
 //
 // Written as a gather, so that every input pixel is computed once: with B = (dS + dS')/P and c = dm/P - B (m - s),
 //     dx[q] = sum over the taps i whose output p = (q - o_i)/stride exists of c_i + sum_j B_ij (u_j(p) - s),
-// s one shift per channel near its mean (padding is then -s). Away from the border, with stride and dilation 1, the double sum
+// s one shift per channel near its mean (padding is then -s). Of values beyond float's squares B would vanish: u - s is scaled
+// down and B up. Away from the border, with stride and dilation 1, the double sum
 // collapses to a constant and a (2k-1)x(2k-1) kernel over the lags o_j - o_i, symmetric because B is.
 #ifndef RFACONV_MOMENTS_BACKWARD_H
 #define RFACONV_MOMENTS_BACKWARD_H
+
+#include <math.h>
 
 #include "channel_rows.h"
 #include "moments_rows.h"
@@ -30,17 +33,35 @@ struct MomentsBackward {
             double sum = 0.0, by_lag[2 * K - 1][2 * K - 1] = {{0.0}};
             for (int i = 0; i < T; ++i) {
                 double at = dm[i] / count;
+                const double unit = double(block.scale[l]), shift = double(block.shift[l]) / unit;
                 for (int j = 0; j < T; ++j) {
                     const double v = live ? (ds[i * T + j] + ds[j * T + i]) / count : 0.0;
-                    b[i][j][l] = float(v);
-                    by_lag[j / K - i / K + K - 1][j % K - i % K + K - 1] += v;
-                    at -= v * (m[j] - double(block.shift[l]));
+                    b[i][j][l] = float(v / unit);
+                    by_lag[j / K - i / K + K - 1][j % K - i % K + K - 1] += v / unit;
+                    at -= v * (m[j] - shift);
                 }
                 c[i][l] = live ? float(at) : 0.0f;
                 sum += live ? at : 0.0;
             }
             constant[l] = float(sum);
             for (int k = 0; k <= LAGS; ++k) lag[k][l] = float((&by_lag[0][0])[LAGS + k]);
+        }
+    }
+
+    // Scale and shift of the channels of a block.
+    static void centre(ChannelRows& block, const double* dcov, const double* mean, double count) {
+        for (int64_t l = 0; l < lanes; ++l) {
+            const bool live = l < block.channels;
+            const int64_t channel = live ? block.channel + l : 0;
+            double largest = 0.0;
+            for (int i = 0; i < T * T; ++i) {
+                const double v = ::fabs(dcov[channel * T * T + i]) / count;
+                if (v > largest && v - v == 0.0) largest = v;
+            }
+            block.scale[l] = largest > 0.0 && largest < 0x1p-80 ? float(::ldexp(1.0, imax(-126, ::ilogb(largest) / 2))) : 1.0f;
+            const float s = live ? float(mean[channel * T + T / 2] * double(block.scale[l])) : 0.0f;
+            block.shift[l] = s - s == 0.0f ? s : 0.0f;
+            block.outside[l] = -block.shift[l];
         }
     }
 
@@ -139,11 +160,7 @@ static int32_t patch_moments_backward_of(const double* dmean, const double* dcov
             const int64_t block = task / (batch * chunks), image = task / chunks % batch, chunk = task % chunks;
             source.select(image, block * lanes);
             if (block != loaded) {
-                for (int64_t l = 0; l < lanes; ++l) {
-                    const float s = l < source.channels ? float(mean[(source.channel + l) * K * K + K * K / 2]) : 0.0f;
-                    source.shift[l] = s - s == 0.0f ? s : 0.0f;
-                    source.outside[l] = -source.shift[l];
-                }
+                MomentsBackward<K>::centre(source, dcov, mean, count);
                 m.load_block(dmean, dcov, mean, source, count);
                 loaded = block;
             }

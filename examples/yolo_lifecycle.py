@@ -22,7 +22,7 @@ import torch
 
 import rfaconv
 from rfaconv.detection import read_voc
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 SETTINGS = {
     "device": "cpu",

@@ -13,7 +13,8 @@ namespace RFACONV_ISA {
 template <int T>
 struct RfaGate {
     struct Channel {
-        float w[T], rest[T], low, high;  // w + rest: the scaled weight to twice the precision
+        float w[T], low, high;    // scaled
+        float above[T], below[T]; // w - low and w - high, of the exact weights
     };
 
     static int64_t prepared_floats(const Shape& s) { return s.C * int64_t(sizeof(Channel) / sizeof(float)); }
@@ -23,12 +24,17 @@ struct RfaGate {
         Channel* channel = reinterpret_cast<Channel*>(prepared);
         const float* w = gate->a;
         for (int64_t c = 0; c < s.C; ++c, ++channel, w += T) {
+            double low = 0.0, high = 0.0;
             for (int j = 0; j < T; ++j) {
-                const double exact = w[j] * scale;
-                const float v = channel->w[j] = float(exact);
-                channel->rest[j] = float(exact - v);
+                const float v = channel->w[j] = float(w[j] * scale);
                 channel->low = j == 0 || v < channel->low ? v : channel->low;
                 channel->high = j == 0 || v > channel->high ? v : channel->high;
+                low = j == 0 || w[j] < low ? w[j] : low;
+                high = j == 0 || w[j] > high ? w[j] : high;
+            }
+            for (int j = 0; j < T; ++j) {
+                channel->above[j] = float((double(w[j]) - low) * scale);
+                channel->below[j] = float((double(w[j]) - high) * scale);
             }
         }
     }
@@ -53,15 +59,17 @@ struct RfaGate {
                 use(j, e);
             }
         } else {
-            // Large logits: an error relative to them is large in the exponential, so m and w count to twice the precision.
+            // Large logits: the difference of two is all rounding. The mean times the difference of their weights is not.
             vf error;
-            const vf precise = patch_sum_exact<T>(u, error);
+            const vf rounded = patch_sum_exact<T>(u, error), precise = rounded + error;
+            const vm positive = ge(precise, zero());
+            const vf least = set1(-126.0f);
             sum = m - m;  // NaN where the mean is not finite, as softmax(inf - inf) has it
             RFACONV_UNROLL
             for (int j = 0; j < T; ++j) {
-                const vf w = set1(channel->w[j]);
-                const vf t = fms(precise, w, top) + fma(error, w, precise * set1(channel->rest[j]));
-                const vf e = exp2_scaled(max(set1(-126.0f), min(set1(1.0f), t)));
+                const vf t = precise * blend(positive, set1(channel->below[j]), set1(channel->above[j]));
+                // Not a tiny number but nothing: a large gradient would make much of it.
+                const vf e = blend(ge(t, least), exp2_scaled(max(least, t)), zero());
                 sum = sum + e;
                 use(j, e);
             }

@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from rfaconv.decoding import ImageProblem, TooManyPixels, read_image
+
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG"}
 """Accepted content types, and the only decoder that is tried for each."""
 
@@ -40,14 +42,12 @@ def decode(body: bytes, content_type: str, size: tuple[int, int], channels: int)
     if content_type == "image/jpeg" and body.count(b"\xff\xda") > MAX_SCANS:
         raise BadImage(422, f"a JPEG with more than {MAX_SCANS} scans")
     try:
-        with Image.open(io.BytesIO(body), formats=[FORMATS[content_type]]) as image:
-            if image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0):
-                raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
-            picture = image.convert("L" if channels == 1 else "RGB")
-        picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        picture = read_image(io.BytesIO(body), [FORMATS[content_type]])
+    except TooManyPixels as error:
         limit = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
         raise BadImage(413, f"expected {limit}, got: {error}") from error
-    except Exception as error:  # Pillow passes on whatever its parsers trip over
-        raise BadImage(422, f"not a whole {content_type}: {type(error).__name__}") from error
+    except ImageProblem as error:
+        raise BadImage(422, f"not a whole {content_type}: {error}") from error
+    picture = picture.convert("L") if channels == 1 else picture
+    picture = picture.resize(size[::-1], Image.Resampling.BILINEAR)
     return np.asarray(picture).reshape(*size, channels)

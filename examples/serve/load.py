@@ -27,7 +27,7 @@ import httpx
 
 from hostile import Hostile, hostile_requests, picture
 from rfaconv.bench.environment import describe
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 MAX_REQUESTS, MAX_SECONDS = 1_000_000, 3600
 PATIENCE = 30.0  # seconds for one answer

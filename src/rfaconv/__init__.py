@@ -15,7 +15,7 @@ from rfaconv.nn import (
     RFCBAMConv3d,
 )
 from rfaconv.registration import IntegrationError, register, unregister
-from rfaconv.surgery import ConversionReport, convert_, fuse, where
+from rfaconv.surgery import ConversionReport, conversion_of, convert_, converted_like, fuse, where
 from rfaconv.variants import OPERATORS
 
 __version__ = "0.1.0"
@@ -39,7 +39,9 @@ __all__ = [
     "RFCBAMConv3d",
     "UnsafeCheckpoint",
     "__version__",
+    "conversion_of",
     "convert_",
+    "converted_like",
     "effective_kernels",
     "functional",
     "fuse",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import torch
@@ -9,13 +10,17 @@ import torch
 __all__ = ["is_exporting"]
 
 
-def _exporting_without_dynamo() -> bool:
-    return torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+def _exporting() -> bool:
+    """The answer of torch 2.6, which has no such question: Dynamo knows what it traces for."""
+    dynamo = sys.modules.get("torch._dynamo.symbolic_convert")
+    translator = getattr(dynamo.tls, "current_tx", None) if dynamo else None
+    if translator is not None:
+        return bool(translator.export)
+    return torch.compiler.is_compiling()
 
 
-is_exporting: Callable[[], bool] = getattr(
-    torch.compiler, "is_exporting", _exporting_without_dynamo
-)
-"""Whether ``torch.export`` traces. 2.6 has no such question: there an export that runs on Dynamo
-(``strict=True``, its default) looks like ``torch.compile``, and the fused ops stay in its graph.
-"""
+# asked while Dynamo traces, not traced by it
+_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _exporting)
+"""Whether ``torch.export`` traces (2.7 and later tell)."""

@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from testing.processes import children, read_until, wait_for_end
 
 from rfaconv.cli.main import main
 
@@ -75,6 +75,7 @@ def test_another_run_is_refused(finished: Path, capsys: pytest.CaptureFixture[st
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_and_started_again_it_ends_with_the_same_numbers(
     finished: Path, tmp_path: Path
@@ -84,17 +85,15 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(
     environment = {**os.environ, "PYTHONPATH": source}
     command = [sys.executable, "-m", "rfaconv.cli.main", "compare", *SMALL, "--out", str(out)]
     process = subprocess.Popen(
-        [*command, "--jobs", "2"], env=environment, stderr=subprocess.DEVNULL
+        [*command, "--jobs", "2"], env=environment, stderr=subprocess.PIPE, encoding="utf-8"
     )
-    deadline = time.monotonic() + 200
-    while not list(out.glob("pairs/*.json")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    read_until(process.stderr, "[1/4]")
+    workers = children(process.pid)
+    assert workers
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (out / "results.json").exists()
-    time.sleep(1.5)  # its children notice within half a second
+    wait_for_end(workers)
     kept = {p.name: p.read_bytes() for p in out.glob("pairs/*.json")}
     assert run(out, "--jobs", "1") == 0
     ours, theirs = load(out), load(finished)

@@ -10,7 +10,8 @@ import torch
 from torchvision.utils import save_image
 
 from rfaconv.cli.main import main
-from rfaconv.export import Source, load_exported, load_source, save_pretrained
+from rfaconv.export import Source, load_exported, save_pretrained
+from rfaconv.lab import load_source
 from rfaconv.training.networks import build_network
 
 pytest.importorskip("onnxruntime")
@@ -139,6 +140,7 @@ def test_float16(target: str, model: str, tmp_path: Path) -> None:
     assert half < 0.75 * plain
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_int8(target: str, model: str, pictures: str, tmp_path: Path) -> None:
     pytest.importorskip({"onnx": "onnx", "openvino": "nncf"}[target])

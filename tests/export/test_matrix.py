@@ -32,6 +32,7 @@ def test_all_operators_at_a_fixed_size(kind, batch, seven, assert_equal, tmp_pat
     assert_equal(run, seven.network, [(batch, *seven.input_size)])
 
 
+@pytest.mark.nightly
 def test_all_operators_compiled_ahead_of_time(seven, assert_equal, tmp_path):
     export(seven, tmp_path / "file.aoti.pt2", "aoti")
     assert_equal(load_exported(tmp_path / "file.aoti.pt2"), seven.network)

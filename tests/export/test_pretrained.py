@@ -10,7 +10,8 @@ from torch import nn
 import rfaconv
 import rfaconv.models
 from rfaconv.errors import InvalidArgument
-from rfaconv.export import Source, from_pretrained, load_source, push_to_hub, save_pretrained
+from rfaconv.export import Source, from_pretrained, push_to_hub, save_pretrained
+from rfaconv.lab import load_source
 from rfaconv.training.networks import build_network
 
 TINY = {"channels": [8, 8, 16, 16]}
@@ -73,17 +74,68 @@ def test_networks_of_runs(name, operator, size, channels, tmp_path):
     assert torch.equal(found, outputs(network, size, channels))
 
 
-def test_a_converted_network_has_another_name(tmp_path):
+@pytest.mark.parametrize("init", ["fresh", "preserve"])
+@pytest.mark.parametrize("architecture", [None, "rfa_resnet18"])
+def test_a_converted_network_by_either_name(init, architecture, tmp_path):
+    network = timm.create_model("resnet18", num_classes=3, **TINY)
+    rfaconv.convert_(network, "rfa", where=rfaconv.where.basic_block_conv1, init=init)
+    folder = save_pretrained(network, tmp_path / "made", architecture=architecture, arguments=TINY)
+    assert torch.equal(outputs(from_pretrained(folder), channels=3), outputs(network, channels=3))
+    # timm alone would build another network: it refuses
+    with pytest.raises((KeyError, TypeError, RuntimeError)):
+        timm.create_model(f"local-dir:{folder}", pretrained=True)
+    again = save_pretrained(load_source(folder), tmp_path / "again")
+    assert torch.equal(outputs(from_pretrained(again), channels=3), outputs(network, channels=3))
+    assert from_pretrained(again, num_classes=5).num_classes == 5
+
+
+def test_a_published_name_needs_no_description(tmp_path):
     network = timm.create_model("resnet18", num_classes=3, **TINY)
     rfaconv.convert_(network, "rfa", where=rfaconv.where.basic_block_conv1, bias=True)
-    with pytest.raises(InvalidArgument, match=r"'resnet18': .*attention_weight"):
-        save_pretrained(network, tmp_path / "made", arguments=TINY)
-    assert not list(tmp_path.iterdir())
     folder = save_pretrained(
         network, tmp_path / "made", architecture="rfa_resnet18", arguments=TINY
     )
-    found = outputs(from_pretrained(folder), channels=3)
-    assert torch.equal(found, outputs(network, channels=3))
+    by_timm = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    assert torch.equal(outputs(by_timm, channels=3), outputs(network, channels=3))
+    again = save_pretrained(load_source(folder), tmp_path / "again")
+    found = timm.create_model(f"local-dir:{again}", pretrained=True)
+    assert torch.equal(outputs(found, channels=3), outputs(network, channels=3))
+
+
+def test_another_network_of_converted_layers_is_refused(tmp_path):
+    network = timm.create_model("resnet18", num_classes=3, **TINY)
+    rfaconv.convert_(network, "rfa", where=rfaconv.where.basic_block_conv1)
+    with pytest.raises(InvalidArgument, match=r"'resnet34': .*layer1\.2"):
+        save_pretrained(network, tmp_path / "made", architecture="resnet34", arguments=TINY)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"", r"place: expected a readable config\.json"),
+        ("config.json", b"[" * 100_000, r"place: expected a readable config\.json"),
+        ("config.json", b"[]", r"place: expected an object in config\.json"),
+        ("config.json", b"{}", r"place: expected a config\.json that says how"),
+        ("config.json", b'{"rfaconv": 3}', r"place: expected a config\.json that says how"),
+        ("model.safetensors", b"", r"place: expected a readable model\.safetensors"),
+        ("model.safetensors", b"\xff" * 64, r"place: expected a readable model\.safetensors"),
+        ("model.safetensors", None, r"place: expected a readable model\.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("converted", [False, True])
+def test_damaged_folders_are_one_line(file, content, message, converted, network, tmp_path):
+    if converted:
+        network = timm.create_model("resnet18", num_classes=3, **TINY)
+        rfaconv.convert_(network, "rfa", where=rfaconv.where.basic_block_conv1)
+    folder = save_pretrained(network, tmp_path / "made", arguments=TINY)
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    for read in (from_pretrained, load_source):
+        with pytest.raises(InvalidArgument, match=message) as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_network_of_the_same_weights_that_computes_otherwise_is_refused(network, tmp_path):

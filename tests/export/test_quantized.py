@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rfaconv.data import Normalize
-from rfaconv.export import export, load_exported, load_source
+from rfaconv.export import export, load_exported
+from rfaconv.lab import load_source
 from rfaconv.recipes import read_recipe
 from rfaconv.training.build import recipe_data
 
@@ -39,6 +40,7 @@ def judge(root: Path, target: str, name: str, folder: Path) -> dict[str, float]:
     return right
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["eurosat-rfa", "eurosat-conv"])
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_a_trained_network_keeps_its_accuracy(

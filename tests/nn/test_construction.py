@@ -90,8 +90,8 @@ def _like(layer: nn.Module, fresh: nn.Module) -> None:
             assert torch.equal(found, expected), name
         else:
             assert not (found == 7).any(), name
-            assert found.abs().max() <= 1.5 * expected.abs().max(), name
             if found.numel() > 200:
+                assert found.abs().max() <= 1.1 * expected.abs().max(), name
                 torch.testing.assert_close(found.std(), expected.std(), rtol=0.25, atol=0, msg=name)
 
 
@@ -159,6 +159,8 @@ def test_network_from_meta(operator: str) -> None:
     network.apply(_reset)
     network.init_weights()
     fresh = timm.create_model(f"{operator}_resnet18", num_classes=4)
+    fresh.apply(_reset)
+    fresh.init_weights()
     expected = fresh.state_dict()
     for name, found in network.state_dict().items():
         assert found.isfinite().all(), name
@@ -178,7 +180,7 @@ def test_folds_of_a_cross_validation(operator: str) -> None:
     with torch.no_grad():
         network(torch.randn(4, 3, 64, 64) * 5 + 3)
         for p in network.parameters():
-            p.add_(1)
+            p.add_(0.37)
     before = copy.deepcopy(network.state_dict())
     network.apply(_reset)
     same = [name for name, t in network.state_dict().items() if torch.equal(t, before[name])]

@@ -39,6 +39,17 @@ class TestFuse:
         other.load_state_dict(layer.state_dict())
         torch.testing.assert_close(other(x), layer(x))
 
+    def test_a_fused_state_of_another_size_leaves_the_layer_as_it_is(self, operator):
+        layer = trained(operator)
+        before = {key: value.clone() for key, value in layer.state_dict().items()}
+        state = CONVOLUTIONS[operator](5, 6, 3, dtype=torch.float64).fuse().state_dict()
+        fitting = {key: v for key, v in state.items() if key.startswith("feature_")}
+        with pytest.raises(RuntimeError, match="feature_bias"):
+            layer.load_state_dict(fitting, strict=True)
+        assert isinstance(layer.feature_norm, nn.BatchNorm2d)
+        after = layer.state_dict()
+        assert all(torch.equal(before[key], after[key]) for key in before)
+
     def test_torch_folds_the_norm_behind(self, operator):
         layer = trained(operator)
         norm = nn.BatchNorm2d(6, dtype=torch.float64).eval()

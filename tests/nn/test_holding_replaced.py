@@ -37,7 +37,7 @@ def test_new_parameter_of_another_size(operator: str, rows: int) -> None:
     def check(layer: Any, module: Any, name: str) -> None:
         shape = getattr(module, name).shape
         setattr(module, name, nn.Parameter(torch.randn(rows, *shape[1:])))
-        assert_composed(layer)
+        assert_composed(layer, refusable=True)  # torch may broadcast it
 
     for_every_parameter(operator, check)
 
@@ -47,7 +47,7 @@ def test_new_parameter_of_another_rank(operator: str) -> None:
     def check(layer: Any, module: Any, name: str) -> None:
         values = getattr(module, name).detach()
         setattr(module, name, nn.Parameter(values[None].expand(2, *values.shape).clone()))
-        assert_composed(layer)
+        assert_composed(layer, refusable=True)  # torch may broadcast it
 
     for_every_parameter(operator, check)
 

@@ -142,6 +142,7 @@ class TestLikeConv2d:
         for twin in (other, copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
             torch.testing.assert_close(twin(x), ours(x))
 
+    @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
     def test_compiles_to_one_graph(self, layer):
         ours = layer(4, 6, 3)
         x = torch.randn(2, 4, 5, 6)

@@ -178,6 +178,34 @@ def test_bad_files_change_nothing(damaged, name, error, message):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+def _freed(tensor):
+    tensor = tensor.clone()
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t: t.to("meta"), "expected tensors with data, got {} on the meta device"),
+        (_freed, "expected tensors with data, got {}, whose storage was freed"),
+        (lambda t: t.to_sparse(), "expected plain tensors of real numbers, got {} of"),
+        (lambda t: t.to(torch.complex64), "expected plain tensors of real numbers, got {} of"),
+    ],
+    ids=["meta", "freed", "sparse", "complex"],
+)
+@pytest.mark.parametrize("where", [0, 40, -1])
+def test_tensors_that_cannot_be_copied_change_nothing(where, spoil, message):
+    model = make("rfa")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = {key: value + 1 for key, value in before.items()}
+    names = [key for key, value in state.items() if value.dim() > 0]
+    state[names[where]] = spoil(state[names[where]])
+    with pytest.raises(InvalidArgument, match=re.escape(message.format(names[where]))):
+        official.load(model, state)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
 def test_no_code_runs(tmp_path):
     class Trap:
         def __reduce__(self):

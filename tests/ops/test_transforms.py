@@ -82,6 +82,21 @@ def test_compile_with_inductor() -> None:
         torch.testing.assert_close(compiled(x), net(x))
 
 
+NIGHTLY = [pytest.param(c, marks=pytest.mark.nightly) for c in (RFCBAMConv2d, RFCAConv2d)]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("layer_class", [RFAConv2d, *NIGHTLY], ids=lambda c: c.__name__)
+def test_training_compiled_by_inductor(layer_class: type[nn.Module], backend: str) -> None:
+    """With fewer channels than a vector has lanes, where older Inductors wrote beyond a result."""
+    torch._dynamo.reset()
+    module = layer_class(8, 6, 3, backend=backend)  # type: ignore[call-arg]
+    twin, x = copy.deepcopy(module), torch.randn(2, 8, 12, 11)
+    results = _step(torch.compile(module, fullgraph=True), module, x)
+    for result, value in zip(results, _step(twin, twin, x), strict=True):
+        torch.testing.assert_close(result, value, rtol=1e-4, atol=1e-5)
+
+
 def test_compiled_auto_uses_the_kernels() -> None:
     torch._dynamo.reset()
     graphs = []

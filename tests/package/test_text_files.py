@@ -30,7 +30,7 @@ def lacks_encoding(call):
     if named & {"encoding", None}:
         return False
     if name in ("read_text", "write_text"):
-        return True
+        return bool(owner)
     if name in ("run", "Popen", "check_output"):
         return owner == "subprocess" and bool(named & {"text", "universal_newlines"})
     if name not in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
@@ -65,6 +65,7 @@ def found(text):
         ("tempfile.NamedTemporaryFile(suffix='.x')", []),
         ("Image.open(p)", []),
         ("store.open(settings)", []),
+        ("read_text(p)", []),
         ("p.read_text(encoding='utf-8')", []),
         ("subprocess.run(c, capture_output=True)", []),
     ],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from rfaconv.cli.main import main
 from rfaconv.detection import build_detector
 from rfaconv.predict import Finding, load_predictor, save_predictor
 from rfaconv.segmentation import build_segmenter
-from rfaconv.segmentation.fit import scores
+from rfaconv.segmentation.networks import scores
 
 
 @pytest.fixture
@@ -134,3 +137,25 @@ def test_bad_input(tmp_path, pictures, capsys):
     assert main(["predict", str(tmp_path / "text.safetensors"), str(pictures)]) == 2
     assert main(["predict", str(tmp_path / "text.safetensors"), str(tmp_path / "no.png")]) == 2
     assert "source: expected a folder or a file" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_odd_files_of_a_folder(tmp_path, pictures):
+    """Names that are no text, endings in capitals, animations, and what has to be named."""
+    assert rfaconv.models.MODEL_NAMES
+    network = timm.create_model("rfa_resnet18", num_classes=3)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b", "c"], size=32, **about)
+    (pictures / "0.png").rename(pictures / os.fsdecode(b"\xff.PNG"))
+    frames = [Image.new("L", (8, 8), n) for n in (0, 255)]
+    frames[0].save(pictures / "moving.gif", save_all=True, append_images=frames[1:])
+    header = b"\x00\x00\x75\x30\x00\x00\x75\x30\x08\x02\x00\x00\x00"
+    chunk = b"\x00\x00\x00\x0dIHDR" + header + zlib.crc32(b"IHDR" + header).to_bytes(4, "big")
+    end = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+    (pictures / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + end)
+    found = predicted(tmp_path, weights, pictures)
+    assert {Path(e["source"]).name for e in found["pictures"]} == {
+        "1.png", "moving.gif", os.fsdecode(b"\xff.PNG"),
+    }  # fmt: skip
+    assert len(found["skipped"]) == 1 and "bomb.png: cannot be decoded" in found["skipped"][0]

@@ -10,7 +10,8 @@ from PIL import Image
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.nn import CONVOLUTIONS
 from rfaconv.segmentation import IGNORED, build_segmenter, read_masks, read_voc_masks
-from rfaconv.segmentation.fit import fit_segmenter, scores
+from rfaconv.segmentation.fit import fit_segmenter
+from rfaconv.segmentation.networks import scores
 
 
 @pytest.fixture

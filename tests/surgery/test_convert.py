@@ -8,7 +8,8 @@ from torch.nn.utils import prune
 from rfaconv.errors import InvalidArgument
 from rfaconv.nn import CONVOLUTIONS
 from rfaconv.surgery import convert_, where
-from rfaconv.variants import OPERATORS
+from rfaconv.surgery.layers import LAYERS
+from rfaconv.variants import OPERATORS, RECEPTIVE_FIELD_OPERATORS
 
 
 def small_network():
@@ -195,10 +196,52 @@ def test_converting_again_leaves_the_operators_whole(operator):
     model = small_network()
     convert_(model, operator)
     before = snapshot(model)
-    report = convert_(model, "rfa", where=where.everything & ~where.by_name("4"))
-    assert report.replaced == ()
-    assert "of this library already" in report.skipped["0"]
+    with pytest.raises(InvalidArgument, match=r"model: .*is \w+ of this library already"):
+        convert_(model, "rfa", where=where.everything & ~where.by_name("4"))
     assert_same(before, model)
+
+
+@pytest.mark.parametrize(
+    ("model", "operator", "chosen", "message"),
+    [
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), "rfa", where.spatial,
+            r"model: .* got none \(it has 2 Linear, 1 ReLU\)",
+        ),
+        (
+            nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv1d(2, 2, 1)), "rfa", where.spatial,
+            r"where: .*got 2 convolutions and none of them \(2: not selected by spatial\)",
+        ),
+        (
+            nn.Sequential(nn.Conv1d(2, 2, 3), nn.Conv3d(2, 2, 3)), "cbam", where.spatial,
+            r"model: .*1: cbam has no layer of 1 dimension; 1: cbam has no layer of 3 dimensions",
+        ),
+        (nn.Sequential(nn.ConvTranspose2d(2, 2, 3)), "rfa", where.spatial, "1 ConvTranspose2d"),
+    ],
+)  # fmt: skip
+def test_nothing_to_replace_is_an_error_that_says_what_was_found(model, operator, chosen, message):
+    before = snapshot(model)
+    with pytest.raises(InvalidArgument, match=message):
+        convert_(model, operator, chosen)
+    assert_same(before, model)
+
+
+@pytest.mark.parametrize("operator", RECEPTIVE_FIELD_OPERATORS)
+def test_dimensions_side_by_side(operator):
+    model = nn.ModuleDict(
+        {
+            "one": nn.Conv1d(4, 6, 5, 2, 2, groups=2),
+            "two": nn.Conv2d(4, 6, 3),
+            "three": nn.Conv3d(4, 6, (1, 3, 3), padding=(0, 1, 1), bias=False),
+            "point": nn.Conv3d(4, 6, 1),
+        }
+    )
+    report = convert_(model, operator)
+    assert report.replaced == ("one", "two", "three")
+    assert [type(model[name]) for name in report.replaced] == list(LAYERS[operator].values())
+    assert model["one"](torch.randn(2, 4, 9)).shape == (2, 6, 5)
+    assert model["three"](torch.randn(2, 4, 2, 5, 4)).shape == (2, 6, 2, 5, 4)
+    assert model["three"].bias is None
 
 
 @pytest.mark.parametrize(

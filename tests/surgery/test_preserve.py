@@ -10,7 +10,7 @@ from torch import nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window
-from rfaconv.surgery import convert_
+from rfaconv.surgery import convert_, where
 from rfaconv.surgery.bounds import UNKNOWN, Interval
 from rfaconv.surgery.calibration import Observation, tap_statistics
 from rfaconv.surgery.preserve import lower_bounds
@@ -57,6 +57,65 @@ def test_one_convolution(operator, geometry, activation):
         report = convert_(model, operator, "1", init="preserve", calibration=calibration)
         assert report.replaced == ("1",)
         assert relative(model(x), before) < TOLERANCES[dtype]
+
+
+VOLUMES = {
+    "1d-k3": (1, {"kernel_size": 3, "padding": 1}),
+    "1d-k5s2-grouped": (1, {"kernel_size": 5, "stride": 2, "padding": 2, "groups": 3}),
+    "1d-dilated": (1, {"kernel_size": 3, "padding": 4, "dilation": 4, "padding_mode": "reflect"}),
+    "3d-k3": (3, {"kernel_size": 3, "padding": 1}),
+    "3d-k3s2": (3, {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False}),
+    "3d-flat": (3, {"kernel_size": (1, 3, 2), "padding": (0, 1, 0), "groups": 6}),
+    "3d-circular": (3, {"kernel_size": 3, "padding": 1, "padding_mode": "circular"}),
+}
+
+
+@pytest.mark.parametrize("operator", RECEPTIVE_FIELD_OPERATORS)
+@pytest.mark.parametrize("geometry", VOLUMES)
+@pytest.mark.parametrize("activation", [nn.SiLU, nn.Identity])
+def test_one_convolution_of_sound_or_of_volumes(operator, geometry, activation):
+    dims, settings = VOLUMES[geometry]
+    kind = {1: nn.Conv1d, 3: nn.Conv3d}[dims]
+    model = nn.Sequential(activation(), kind(6, 12, **settings)).double().eval()
+    calibration = None
+    if activation is nn.Identity:
+        calibration = [2 * torch.randn(2, 6, *(8, 7, 9)[:dims]) + 1 for _ in range(2)]
+    x = 2 * torch.randn(3, 6, *(9, 6, 7)[:dims], dtype=torch.float64) + 1
+    before = model(x)
+    report = convert_(model, operator, "1", init="preserve", calibration=calibration)
+    assert report.proved == ({"1"} if activation is nn.SiLU else set())
+    assert relative(model(x), before) < TOLERANCES[torch.float64]
+
+
+@pytest.mark.parametrize("operator", RECEPTIVE_FIELD_OPERATORS)
+@pytest.mark.parametrize("dims", [1, 3])
+def test_networks_of_sound_or_of_volumes_need_no_calibration(operator, dims, trained):
+    """Pooling, joining and resizing in one and three dimensions keep what is known of a map."""
+    conv, norm, pool = (
+        (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d)
+        if dims == 1
+        else (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)
+    )
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(conv(2, 8, 3, padding=1), norm(8), nn.ReLU())
+            self.down = nn.Sequential(pool(2), conv(8, 8, 3, padding=1), norm(8), nn.ReLU())
+            self.up = nn.Upsample(scale_factor=2)
+            self.head = conv(16, 3, 3, padding=1)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.head(torch.cat([x, self.up(self.down(x))], 1))
+
+    model = trained(Net()).double()
+    x = torch.randn(2, 2, *(8,) * dims, dtype=torch.float64)
+    before = model(x)
+    report = convert_(model, operator, ~where.by_name("stem.*"), init="preserve")
+    assert report.replaced == ("down.1", "head")
+    assert report.proved == {"down.1", "head"}
+    assert relative(model(x), before) < 1e-11
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])

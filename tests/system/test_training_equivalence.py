@@ -63,7 +63,10 @@ def _end(losses: list[float]) -> float:
     return sum(losses[-20:]) / 20
 
 
-@pytest.mark.parametrize("operator", list(LAYERS))
+NIGHTLY = [pytest.param(name, marks=pytest.mark.nightly) for name in ("rfcbam", "rfca")]
+
+
+@pytest.mark.parametrize("operator", ["rfa", *NIGHTLY])
 def test_200_steps_with_and_without_kernels(operator: str) -> None:
     """The spread is that of the reference under changes of the start in the last digit.
 

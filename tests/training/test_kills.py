@@ -1,58 +1,100 @@
-"""SIGKILL at random moments: each run that goes on ends with the bits of one never stopped."""
+"""SIGKILL at chosen moments: each run that goes on ends with the bits of one never stopped."""
 
 from __future__ import annotations
 
 import multiprocessing
-import random
+import os
 import signal
-import time
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from safetensors.torch import load_file
 from torch import equal
 
-from rfaconv.recipes import read_recipe
+from rfaconv.recipes import Recipe, read_recipe
+from rfaconv.training.preemption import Preemption
 from rfaconv.training.run import train_recipe
 from rfaconv.training.saves import WEIGHTS, last_good
 
-KILLS = 10
+# of 12 steps in 3 epochs; of the files and folders that get their name, five to an epoch
+STEPS = (1, 4, 5, 9, 12)
+RENAMES = (1, 3, 4, 6, 8, 11)
+MOMENTS = [("step", number) for number in STEPS] + [("rename", number) for number in RENAMES]
 
 
-def test_ten_kills_at_random_moments(tmp_path: Path) -> None:
-    recipe = read_recipe(
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return read_recipe(
         "digits", ["data.limit=64", "epochs=3", "batch_size=16", "model.operator=rfa"]
     )
-    whole = tmp_path / "whole"
-    expected = train_recipe(recipe, whole)["result"]
-    bits = load_file(last_good(whole)[0] / WEIGHTS)
-    # its children start with everything imported, so that most of their life is training
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(["rfaconv.training.run", "rfaconv.data.digits", "timm"])
 
-    def start(out: Path) -> multiprocessing.Process:
-        process = server.Process(target=train_recipe, args=(recipe, out))
-        process.start()
-        return process
 
-    start(tmp_path / "first").join()
-    begun = time.monotonic()
-    start(tmp_path / "second").join()
-    length = time.monotonic() - begun
-    chance, killed, between = random.Random(0), 0, 0
-    for number in range(KILLS):
-        out = tmp_path / str(number)
-        process = start(out)
-        time.sleep(chance.random() * length)
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        reached = last_good(out)[0]
-        between += reached is not None and reached.name != "epoch-0003"
-        assert train_recipe(recipe, out)["result"] == expected
-        for key, value in load_file(last_good(out)[0] / WEIGHTS).items():
-            assert equal(value, bits[key]), key
-    assert killed >= KILLS // 2
-    assert between >= 1
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    result = train_recipe(recipe, out)["result"]
+    return result, load_file(last_good(out)[0] / WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    """Its children start with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rfaconv.training.run", "rfaconv.data.digits", "timm"])
+    return context
+
+
+def train_and_die(recipe: Recipe, out: Path, event: str, number: int) -> None:
+    """Ends the process by SIGKILL before the given step ends, or before the given renaming."""
+    seen = 0
+
+    def happened() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if event == "rename":
+        place = os.fspath(out)
+
+        def hook(name: str, arguments: tuple[Any, ...]) -> None:
+            if name == "os.rename" and os.fspath(arguments[0]).startswith(place):
+                happened()
+
+        sys.addaudithook(hook)
+    else:
+        after = Preemption.on_train_batch_end
+
+        def stepped(*arguments: Any, **named: Any) -> None:
+            happened()
+            after(*arguments, **named)
+
+        Preemption.on_train_batch_end = stepped  # type: ignore[method-assign]
+    train_recipe(recipe, out)
+
+
+@pytest.mark.parametrize(
+    ("event", "number"),
+    [
+        pytest.param(*moment, marks=() if moment in (("step", 5), ("rename", 8)) else nightly)
+        for nightly in [pytest.mark.nightly]
+        for moment in MOMENTS
+    ],
+)
+def test_killed_at_a_moment(
+    recipe: Recipe, whole: tuple[Any, Any], server: Any, event: str, number: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    process = server.Process(target=train_and_die, args=(recipe, out, event, number))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    expected, bits = whole
+    assert train_recipe(recipe, out)["result"] == expected
+    for key, value in load_file(last_good(out)[0] / WEIGHTS).items():
+        assert equal(value, bits[key]), key
 
 
 def test_killed_before_the_result_was_written(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from testing.processes import read_until
 
 from rfaconv.cli.main import main
 from rfaconv.data import decoding
@@ -231,12 +231,9 @@ def test_termination_leaves_a_run_that_goes_on(whole: Path, tmp_path: Path) -> N
     command = [sys.executable, "-m", "rfaconv.cli.main", "train", "digits", *SHORT,
                "--out", str(out), "--accelerator", "cpu"]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
-    until = time.monotonic() + 60
-    while not (out / "checkpoints" / "epoch-0001").exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.002)
+    said = read_until(process.stderr, "epoch 1/")
     process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=60)
+    error = said + process.communicate(timeout=60)[1]
     assert process.returncode == 143
     assert "saved in epoch" in error or "saved after epoch" in error
     assert "terminated; the same command goes on" in error

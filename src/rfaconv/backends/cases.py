@@ -9,7 +9,7 @@ ReLU and the ties of the maximum, where a gradient jumps and two right answers d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rfaconv import reference
 from rfaconv.geometry import Problem, Window
+from rfaconv.ops.linked import linked_project
 from rfaconv.reference.features import accumulation_dtype, convolve
 from rfaconv.reference.parity import Parity, compare
 
@@ -30,7 +31,8 @@ class Case:
     """One op on one shape.
 
     Attributes:
-        op: ``patch_moments``, ``feature_stats`` or ``project``.
+        op: ``patch_moments``, ``feature_stats``, ``project``, or ``linked`` for the last two with
+            gates made from the statistics (rfcbam and rfca).
         variant: Gate; unused for ``patch_moments``.
         batch: B.
         channels: C.
@@ -70,7 +72,7 @@ class Case:
             else f"{self.op.removeprefix('feature_')}-{self.variant}"
         )
         height, width = self.size
-        out = f"-O{self.out_channels}" if self.op == "project" else ""
+        out = f"-O{self.out_channels}" if self.op in ("project", "linked") else ""
         layout = "-nhwc" if self.channels_last else ""
         shape = f"B{self.batch}-C{self.channels}{out}-{self.window}-{height}x{width}"
         text = f"{name}-{shape}-{_SHORT[self.dtype]}{layout}"
@@ -85,9 +87,9 @@ class Case:
         """What the dispatcher would be asked."""
         variant = "" if self.op == "patch_moments" else self.variant
         dtype = str(self.dtype).removeprefix("torch.")
-        return Problem(
-            self.op, variant, self.device, dtype, self.window, self.channels, self.out_channels
-        )
+        op = "feature_stats_linked_backward" if self.op == "linked" else self.op
+        device = torch.device(self.device).type
+        return Problem(op, variant, device, dtype, self.window, self.channels, self.out_channels)
 
 
 Tensors = dict[str, Tensor]
@@ -100,7 +102,7 @@ def draw(case: Case, seed: int = 0) -> Tensors:
     for attempt in range(100):
         generator = torch.Generator().manual_seed(1000 * seed + attempt)
         inputs = _draw_once(case, generator)
-        maxima = case.op == "feature_stats" and case.variant == "rfcbam"
+        maxima = case.op in ("feature_stats", "linked") and case.variant == "rfcbam"
         if not maxima or _no_ties(case, inputs):
             return inputs
     raise RuntimeError(f"{case}: found no inputs without near ties of the maximum in 100 draws")
@@ -213,6 +215,8 @@ def _typed(case: Case, name: str, value: Tensor, way: str) -> Tensor:
     value = value.clone() if way == "oracle" else value.to(case.device, dtype, copy=True)
     if name == "x" and case.channels_last:
         value = value.to(memory_format=torch.channels_last)
+    if case.op == "linked" and name.startswith("gate"):
+        return torch.nn.Parameter(value)  # of a module, as what gates are made with
     return value.requires_grad_()
 
 
@@ -228,7 +232,37 @@ def _run(case: Case, leaves: Tensors, fused: bool) -> tuple[Tensor, ...]:
     if case.op == "feature_stats":
         return tuple(source.feature_stats(x, *weights, case.variant, *last))
     rest = leaves["weight"], leaves.get("bias"), case.variant
+    if case.op == "linked":
+        return (_run_linked(case, (x, weights[0], weights[1]), gate, rest, fused),)
     return (source.project(x, *weights, gate, *rest, 1, *last),)
+
+
+def _run_linked(
+    case: Case,
+    operands: tuple[Tensor, Tensor, Tensor],
+    factors: Sequence[Tensor],
+    rest: tuple[Tensor, Tensor | None, str],
+    fused: bool,
+) -> Tensor:
+    """The gate of a channel is given, all others are factors times sigmoids of statistics."""
+    window, ints = case.window, case.window.to_ints()
+    given = factors[:1] if case.variant == "rfcbam" else []
+    if fused:
+        s0, s1 = torch.ops.rfaconv.feature_stats(*operands, case.variant, ints, case.backend)
+    else:
+        s0, s1 = reference.feature_stats(*operands, case.variant, window)
+    made = [s0 * s1] if given else [s0, s1]
+    gate = [*given]
+    gate += [f * s.sigmoid() for f, s in zip(factors[len(given) :], made, strict=True)]
+    if not fused:
+        return reference.project(*operands, gate, *rest, 1, window)
+    y = linked_project(*operands, gate, *rest, ints, case.backend)
+    if y is not None:
+        return y
+    if torch.is_grad_enabled():
+        raise RuntimeError(f"{case}: expected to be linked, was not")
+    found: Tensor = torch.ops.rfaconv.project(*operands, gate, *rest, 1, ints, case.backend)
+    return found
 
 
 def parity(case: Case, seed: int = 0, *, gradients: bool = True) -> list[Parity]:

@@ -62,9 +62,9 @@ def run(request: Request) -> None:
     )
     from rfaconv.data import DataSpec
     from rfaconv.data.load import native_size
+    from rfaconv.files import strict_json
     from rfaconv.training.device import resolve_device
     from rfaconv.training.environment import available_cores
-    from rfaconv.training.files import strict_json
     from rfaconv.training.module import Schedule
 
     data = DataSpec(

@@ -26,8 +26,10 @@ def collect(name: str, image_size: int | None, channels: int, classes: int) -> d
 
     import timm
 
+    import rfaconv.models
     from rfaconv.compare.macs import network_cost
 
+    assert rfaconv.models.MODEL_NAMES
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -6,9 +6,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rfaconv.cli._compare_run import _terminate
 from rfaconv.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from rfaconv.recipes.tasks import TaskRecipe
 
 
 def train(
@@ -19,12 +23,16 @@ def train(
     processes: int,
     resume: str,
 ) -> None:
+    """Trains a recipe by its name or file."""
+    from rfaconv.recipes.tasks import read_task_recipe
+
+    carry_out(read_task_recipe(name, overrides), out, accelerator, processes, resume)
+
+
+def carry_out(recipe: TaskRecipe, out: Path, accelerator: str, processes: int, resume: str) -> None:
     """Trains, showing progress on stderr and the outcome on stdout."""
     from rich.console import Console
 
-    from rfaconv.recipes.tasks import read_task_recipe
-
-    recipe = read_task_recipe(name, overrides)
     if processes != 1:
         raise InvalidArgument("devices", f"1 process with task: {recipe.task}", processes)
     from rfaconv.tasks.running import METRICS, train_task
@@ -66,8 +74,8 @@ def evaluate(run: Path, best: bool, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rfaconv.files import strict_json
     from rfaconv.tasks.evaluating import evaluate_task
-    from rfaconv.training.files import strict_json
 
     value = evaluate_task(run, "best" if best else "last")
     if as_json:

@@ -20,7 +20,7 @@ def doctor(
     """
     from rfaconv.cli._doctor_report import collect
     from rfaconv.cli._doctor_show import show
-    from rfaconv.training.files import strict_json
+    from rfaconv.files import strict_json
 
     report = collect(selftest)
     if as_json:

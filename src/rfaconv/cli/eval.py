@@ -23,8 +23,8 @@ def eval(  # the command's name
 
         _task_run.evaluate(run, best, as_json)
         return
+    from rfaconv.files import strict_json
     from rfaconv.training.evaluate import confusion_picture, evaluate_run
-    from rfaconv.training.files import strict_json
 
     value = evaluate_run(run, "best" if best else "last")
     if as_json:

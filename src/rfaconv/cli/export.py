@@ -46,10 +46,10 @@ def export(
     from rich.console import Console
 
     from rfaconv.errors import InvalidArgument, unknown_name
-    from rfaconv.export import calibration_pictures, load_source
     from rfaconv.export import export as write
     from rfaconv.export.targets import TARGETS
-    from rfaconv.training.files import strict_json
+    from rfaconv.files import strict_json
+    from rfaconv.lab import calibration_pictures, load_source
 
     if to not in TARGETS:
         raise unknown_name("to", to, TARGETS)

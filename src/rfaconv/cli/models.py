@@ -15,8 +15,8 @@ def models(
     import fnmatch
 
     from rfaconv.errors import unknown_name
+    from rfaconv.files import strict_json
     from rfaconv.models import MODEL_NAMES
-    from rfaconv.training.files import strict_json
 
     names = [name for name in MODEL_NAMES if fnmatch.fnmatch(name, pattern)]
     if not names:

@@ -10,7 +10,8 @@ import typer
 
 def predict(
     weights: Annotated[
-        Path, typer.Argument(help="A .safetensors of rfaconv, or a .pt of ultralytics.")
+        Path,
+        typer.Argument(help="A run, a folder of a network, a .safetensors, a .pt of ultralytics."),
     ],
     sources: Annotated[list[Path], typer.Argument(help="Pictures, folders, videos.")],
     out: Annotated[
@@ -34,14 +35,15 @@ def predict(
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.predict import frames, load_predictor
+    from rfaconv.files import strict_json, write_atomic
+    from rfaconv.lab.predictors import open_predictor
+    from rfaconv.predict import frames
     from rfaconv.predict.sources import expand, unique_stems
-    from rfaconv.training.files import strict_json, write_atomic
 
     files = expand(sources)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
-    predictor = load_predictor(weights, threshold=threshold)
+    predictor = open_predictor(weights, threshold=threshold)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     entries, skipped = [], []

@@ -19,7 +19,7 @@ def summary(
 ) -> None:
     """Show parameters, multiply-adds, and how much of each is attention."""
     from rfaconv.cli._summary_report import collect, show
-    from rfaconv.training.files import strict_json
+    from rfaconv.files import strict_json
 
     report = collect(model, image_size, channels, classes)
     if as_json:

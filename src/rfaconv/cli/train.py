@@ -9,7 +9,9 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name (see --list) or a YAML file.")] = "digits",
+    recipe: Annotated[
+        str, typer.Argument(help="A folder of images, a name (see --list), or a YAML file.")
+    ] = "digits",
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, such as model.operator=rfca seed=2.")
     ] = None,
@@ -23,21 +25,29 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="A problem of the data set is an error (data.strict).")
     ] = False,
-    names: Annotated[bool, typer.Option("--list", help="Names of the recipes.")] = False,
+    names: Annotated[bool, typer.Option("--list", help="The recipes, a line each.")] = False,
 ) -> None:
-    """Train a recipe; the same command goes on where a run was cut off."""
+    """Train on a folder of images, or a recipe; the same command goes on where it was cut off.
+
+    A folder may hold a folder per class, Pascal VOC, COCO, YOLO (data.yaml) or images with masks.
+    """
     from rfaconv.errors import unknown_name
     from rfaconv.recipes import read_recipe, recipe_names
+    from rfaconv.recipes.files import parsed_recipe
     from rfaconv.recipes.tasks import is_task_recipe, task_recipe_names
 
     known = [*recipe_names(), *task_recipe_names()]
     if names:
-        typer.echo("\n".join(known))
+        width = max(map(len, known))
+        typer.echo("\n".join(f"{n:{width}}  {parsed_recipe(n).get('about', '')}" for n in known))
+        return
+    if recipe not in known and Path(recipe).expanduser().is_dir():
+        _train_folder(Path(recipe).expanduser(), _words(overrides, precision, strict), out,
+                      accelerator, devices, nodes, strategy, resume)  # fmt: skip
         return
     if not recipe.endswith((".yaml", ".yml")) and recipe not in known:
         raise unknown_name("recipe", recipe, [*known, "FILE.yaml"])
-    words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
-    words += ["data.strict=true"] if strict else []
+    words = _words(overrides, precision, strict)
     if is_task_recipe(recipe):
         from rfaconv.cli import _task_run
 
@@ -56,3 +66,38 @@ def train(
         strategy,
         resume,
     )
+
+
+def _words(overrides: list[str] | None, precision: str | None, strict: bool) -> list[str]:
+    words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
+    return words + (["data.strict=true"] if strict else [])
+
+
+def _train_folder(
+    path: Path,
+    words: list[str],
+    out: Path | None,
+    accelerator: str,
+    devices: int,
+    nodes: int,
+    strategy: str,
+    resume: str,
+) -> None:
+    """Looks what the folder is, says so, and trains."""
+    from rfaconv.lab.looking import look
+    from rfaconv.recipes.files import checked, overridden
+    from rfaconv.recipes.schema import Recipe
+    from rfaconv.recipes.tasks import TaskRecipe
+
+    seen = look(path.resolve())
+    typer.echo(seen.said, err=True)
+    values, folder = overridden(seen.recipe, words), out or Path("runs") / path.resolve().name
+    if seen.task is None:
+        from rfaconv.cli._train_run import run
+
+        recipe = checked(values, Recipe)
+        run(recipe, folder, accelerator, devices, nodes, strategy, resume)
+        return
+    from rfaconv.cli import _task_run
+
+    _task_run.carry_out(checked(values, TaskRecipe), folder, accelerator, devices * nodes, resume)

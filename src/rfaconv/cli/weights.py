@@ -22,8 +22,8 @@ def weights(
     from dataclasses import asdict
 
     from rfaconv.errors import InvalidArgument
+    from rfaconv.files import strict_json
     from rfaconv.models.published import DAMAGED, default_place, published
-    from rfaconv.training.files import strict_json
 
     if place is not None and not place.is_dir():
         raise InvalidArgument("place", "a folder", str(place))

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rfaconv.data import ImageData, ImageSet, Normalize
 from rfaconv.effective import effective_kernels
+from rfaconv.files import write_atomic
 from rfaconv.nn import CONVOLUTIONS
-from rfaconv.training.files import write_atomic
 
 SAMPLES = 6
 

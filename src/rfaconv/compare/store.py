@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rfaconv.errors import InvalidArgument, RFAConvError
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 SCHEMA = 1
 

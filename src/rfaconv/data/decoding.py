@@ -9,25 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from rfaconv.data.base import Batch
-from rfaconv.data.pictures import open_picture
+from rfaconv.decoding import ImageProblem, read_image
 from rfaconv.errors import RFAConvError
-
-# What Pillow raises on a damaged file, by format: plain I/O errors for most, SyntaxError for broken
-# PNG chunks, ValueError and EOFError for headers that lie, DecompressionBombError for absurd sizes.
-DAMAGE = (
-    UnidentifiedImageError,
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    Image.DecompressionBombError,
-)
 
 
 class DamagedImage(RFAConvError):
@@ -73,10 +61,9 @@ class FileImages(Dataset[Batch]):
     def _decode(self, index: int) -> Tensor:
         try:
             return decode(self.files.paths[index], self.transform)
-        except DAMAGE as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+        except ImageProblem as error:
             raise DamagedImage(
-                f"{self.files.paths[index]} can no longer be read: {reason}"
+                f"{self.files.paths[index]} can no longer be read: {error}"
             ) from error
 
 
@@ -114,9 +101,7 @@ def decode(path: Path, transform: v2.Transform) -> Tensor:
     """One file as a uint8 tensor (3, H, W).
 
     Raises:
-        OSError: (or another of ``DAMAGE``) the file cannot be read as an image.
+        ImageProblem: the file cannot be read as an image.
     """
-    with open_picture(path) as image:
-        image.load()
-        tensor: Tensor = transform(image)
+    tensor: Tensor = transform(read_image(path))
     return tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import torch
@@ -11,8 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from rfaconv.data.base import SkippedImage, TensorImages
-from rfaconv.data.decoding import DAMAGE
-from rfaconv.data.pictures import open_picture
+from rfaconv.decoding import ImageProblem, read_image
 from rfaconv.errors import InvalidArgument
 
 NATIVE_SIZE = 64
@@ -47,7 +47,7 @@ def read_eurosat(root: Path, part: str = "val", strict: bool = False) -> Read:
                            classes, strict, skipped)
                 for wanted in ("train", part)
             ]  # fmt: skip
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise InvalidArgument("root", "a readable zip", f"{path} ({error})") from error
     return sets[0], sets[1], classes, tuple(skipped)
 
@@ -65,11 +65,10 @@ def _read_part(
     to_tensor = v2.PILToTensor()
     for name in names:
         try:
-            with open_picture(io.BytesIO(archive.read(name))) as image:
-                tensor: Tensor = to_tensor(image.convert("RGB"))
+            tensor: Tensor = to_tensor(read_image(io.BytesIO(archive.read(name))))
             if tensor.shape != (3, NATIVE_SIZE, NATIVE_SIZE):
-                raise ValueError(f"{tuple(tensor.shape)}, not 3 x {NATIVE_SIZE} x {NATIVE_SIZE}")
-        except (*DAMAGE, zipfile.BadZipFile) as error:
+                raise ImageProblem(f"{tuple(tensor.shape)}, not 3 x {NATIVE_SIZE} x {NATIVE_SIZE}")
+        except (ImageProblem, OSError, zipfile.BadZipFile, zlib.error) as error:
             if strict:
                 raise InvalidArgument("data", "readable images", f"{path}:{name}") from error
             skipped.append(SkippedImage(path / name, str(error)))

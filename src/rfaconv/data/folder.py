@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from PIL import UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -20,10 +19,14 @@ from rfaconv.data.base import (
     limit_per_class,
     stratified_split,
 )
-from rfaconv.data.decoding import DAMAGE, FileImages, FileList, decode, square
+from rfaconv.data.decoding import FileImages, FileList, decode, square
+from rfaconv.decoding import ImageProblem, has_image_suffix, is_image
 from rfaconv.errors import InvalidArgument
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+BESIDES = (
+    ".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".npy",
+)  # fmt: skip
+"""Endings of files that lie beside images and are none."""
 VAL_FRACTION = 0.2
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images above which they are decoded anew in every epoch
 
@@ -41,6 +44,9 @@ def read_folder(
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...], tuple[SkippedImage, ...], str]:
     """Training and validation images, class names, files left out, digest of the file list.
 
+    The images of a class are those of its folder and of all folders below it, by their endings or,
+    with an unknown one, by their content.
+
     Args:
         path: folder with ``train/`` and ``val/``, or with one folder per class.
         image_size: height and width to bring every image to, in pixels.
@@ -53,12 +59,14 @@ def read_folder(
         InvalidArgument: no such folder, no classes, a class without images, classes that differ
             between ``train/`` and ``val/``, or with ``strict`` a damaged file.
     """
-    train, val, classes = list_folder(path, split_seed)
+    train, val, classes, others = list_folder(path, split_seed)
+    if others and strict:
+        raise InvalidArgument("data", "images alone (strict)", str(others[0]))
     train = train.subset(limit_per_class(train.labels, limit))
     transform = square(image_size)
     total = len(train.paths) + len(val.paths)
     keep = total * 3 * image_size**2 <= MEMORY_LIMIT
-    skipped: list[SkippedImage] = []
+    skipped: list[SkippedImage] = list(others)
     parts: list[ImageSet] = []
     done = 0
     for part, files in (("train", train), ("val", val)):
@@ -79,7 +87,7 @@ def read_folder(
         files = files.subset(good)
         counts = torch.bincount(files.labels, minlength=len(classes))
         for label in (counts == 0).nonzero().flatten().tolist():
-            lost = next((item for item in damaged if item.path.parent.name == classes[label]), None)
+            lost = next((item for item in damaged if classes[label] in item.path.parts), None)
             reason = f"none that can be decoded ({lost})" if lost else "none"
             raise InvalidArgument(
                 "data", f"images of class {classes[label]!r} in the {part} part of {path}", reason
@@ -92,31 +100,33 @@ def read_folder(
     return parts[0], parts[1], classes, tuple(skipped), _digest(path, (train, val))
 
 
-def list_folder(path: Path, split_seed: int = 0) -> tuple[FileList, FileList, tuple[str, ...]]:
-    """Files of the training and validation part, and the class names, without opening an image."""
+def list_folder(
+    path: Path, split_seed: int = 0
+) -> tuple[FileList, FileList, tuple[str, ...], tuple[SkippedImage, ...]]:
+    """Files of the training and validation part, class names, and files that are no images."""
     if not path.is_dir():
         got = f"{path} ({'not a folder' if path.exists() else 'does not exist'})"
         raise InvalidArgument("data", "folder:PATH with PATH a folder of images", got)
     names = {entry.name for entry in _entries(path)}
     if "train" in names and "val" in names:
-        train, classes = _list_part(path / "train", minimum=1)
-        val, val_classes = _list_part(path / "val", minimum=1)
+        train, classes, odd_train = _list_part(path / "train", minimum=1)
+        val, val_classes, odd_val = _list_part(path / "val", minimum=1)
         if classes != val_classes:
             odd = sorted(set(classes) ^ set(val_classes))[0]
             where = "val" if odd in classes else "train"
             raise InvalidArgument(
                 "data", f"the same classes in train/ and val/ of {path}", f"no {odd!r} in {where}/"
             )
-        return train, val, classes
+        return train, val, classes, (*odd_train, *odd_val)
     if ("train" in names) != ("val" in names):
         # One of the two alone is more likely a mistake than a class of that name.
         present = "train" if "train" in names else "val"
         raise InvalidArgument(
             "data", f"train/ and val/ in {path}, or one folder per class", f"only {present}/"
         )
-    every, classes = _list_part(path, minimum=2)
+    every, classes, others = _list_part(path, minimum=2)
     train_indices, val_indices = stratified_split(every.labels, VAL_FRACTION, split_seed)
-    return every.subset(train_indices), every.subset(val_indices), classes
+    return every.subset(train_indices), every.subset(val_indices), classes, others
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -129,18 +139,18 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def _list_part(folder: Path, minimum: int) -> tuple[FileList, tuple[str, ...]]:
+def _list_part(
+    folder: Path, minimum: int
+) -> tuple[FileList, tuple[str, ...], tuple[SkippedImage, ...]]:
     classes = tuple(entry.name for entry in _entries(folder) if entry.is_dir())
     if len(classes) < 2:
         raise InvalidArgument("data", f"two or more class folders in {folder}", f"{len(classes)}")
     paths: list[Path] = []
     labels: list[int] = []
+    others: list[SkippedImage] = []
     for label, name in enumerate(classes):
-        files = [
-            Path(entry.path)
-            for entry in _entries(folder / name)
-            if entry.is_file() and entry.name.lower().endswith(EXTENSIONS)
-        ]
+        files, odd = _images(folder / name)
+        others += odd
         if len(files) < minimum:
             need = "an image" if minimum == 1 else f"{minimum} images or more to split"
             raise InvalidArgument(
@@ -148,7 +158,35 @@ def _list_part(folder: Path, minimum: int) -> tuple[FileList, tuple[str, ...]]:
             )
         paths += files
         labels += [label] * len(files)
-    return FileList(tuple(paths), torch.tensor(labels)), classes
+    return FileList(tuple(paths), torch.tensor(labels)), classes, tuple(others)
+
+
+def _images(folder: Path) -> tuple[list[Path], list[SkippedImage]]:
+    """Image files of a folder and of those below it, and what is none and should be named."""
+    files: list[Path] = []
+    odd: list[SkippedImage] = []
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if entry.is_dir():
+            if not (entry.is_symlink() and _above(path)):
+                below, odd_below = _images(path)
+                files += below
+                odd += odd_below
+        elif not entry.is_file():
+            odd.append(SkippedImage(path, "a link to nothing" if entry.is_symlink() else "no file"))
+        elif has_image_suffix(path):
+            files.append(path)
+        elif path.suffix.lower() not in BESIDES:
+            if is_image(path):
+                files.append(path)
+            else:
+                odd.append(SkippedImage(path, "not an image"))
+    return files, odd
+
+
+def _above(link: Path) -> bool:
+    """Whether a link leads to a folder that it lies in."""
+    return link.resolve() in link.absolute().parents
 
 
 def _decode_all(
@@ -159,13 +197,8 @@ def _decode_all(
     def attempt(path: Path) -> Tensor | SkippedImage:
         try:
             return decode(path, transform)
-        except DAMAGE as error:
-            reason = (
-                "not an image"
-                if isinstance(error, UnidentifiedImageError)
-                else str(error) or type(error).__name__
-            )
-            return SkippedImage(path, reason.splitlines()[0])
+        except ImageProblem as error:
+            return SkippedImage(path, str(error))
 
     images: list[Tensor] = []
     good: list[int] = []

@@ -25,9 +25,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from rfaconv.data.base import Batch, TensorImages
-from rfaconv.data.decoding import DAMAGE, DamagedImage
-from rfaconv.data.folder import EXTENSIONS, list_folder
-from rfaconv.data.pictures import open_picture
+from rfaconv.data.decoding import DamagedImage
+from rfaconv.data.folder import list_folder
+from rfaconv.decoding import SUFFIXES, ImageProblem, read_image
 from rfaconv.errors import InvalidArgument
 
 INDEX = "shards.json"
@@ -92,15 +92,13 @@ class ShardImages:
         Raises:
             DamagedImage: with ``strict``.
         """
-        key = next((k for k in sample if f".{k.rpartition('.')[2].lower()}" in EXTENSIONS), None)
+        key = next((k for k in sample if f".{k.rpartition('.')[2].lower()}" in SUFFIXES), None)
         try:
             if key is None or "cls" not in sample:
                 raise ValueError("no image, or no .cls")
             label = int(sample["cls"])
-            with open_picture(io.BytesIO(sample[key])) as image:
-                image.load()
-                return self.transform(image), label
-        except DAMAGE as error:
+            return self.transform(read_image(io.BytesIO(sample[key]))), label
+        except (ImageProblem, ValueError) as error:
             if not self.strict:
                 return None
             where = f"{sample.get('__url__')}:{sample.get('__key__')}"
@@ -159,7 +157,7 @@ def write_shards(
     """
     if out.exists():
         raise InvalidArgument("out", "a new folder", str(out))
-    train, val, classes = list_folder(source, split_seed)
+    train, val, classes, _ = list_folder(source, split_seed)
     temporary = out.with_name(f".{out.name}.writing")
     temporary.mkdir(parents=True)
     index: dict[str, Any] = {"classes": list(classes)}
@@ -173,7 +171,8 @@ def write_shards(
                     stem = f"{i:09d}"
                     image = files.paths[i].read_bytes()
                     _add(tar, f"{stem}.cls", str(files.labels[i].item()).encode())
-                    _add(tar, stem + files.paths[i].suffix.lower(), image)
+                    suffix = files.paths[i].suffix.lower()
+                    _add(tar, stem + (suffix if suffix in SUFFIXES else ".png"), image)
             index[part][name] = len(block)
     (temporary / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
     temporary.replace(out)

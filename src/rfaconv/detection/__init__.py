@@ -8,6 +8,7 @@ from rfaconv.detection.coco import read_coco
 from rfaconv.detection.networks import DETECTORS, build_detector
 from rfaconv.detection.samples import DataProblem, DetectionSet, Problem, Sample
 from rfaconv.detection.voc import read_voc
+from rfaconv.detection.yolo import read_yolo
 
 __all__ = [
     "DETECTORS",
@@ -18,4 +19,5 @@ __all__ = [
     "build_detector",
     "read_coco",
     "read_voc",
+    "read_yolo",
 ]

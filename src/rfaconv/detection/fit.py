@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,8 @@ class Detector(TaskModule):
         mirror: whether pictures are mirrored at random.
         judged_from: first epoch whose metric is computed.
     """
+
+    score_name: ClassVar[str] = "mAP"
 
     def __init__(
         self,

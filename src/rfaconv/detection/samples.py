@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rfaconv.decoding import ImageProblem, image_size, read_image, stored_size
 from rfaconv.errors import RFAConvError
 
 Box = tuple[float, float, float, float]
@@ -26,8 +27,9 @@ class Problem:
     """Something that is wrong with a data set and was passed over.
 
     Attributes:
-        kind: ``missing label``, ``bad label``, ``missing image``, ``bad image``, ``unknown class``,
-            ``box of no size``, ``box outside`` (left out) or ``box cut`` (at the picture's edge).
+        kind: ``missing label``, ``bad label``, ``missing image``, ``bad image``, ``unknown image``,
+            ``unknown class``, ``size differs``, ``bad box``, ``box of no size``, ``box outside``
+            (left out) or ``box cut`` (at the image's edge).
         path: the file that has it.
         detail: what exactly.
     """
@@ -88,6 +90,11 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         }
         return load_image(sample.image), target
 
+    def subset(self, indices: Sequence[int]) -> DetectionSet:
+        """The images at ``indices``, with the problems if the first image is among them."""
+        problems = self.problems if 0 in indices else ()
+        return DetectionSet([self.samples[i] for i in indices], self.classes, problems)
+
     def summary(self) -> str:
         """One line: pictures, boxes, and the problems counted by kind."""
         boxes = sum(len(sample.boxes) for sample in self.samples)
@@ -97,31 +104,15 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
 
 
 def load_image(path: Path) -> Tensor:
-    """A picture as float32 (3, H, W) in [0, 1], turned as its EXIF says."""
-    from PIL import ImageOps
-    from torchvision.transforms.functional import pil_to_tensor
-
-    from rfaconv.data.pictures import open_picture
-
-    with open_picture(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    result: Tensor = pil_to_tensor(upright).float() / 255
-    return result
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Width and height of a picture, read whole, so that a damaged one is found here.
+    """An image as float32 (3, H, W) in [0, 1], as :mod:`rfaconv.decoding` reads it.
 
     Raises:
-        OSError: it is missing, empty or damaged.
+        ImageProblem: it cannot be read.
     """
-    from PIL import ImageOps
+    from torchvision.transforms.functional import pil_to_tensor
 
-    from rfaconv.data.pictures import open_picture
-
-    with open_picture(path) as image:
-        image.load()
-        return ImageOps.exif_transpose(image).size
+    result: Tensor = pil_to_tensor(read_image(path)).float() / 255
+    return result
 
 
 class Collector:
@@ -145,17 +136,36 @@ class Collector:
             raise DataProblem(str(problem))
         self.problems.append(problem)
 
-    def add(self, image: Path, label: Path, boxes: Iterable[tuple[Any, Box]]) -> None:
-        """Checks a picture and its (class index or None with a name, box) pairs, and keeps them."""
-        try:
-            size = image_size(image)
-        except FileNotFoundError:
+    def add(
+        self,
+        image: Path,
+        label: Path,
+        boxes: Iterable[tuple[Any, Box]],
+        labelled: tuple[int, int] | None = None,
+    ) -> None:
+        """Checks an image and its (class index or None with a name, box) pairs, and keeps them.
+
+        Args:
+            image: the file.
+            label: the file that has the boxes.
+            boxes: class and box of every object.
+            labelled: width and height of the image as the label has them, where it does.
+        """
+        if not image.exists():
             self.note("missing image", image, f"named by {label.name}")
             return
-        except (OSError, SyntaxError, ValueError, ImportError) as error:
-            # ImportError: where ultralytics is imported, Pillow looks for a plugin first
+        try:
+            size = image_size(image)
+            turned = stored_size(image) != size
+        except ImageProblem as error:
             detail = "an empty file" if image.stat().st_size == 0 else str(error)
             self.note("bad image", image, detail)
+            return
+        if labelled is not None and labelled != size:
+            detail = f"{labelled[0]} x {labelled[1]}, the image has {size[0]} x {size[1]}"
+            # boxes drawn before the camera's turn was applied lie elsewhere
+            why = " when upright: its boxes may be those of the image as it is stored"
+            self.note("size differs", label, detail + why * turned)
             return
         kept: list[tuple[int, Box]] = []
         for name, box in boxes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.export.runtimes import load_exported, loader
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.files import strict_json, write_atomic
 
 TOLERANCE = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2, "int8": 0.5}
 """Of the largest output. Where float32 in PyTorch errs by more itself, twice its error."""

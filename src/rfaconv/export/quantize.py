@@ -10,69 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-
-from rfaconv.errors import InvalidArgument
-from rfaconv.export.source import Source
-
-IMAGES = 128
-"""Pictures that ranges are taken from, unless told otherwise."""
-
-
-def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> list[Tensor]:
-    """Pictures of a folder and its subfolders, normalised as the network wants them.
-
-    Args:
-        folder: with picture files, at any depth.
-        source: its size, mean and standard deviation.
-        count: at most so many, spread evenly over the folder.
-
-    Returns:
-        Tensors (1, channels, H, W).
-
-    Raises:
-        InvalidArgument: no pictures, one that cannot be decoded, or no normalisation is known.
-    """
-    from rfaconv.data.decoding import DAMAGE, decode
-    from rfaconv.data.folder import EXTENSIONS
-
-    if not folder.is_dir():
-        raise InvalidArgument("calibration", "a folder of pictures", str(folder))
-    if not source.mean:
-        raise InvalidArgument("model", "one with mean and std, for the calibration", source.name)
-    if source.channels not in (1, 3):
-        raise InvalidArgument("model", "one of 1 or 3 channels, for pictures", source.channels)
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise InvalidArgument("calibration", "a folder of pictures", f"none in {folder}")
-    picked = torch.linspace(0, len(files) - 1, min(count, len(files))).round().long().tolist()
-    transform = _transform(source)
-    result = []
-    for index in picked:
-        try:
-            result.append(transform(decode(files[index], torch.nn.Identity())))
-        except DAMAGE as error:
-            got = f"{files[index]}: {error}"
-            raise InvalidArgument("calibration", "pictures that can be decoded", got) from error
-    return result
-
-
-def _transform(source: Source) -> Any:
-    from torchvision.transforms import v2
-
-    high, wide = source.input_size
-    return v2.Compose(
-        [
-            v2.RGB() if source.channels == 3 else v2.Grayscale(),
-            v2.Resize((high, wide), antialias=True),
-            v2.ToImage(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(source.mean, source.std),
-            v2.ToPureTensor(),
-            v2.Lambda(lambda x: x[None]),
-        ]
-    )
 
 
 def quantize_onnx(path: Path, out: Path, pictures: Sequence[Tensor]) -> None:

@@ -62,8 +62,8 @@ def attend(
 ) -> Tensor | None:
     """The output of an operator, or None where it has to be computed stage by stage.
 
-    It has to where autograd records, under autocast, while a program is traced, where dtypes or
-    kinds of tensors are mixed, and where no backend takes the problem.
+    It has to where autograd records, under autocast, while a program is traced, where dtypes,
+    devices or kinds of tensors are mixed, and where no backend takes the problem.
 
     Args:
         x: input (B, C, H, W).
@@ -118,14 +118,16 @@ def attend(
 
 
 def _alike(x: Tensor, tensors: Sequence[Tensor | None]) -> bool:
-    """Whether all are ordinary tensors of one dtype that autograd does not record."""
-    dtype, recording = x.dtype, torch.is_grad_enabled()
+    """Whether all are ordinary tensors of one dtype on one device, and autograd records none."""
+    dtype, device, recording = x.dtype, x.device, torch.is_grad_enabled()
     if type(x) not in _KINDS or (recording and x.requires_grad):
         return False
     for tensor in tensors:
         if tensor is None:
             continue
         if type(tensor) not in _KINDS or tensor.dtype is not dtype:
+            return False
+        if tensor.device != device:  # of a tensor on meta, the op would give memory as it lies
             return False
         if recording and tensor.requires_grad:
             return False

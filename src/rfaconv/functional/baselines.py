@@ -7,11 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.functional._checks import check_weight
+from rfaconv.errors import InvalidArgument
+from rfaconv.functional._checks import (
+    check_final,
+    check_operand,
+    check_pointwise,
+    check_spatial,
+    check_weight,
+)
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import prepare_input
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size
+from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, tracing
 
 
 def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Tensor:
@@ -27,6 +34,9 @@ def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Ten
 
     Source: CBAM's channel attention; the paper's CAMConv and CBAMConv.
     """
+    channels, width = fixed_size(x.shape[1]), fixed_size(reduce_weight.shape[0])
+    check_pointwise("reduce_weight", reduce_weight, x, (width, channels), x.dtype)
+    check_pointwise("expand_weight", expand_weight, x, (channels, width), x.dtype)
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         spatial = tuple(range(2, x.dim()))
@@ -47,6 +57,8 @@ def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
 
     Source: CBAM's spatial attention; the paper's CBAMConv.
     """
+    check_spatial(spatial_weight, x, x.dim() - 2)
+    check_operand("spatial_weight", spatial_weight, x)
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         maps = torch.cat([x.amax(1, keepdim=True).to(acc), x.mean(1, keepdim=True, dtype=acc)], 1)
@@ -196,6 +208,11 @@ def axis_means(x: Tensor) -> tuple[Tensor, ...]:
 def apply_coordinate_gates(x: Tensor, gates: Sequence[Tensor]) -> Tensor:
     """``x * a_1 * a_2 ...`` for one gate (B, C, size_i) per spatial dimension."""
     dims = x.dim() - 2
+    if not tracing():
+        if len(gates) != dims:
+            raise InvalidArgument("gates", f"{dims} tensors", f"{len(gates)}")
+        for gate, size in zip(gates, x.shape[2:], strict=True):
+            check_operand("gates", gate, x, (*x.shape[:2], size))
     for axis, gate in enumerate(gates):
         shape = [*gate.shape[:2], *(1,) * dims]
         shape[2 + axis] = gate.shape[2]
@@ -224,5 +241,6 @@ def convolve_attended(
     x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int
 ) -> Tensor:
     """The convolution behind the attention, in the dtype of x."""
+    check_final(weight, bias, x, window, groups)
     shift = None if bias is None else bias.to(x.dtype)
     return convolve(x, weight.to(x.dtype), shift, window, groups)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from rfaconv import dispatch, reference
+from rfaconv.errors import InvalidArgument
+from rfaconv.functional._checks import check_operand
 from rfaconv.functional._precision import dtype_name
 from rfaconv.functional.stages import patch_moments
 from rfaconv.geometry import Problem, Window
-from rfaconv.reference.features import accumulation_dtype, fixed_size
+from rfaconv.reference.features import accumulation_dtype, fixed_size, fixed_sizes
 
 
 class BatchNormState(NamedTuple):
@@ -70,6 +72,7 @@ def fold_features(
     """
     taps = window.taps
     acc = accumulation_dtype(x.dtype)
+    _check(x, feature_weight, norm, window, offset)
     weight = feature_weight.reshape(-1, taps, taps)
 
     def per_tap(tensor: Tensor | None) -> Tensor | None:
@@ -112,6 +115,33 @@ def _select_fold(x: Tensor, window: Window, backend: str) -> str:
     dtype = dtype_name(x.dtype)
     problem = Problem("fold_statistics", "", x.device.type, dtype, window, x.shape[1])
     return dispatch.select(problem, backend, required=False)
+
+
+def _check(
+    x: Tensor, weight: Tensor, norm: BatchNormState, window: Window, offset: Tensor | None
+) -> None:
+    if x.dim() not in (2, window.dims + 2):  # two: channels alone, where nothing is measured
+        raise InvalidArgument("input", f"{window.dims + 2} dimensions", f"shape {tuple(x.shape)}")
+    check_operand("input", x, x)
+    width = fixed_size(x.shape[1]) * window.taps
+    sizes = tuple(fixed_sizes(weight.shape))
+    # of the unfolded version the weight is that of a convolution of single pixels
+    if sizes not in ((width, 1, *window.kernel), (width, window.taps, 1, 1)):
+        expected = f"({width}, 1, *kernel) for {window.taps} taps"
+        raise InvalidArgument("feature_weight", expected, f"shape {tuple(weight.shape)}")
+    check_operand("feature_weight", weight, x)
+    if not norm.use_batch_statistics and (norm.running_mean is None or norm.running_var is None):
+        raise InvalidArgument("norm", "running statistics", "none")
+    tensors = {
+        "norm.weight": norm.weight,
+        "norm.bias": norm.bias,
+        "norm.running_mean": norm.running_mean,
+        "norm.running_var": norm.running_var,
+        "offset": offset,
+    }
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            check_operand(name, tensor, x, (width,))
 
 
 class _AllReduce(torch.autograd.Function):

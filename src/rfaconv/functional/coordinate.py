@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rfaconv import dispatch
+from rfaconv.functional._checks import check_operand, check_pointwise
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import select_gate
-from rfaconv.reference.features import tracing
+from rfaconv.reference.features import fixed_size, fixed_sizes, tracing
 
 
 class CoordinateWeights(NamedTuple):
@@ -55,18 +56,30 @@ def coordinate_hidden(
     reduce_weight: Tensor,
     reduce_bias: Tensor | None,
     backend: str = "auto",
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight."""
+    """Reduces the joined means to the hidden channels: (B, M, L, 1), in the dtype of the weight.
+
+    The parameters have ``dtype``, that of the map, or that of the means if it is None.
+    """
+    hidden = fixed_size(reduce_weight.shape[0])
+    for means in pooled:
+        sizes = (*fixed_sizes(pooled[0].shape[:2]), means.shape[-1])
+        check_operand("pooled", means, pooled[0], None if tracing() else sizes)
+    channels = fixed_size(pooled[0].shape[1])
+    check_pointwise("reduce_weight", reduce_weight, pooled[0], (hidden, channels), dtype)
+    if reduce_bias is not None:
+        check_operand("reduce_bias", reduce_bias, pooled[0], (hidden,), dtype)
     with without_autocast(pooled[0]):
-        dtype = pooled[0].dtype
-        chosen = _chosen("line_hidden", pooled, reduce_weight.size(0), backend, reduce_weight)
+        acc = pooled[0].dtype
+        chosen = _chosen("line_hidden", pooled, hidden, backend, reduce_weight)
         if chosen != dispatch.REFERENCE:
             both: Tensor = torch.ops.rfaconv.line_hidden(
                 *pooled, reduce_weight.flatten(1), reduce_bias, chosen
             )
             return both.unsqueeze(-1).to(reduce_weight.dtype)
         # joined behind the reduction, where there are fewer channels to copy
-        parts = [_pointwise(means, reduce_weight.to(dtype), reduce_bias) for means in pooled]
+        parts = [_pointwise(means, reduce_weight.to(acc), reduce_bias) for means in pooled]
         return torch.cat(parts, dim=2).unsqueeze(-1).to(reduce_weight.dtype)
 
 
@@ -76,10 +89,19 @@ def coordinate_expand(
     expand_weights: Sequence[Tensor],
     expand_biases: Sequence[Tensor | None],
     backend: str = "auto",
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, ...]:
-    """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them."""
+    """Activates the normalised hidden channels (B, M, L, 1) and makes the gates from them.
+
+    The parameters have ``dtype``, that of the map, or that of the means if it is None.
+    """
+    channels, width = fixed_size(pooled[0].shape[1]), fixed_size(hidden.shape[1])
+    for weight, bias in zip(expand_weights, expand_biases, strict=True):
+        check_pointwise("expand_weight", weight, pooled[0], (channels, width), dtype)
+        if bias is not None:
+            check_operand("expand_bias", bias, pooled[0], (channels,), dtype)
     with without_autocast(hidden):
-        dtype = pooled[0].dtype
+        acc = pooled[0].dtype
         chosen = _chosen("line_gates", pooled, hidden.size(1), backend, hidden, *expand_weights)
         if chosen != dispatch.REFERENCE:
             matrices = [weight.flatten(1) for weight in expand_weights]
@@ -89,14 +111,14 @@ def coordinate_expand(
                 for weight, bias in zip(expand_weights, expand_biases, strict=True)
             ]
             first, second = torch.ops.rfaconv.line_gates(
-                hidden.squeeze(-1).to(dtype), matrices, offsets, pooled[0].shape[2], chosen
+                hidden.squeeze(-1).to(acc), matrices, offsets, pooled[0].shape[2], chosen
             )
             return first, second
-        active = F.hardswish(hidden.squeeze(-1).to(dtype))
+        active = F.hardswish(hidden.squeeze(-1).to(acc))
         parts = active.split([p.shape[2] for p in pooled], dim=2)
         gates = []
         for part, weight, bias in zip(parts, expand_weights, expand_biases, strict=True):
-            gates.append(_pointwise(part, weight.to(dtype), bias).sigmoid())
+            gates.append(_pointwise(part, weight.to(acc), bias).sigmoid())
         return tuple(gates)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.functional._checks import check_shape, check_weight
+from rfaconv.functional._checks import check_final, check_operand, check_shape, check_weight
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import (
     ReceptiveField,
@@ -23,8 +23,10 @@ from rfaconv.reference.features import (
     accumulation_dtype,
     convolve,
     fixed_size,
+    fixed_sizes,
     pad,
     tap_slice,
+    tracing,
     unflatten,
 )
 
@@ -258,7 +260,9 @@ def attend_patches(
     groups: int,
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input."""
-    channels = fixed_size(attention_bias.shape[0])
+    channels = fixed_size(x.shape[1])
+    check_operand("attention_weight", attention_weight, x, (channels, window.taps, window.taps))
+    check_operand("attention_bias", attention_bias, x, (channels, window.taps))
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         kernel = attention_weight.to(acc).reshape(-1, 1, *window.kernel)
@@ -270,6 +274,10 @@ def attend_logits(
     x: Tensor, weight: Tensor, bias: Tensor | None, logits: Tensor, window: Window, groups: int
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input and normalised logits (B, C * T, *out)."""
+    check_final(weight, bias, x, window, groups)
+    batch, channels, *size = fixed_sizes(x.shape)
+    shape = (batch, channels * window.taps, *window.output_size(size))
+    check_operand("attention_norm", logits, x, None if tracing() else shape)
     with without_autocast(x):
         logits = logits.to(accumulation_dtype(x.dtype))
         gate = unflatten(logits, 1, (fixed_size(x.shape[1]), window.taps)).softmax(2)

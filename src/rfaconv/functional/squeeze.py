@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from rfaconv import dispatch
+from rfaconv.functional._checks import check_operand
 from rfaconv.functional._precision import without_autocast
 from rfaconv.functional.stages import select_gate
 from rfaconv.reference import attention
-from rfaconv.reference.features import accumulation_dtype, tracing
+from rfaconv.reference.features import accumulation_dtype, fixed_size, tracing
 
 
 def squeeze_excite(
@@ -28,9 +29,12 @@ def squeeze_excite(
 
     Source: paper, section 3.3: SE in place of CAM in RFCBAM.
     """
+    channels, hidden = fixed_size(x.shape[1]), fixed_size(reduce_weight.shape[0])
+    check_operand("input", x, x)
+    check_operand("reduce_weight", reduce_weight, x, (hidden, channels))
+    check_operand("expand_weight", expand_weight, x, (channels, hidden))
     tensors = (x, reduce_weight, expand_weight)
     if x.dim() == 4 and not tracing() and x.numel() > 0:
-        hidden = reduce_weight.size(0)
         chosen = select_gate("channel_gate", *tensors, name=backend, hidden=hidden)
         if chosen != dispatch.REFERENCE:
             gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors, chosen)[0]

@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rfaconv import dispatch, reference
-from rfaconv.functional._checks import check_input
+from rfaconv.errors import InvalidArgument
+from rfaconv.functional._checks import (
+    check_final,
+    check_input,
+    check_map,
+    check_operand,
+    check_spatial,
+)
 from rfaconv.functional._precision import (
     autocast_dtype,
     cast,
@@ -18,11 +25,14 @@ from rfaconv.functional._precision import (
     without_autocast,
 )
 from rfaconv.geometry import Problem, Window
+from rfaconv.ops.linked import linked_project
 from rfaconv.reference.features import (
     accumulation_dtype,
     convolve,
     fixed_size,
+    fixed_sizes,
     recorded,
+    tracing,
     unflatten,
 )
 from rfaconv.reference.stats import convolve_enlarged, convolve_enlarged_map
@@ -109,6 +119,7 @@ def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Ten
 
     Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
     """
+    check_map("input", x, window)
     with without_autocast(x):
         chosen = select("patch_moments", "", x, window, 1, backend)
         if chosen == dispatch.REFERENCE:
@@ -140,6 +151,10 @@ def receptive_field(
     Raises:
         BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
     """
+    check_map("input", x, window)
+    channels = fixed_size(x.shape[1])
+    check_operand("feature_weight", feature_weight, x, (channels, window.taps, window.taps))
+    check_operand("feature_bias", feature_bias, x, (channels, window.taps))
     chosen = select("project", variant, x, window, groups, backend)
     values = None
     if chosen == dispatch.REFERENCE:
@@ -157,6 +172,10 @@ def linear_features(
 ) -> Tensor:
     """``G[c] u[c] + offset`` of every patch as a map (B, C * T, *out), for a norm to be called."""
     channels = fixed_size(x.shape[1])
+    width = channels * window.taps
+    check_operand("feature_weight", feature_weight, x, (width, 1, *window.kernel))
+    if offset is not None:
+        check_operand("feature_bias", offset, x, (width,))
     return convolve(x, feature_weight.to(x.dtype), cast(offset, x.dtype), window, channels)
 
 
@@ -172,6 +191,9 @@ def measured_field(
         variant: ``rfa``, ``rfcbam``, ``rfca`` or ``none``.
         groups: groups of the final convolution.
     """
+    batch, channels, *size = fixed_sizes(x.shape)
+    shape = (batch, channels * window.taps, *window.output_size(size))
+    check_operand("feature_norm", normed, x, None if tracing() else shape)
     normed = normed.to(accumulation_dtype(x.dtype))
     values = unflatten(normed.relu(), 1, (fixed_size(x.shape[1]), window.taps))
     nothing = values.new_empty(0)
@@ -219,6 +241,8 @@ def project(
     Source: paper, equation 5 and "adjust shape", which is this product.
     """
     x, feature_weight, feature_bias, window, variant, groups, backend, values = field
+    check_final(weight, bias, x, window, groups)
+    _check_gate(gate, x, window, variant)
     weight, bias = weight.to(x.dtype), cast(bias, x.dtype)
     acc = accumulation_dtype(x.dtype)
     with without_autocast(x):
@@ -228,11 +252,57 @@ def project(
                 groups, window, precomputed=values,
             )  # fmt: skip
         operands = [g if g.dtype == x.dtype else g.to(acc) for g in gate]
+        if _links(field):
+            linked = linked_project(
+                x, feature_weight, feature_bias, operands, weight, bias, variant,
+                window.to_ints(), backend,
+            )  # fmt: skip
+            if linked is not None:
+                return linked
         y: Tensor = torch.ops.rfaconv.project(
             x, feature_weight, feature_bias, operands, weight, bias, variant, groups,
             window.to_ints(), backend,
         )  # fmt: skip
         return y
+
+
+def _links(field: ReceptiveField) -> bool:
+    """Whether the backend can join the backward passes of statistics and projection."""
+    x, weight, bias, window, variant, groups, backend, _ = field
+    if torch.compiler.is_compiling() or variant not in ("rfcbam", "rfca"):
+        return False
+    if not recorded(x, weight, bias):
+        return False
+    op = "feature_stats_linked_backward"
+    dtype = dtype_name(x.dtype)
+    problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
+    return dispatch.select(problem, backend, required=False) != dispatch.REFERENCE
+
+
+def _check_gate(gate: Sequence[Tensor], x: Tensor, window: Window, variant: str) -> None:
+    if tracing():  # sizes are left open
+        return
+    batch, channels, *size = x.shape
+    out, taps = window.output_size(size), window.taps
+    rows: list[tuple[int, ...]] = [
+        (batch, channels, k * n) for k, n in zip(window.kernel, out, strict=True)
+    ]
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "rfa": [(channels, taps)],
+        "rfcbam": [(batch, channels), (batch, taps, *out)],
+        "rfca": rows,
+        "none": [],
+    }
+    if len(gate) != len(shapes[variant]):
+        raise InvalidArgument("gate", f"{len(shapes[variant])} tensors", f"{len(gate)}")
+    for tensor, shape in zip(gate, shapes[variant], strict=True):
+        check_operand("gate", tensor, x, shape)
+
+
+def matched(argument: str, weight: Tensor, x: Tensor) -> Tensor:
+    """The weight, after a check that device and dtype are those of the map."""
+    check_operand(argument, weight, x)
+    return weight
 
 
 def pixel_gate(
@@ -256,6 +326,11 @@ def pixel_gate(
 
     Source: paper, section 3.3.
     """
+    check_map("maximum", maximum, window)
+    shape = None if tracing() else (maximum.shape[0], window.taps, *maximum.shape[2:])
+    check_operand("maximum", maximum, maximum, shape)
+    check_operand("mean", mean, maximum, shape)
+    check_spatial(spatial_weight, maximum, window.dims)
     chosen = select_gate("pixel_gate", maximum, mean, spatial_weight, window=window, name=backend)
     if chosen != dispatch.REFERENCE:
         gate: Tensor = torch.ops.rfaconv.pixel_gate(

@@ -60,6 +60,11 @@ class AttentionResNet(ResNet):
         convert_(self, operator, where=chosen, bias=True)
         initialize_(self)
 
+    def init_weights(self, zero_init_last: bool = True) -> None:
+        """Initialises every layer as timm does, and the operators as :func:`initialize_` does."""
+        super().init_weights(zero_init_last)
+        initialize_(self)
+
 
 def initialize_(model: nn.Module) -> nn.Module:
     """Initialises the operators of a network as the published training does, in place.

@@ -19,6 +19,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv2d, *NORMS)
 }
+# what an instance may have of its own; libraries put the second in place of the first
+_METHODS = ("forward", "_conv_forward")
 _FROZEN = "torchvision.ops.misc.FrozenBatchNorm2d"
 
 
@@ -27,14 +29,15 @@ def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
     kind = type(module)
     return (
         kind in kinds
-        and "forward" not in module.__dict__
+        and module.__dict__.keys().isdisjoint(_METHODS)
         and kind.forward is _FORWARDS.setdefault(kind, kind.forward)
         and not (module._forward_hooks or module._forward_pre_hooks)
         and not (module._backward_hooks or module._backward_pre_hooks)
+        and not _any_global_hook()
     )
 
 
-def any_global_hook() -> bool:
+def _any_global_hook() -> bool:
     """Whether a hook of all modules would see the calls of the children."""
     # torch has no public name for it; without one nobody can be asked
     ask = getattr(_module, "_has_any_global_hook", None)

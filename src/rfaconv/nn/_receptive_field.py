@@ -22,9 +22,10 @@ from rfaconv.functional.stages import (
     project,
     receptive_field,
 )
-from rfaconv.nn._children import any_global_hook, is_plain_norm, running_norm
+from rfaconv.nn._children import is_plain_norm, running_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
+from rfaconv.reference.features import tracing
 
 for _name in (
     "as_batch",
@@ -175,7 +176,9 @@ class ReceptiveFieldConv(AttentionConv):
 
     def _attend(self, x: Any) -> Tensor | None:
         """The output as one operation; None where a stage must be run, or seen to run."""
-        if torch.compiler.is_compiling() or not isinstance(x, Tensor) or x.dim() != 4:
+        if torch.compiler.is_compiling() or tracing():
+            return None
+        if not isinstance(x, Tensor) or x.dim() != 4:
             return None
         if self.training or not self._as_one or self.padding_mode != "zeros":
             return None
@@ -184,7 +187,7 @@ class ReceptiveFieldConv(AttentionConv):
         window = self.window
         attention, features = self.attention_state(), self.feature_bias
         state = running_norm(self.feature_norm) if features is None else features
-        if attention is None or state is None or any_global_hook():
+        if attention is None or state is None:
             return None
         return attend(
             x, self.feature_weight, state, attention, self.weight, self.bias, self.variant,
@@ -211,11 +214,12 @@ class ReceptiveFieldConv(AttentionConv):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # a fused layer's state builds a fused layer, whatever state this one is in
-        if prefix + "feature_bias" in state_dict and self.feature_bias is None:
-            self.feature_bias = nn.Parameter(
-                self.feature_weight.new_zeros(len(self.feature_weight))
-            )
+        # a fused layer's state builds a fused layer, whatever state this one is in; one that does
+        # not fit leaves this one as it is, to be reported
+        bias = state_dict.get(prefix + "feature_bias")
+        count = len(self.feature_weight)
+        if bias is not None and bias.shape == (count,) and self.feature_bias is None:
+            self.feature_bias = nn.Parameter(self.feature_weight.new_zeros(count))
             self.feature_norm = nn.Identity()
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 import torch.fx
@@ -50,6 +49,10 @@ for _name in (
     "squeeze_excite",
 ):
     torch.fx.wrap(_name)
+
+# beside the class, as torch 2.6's compiler reads no mapping of a class
+_LINES = {1: ("conv_w",), 2: ("conv_h", "conv_w"), 3: ("conv_d", "conv_h", "conv_w")}
+"""The convolution of each spatial dimension in :class:`CoordinateGate`, by their number."""
 
 
 def _positive(argument: str, value: int) -> int:
@@ -236,12 +239,6 @@ class CoordinateGate(nn.Module):
     Source: paper, section 3.3, RFCA.
     """
 
-    NAMES: ClassVar[dict[int, tuple[str, ...]]] = {
-        1: ("conv_w",),
-        2: ("conv_h", "conv_w"),
-        3: ("conv_d", "conv_h", "conv_w"),
-    }
-
     def __init__(
         self,
         channels: int,
@@ -256,20 +253,29 @@ class CoordinateGate(nn.Module):
         self.dims = dims
         self.conv1 = nn.Conv2d(channels, hidden, 1, device=device, dtype=dtype)
         self.bn1 = nn.BatchNorm2d(hidden, device=device, dtype=dtype)
-        for name in self.NAMES[dims]:
+        for name in _LINES[dims]:
             setattr(self, name, nn.Conv2d(hidden, channels, 1, device=device, dtype=dtype))
 
-    def forward(self, pooled: Sequence[Tensor], backend: str = "auto") -> tuple[Tensor, ...]:
-        """Returns the gates (B, C, L_i) for means of the same shapes."""
-        layers = [getattr(self, name) for name in self.NAMES[self.dims]]
+    def forward(
+        self,
+        pooled: Sequence[Tensor],
+        backend: str = "auto",
+        dtype: torch.dtype | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Returns the gates (B, C, L_i) for means of the same shapes.
+
+        Layers that have to be called are given ``dtype``, that of the map: what their weights are
+        stored in may be another than what they compute in.
+        """
+        layers = [getattr(self, name) for name in _LINES[self.dims]]
         if is_plain_pointwise(self.conv1):
-            hidden = coordinate_hidden(pooled, self.conv1.weight, self.conv1.bias, backend)
+            hidden = coordinate_hidden(pooled, self.conv1.weight, self.conv1.bias, backend, dtype)
         else:
-            hidden = self.conv1(join_lines(pooled, _dtype(self.conv1)))
+            hidden = self.conv1(join_lines(pooled, dtype))
         hidden = self.bn1(hidden)
         if all(map(is_plain_pointwise, layers)):
             weights, biases = [c.weight for c in layers], [c.bias for c in layers]
-            return coordinate_expand(hidden, pooled, weights, biases, backend)
+            return coordinate_expand(hidden, pooled, weights, biases, backend, dtype)
         parts = split_lines(hidden, pooled)
         return tuple(gate_of(layer(parts[i])).squeeze(-1) for i, layer in enumerate(layers))
 
@@ -277,11 +283,6 @@ class CoordinateGate(nn.Module):
         """Initialises every layer, and the statistics of the norm, as new ones are."""
         for layer in self.children():
             layer.reset_parameters()  # type: ignore[operator]
-
-
-def _dtype(layer: nn.Module) -> torch.dtype | None:
-    weight = getattr(layer, "weight", None)
-    return weight.dtype if isinstance(weight, Tensor) else None
 
 
 class CoordinateAttention(CoordinateGate):
@@ -317,9 +318,9 @@ class CoordinateAttention(CoordinateGate):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """Returns x (B, C, H, W) times the gate of its row and of its column."""
-        return apply_coordinate_gates(x, super().forward(axis_means(x)))
+        return apply_coordinate_gates(x, super().forward(axis_means(x), dtype=x.dtype))
 
     def gate_map(self, x: Tensor) -> Tensor:
         """Returns the product of the gates of row and column (B, C, H, W)."""
-        row, col = super().forward(axis_means(x))
+        row, col = super().forward(axis_means(x), dtype=x.dtype)
         return row.unsqueeze(3) * col.unsqueeze(2)

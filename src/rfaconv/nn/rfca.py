@@ -48,7 +48,7 @@ class _RFCAConv(ReceptiveFieldConv):
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns one gate (B, C, k_i * out_i) per spatial dimension."""
-        gates: Sequence[Tensor] = self.attention(feature_stats(field), self.backend)
+        gates: Sequence[Tensor] = self.attention(feature_stats(field), self.backend, field.x.dtype)
         return gates
 
 

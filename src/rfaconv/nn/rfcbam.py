@@ -11,12 +11,13 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.functional.attend import Attention
-from rfaconv.functional.stages import feature_stats, pixel_gate
+from rfaconv.functional.stages import feature_stats, matched, pixel_gate
 from rfaconv.nn._children import is_plain, is_plain_linear
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE
 
 torch.fx.wrap("feature_stats")
+torch.fx.wrap("matched")
 torch.fx.wrap("pixel_gate")
 
 
@@ -57,7 +58,8 @@ class _RFCBAMConv(ReceptiveFieldConv):
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""
         channel = self.se(input, gate=True, backend=self.backend)
         maximum, mean = feature_stats(field)
-        pixel = pixel_gate(maximum, mean, self.spatial_weight, self.inner_window, self.backend)
+        weight = matched("spatial_weight", self.spatial_weight, field.x)
+        pixel = pixel_gate(maximum, mean, weight, self.inner_window, self.backend)
         return channel, pixel
 
 

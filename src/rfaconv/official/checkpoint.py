@@ -19,6 +19,7 @@ from rfaconv.official.layers import clean_keys
 Network = TypeVar("Network", bound=nn.Module)
 
 _CONTAINERS = ("model_state_dict", "state_dict")
+_PLAIN = (Tensor, nn.Parameter)
 _ZIP = b"PK"
 _PICKLE = b"\x80"  # how torch wrote before 1.6
 
@@ -61,6 +62,7 @@ def load(model: Network, path: str | Path | Mapping[str, Tensor]) -> Network:
         raise InvalidArgument("model", "a torch.nn.Module", f"a {type(model).__name__}")
     network = inner_network(model)
     state = clean_keys(path) if isinstance(path, Mapping) else read_state_dict(path)
+    _check_data(network, state)
     state, tails = adapt(network, state)
     # a rehearsal on a copy without data finds every mismatch before a single weight is written
     rehearsal = copy.deepcopy(network).to("meta")
@@ -79,6 +81,23 @@ def load(model: Network, path: str | Path | Mapping[str, Tensor]) -> Network:
     network.load_state_dict(dict(state))
     follow(network, tails)
     return model
+
+
+def _check_data(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuses tensors that could not be copied into the network's: a rehearsal copies no data."""
+    own = network.state_dict()
+    for name, value in state.items():
+        if isinstance(own.get(name), Tensor) and own[name].is_meta and value.is_meta:
+            continue
+        if value.is_meta:
+            raise InvalidArgument("path", "tensors with data", f"{name} on the meta device")
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
+            got = f"{name} of {value.dtype}, {value.layout}"
+            raise InvalidArgument("path", "plain tensors of real numbers", got)
+        reach = sum((n - 1) * s for n, s in zip(value.shape, value.stride(), strict=True)) + 1
+        end = (value.storage_offset() + reach) * value.element_size()
+        if value.numel() and type(value) in _PLAIN and value.untyped_storage().nbytes() < end:
+            raise InvalidArgument("path", "tensors with data", f"{name}, whose storage was freed")
 
 
 def _count(names: list[str], what: str) -> str:

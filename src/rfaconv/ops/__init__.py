@@ -7,10 +7,13 @@ the C library.
 
 from __future__ import annotations
 
-from rfaconv.ops import attend, autograd, fold, gate_gradients, gates, schema
+from rfaconv.ops import attend, autograd, fold, gate_gradients, gates, linked, schema
 from rfaconv.ops.schema import CHANNELS_ADJACENT
 
-__all__ = ["CHANNELS_ADJACENT", "NAMES", "autograd", "gate_gradients"]
+__all__ = ["CHANNELS_ADJACENT", "NAMES", "autograd", "gate_gradients", "linked"]
 
-NAMES = (*schema.DEFINITIONS, *attend.DEFINITION, *gates.DEFINITIONS, *fold.DEFINITIONS)
+NAMES = (
+    *schema.DEFINITIONS, *attend.DEFINITION, *gates.DEFINITIONS, *fold.DEFINITIONS,
+    *linked.DEFINITIONS,
+)  # fmt: skip
 """Every op; a backend has kernels for some of them."""

@@ -216,6 +216,21 @@ def _attend(
     )
 
 
+def _project_linked_backward(
+    dy: Shape, x: Shape, feature_weight: Shape, feature_bias: Shape, gate: Sequence[Shape],
+    weight: Shape, variant: str, window: Sequence[int], *args: Any, **kwargs: Any,
+) -> int:  # fmt: skip
+    # the features again, the gradients of the panel and of K
+    return 2 * (_features(x, window) + 2 * _projection(x, weight, 1, window))
+
+
+def _stats_linked_backward(
+    d0: Shape, d1: Shape, dpanel: Shape, gate: Sequence[Shape], x: Shape, feature_weight: Shape,
+    feature_bias: Shape, s0: Shape, variant: str, window: Sequence[int], *args: Any, **kwargs: Any,
+) -> int:  # fmt: skip
+    return 2 * 3 * _features(x, window)
+
+
 _FORMULAS: dict[str, Callable[..., int]] = {
     "patch_moments": _moments,
     "patch_moments_backward": _moments_backward,
@@ -223,6 +238,8 @@ _FORMULAS: dict[str, Callable[..., int]] = {
     "feature_stats_backward": _stats_backward,
     "project": _project,
     "project_backward": _project_backward,
+    "project_linked_backward": _project_linked_backward,
+    "feature_stats_linked_backward": _stats_linked_backward,
     "pixel_gate": _pixel_gate,
     "line_hidden": _line_hidden,
     "line_gates": _line_gates,

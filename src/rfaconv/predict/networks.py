@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from rfaconv.detection.networks import DETECTORS, build_detector
 from rfaconv.errors import InvalidArgument
 from rfaconv.predict.finding import Finding
 from rfaconv.predict.ultralytics import UltralyticsFinding, find_in, open_yolo
-from rfaconv.segmentation.fit import scores
-from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter
+from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter, scores
+from rfaconv.surgery.structure import converted_structure_
 
 TASKS = ("classify", "detect", "segment")
 
@@ -68,7 +68,7 @@ def save_predictor(
     """
     from safetensors.torch import save
 
-    from rfaconv.training.files import write_atomic
+    from rfaconv.files import write_atomic
 
     if task not in TASKS:
         raise InvalidArgument("task", f"one of {', '.join(TASKS)}", repr(task))
@@ -132,26 +132,6 @@ def read_network(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         converted_structure_(network, about["converted"], state)
     network.load_state_dict(state)
     return network.eval(), about
-
-
-def backbone_of(network: Any) -> nn.Module:
-    """The timm network inside a detector or a segmenter."""
-    part: nn.Module = network.backbone.body if hasattr(network, "backbone") else network.encoder
-    return part
-
-
-def converted_structure_(network: nn.Module, operator: str, state: Mapping[str, Tensor]) -> None:
-    """Gives the backbone the layers of a conversion that keeps outputs, for ``state`` to load."""
-    from rfaconv.surgery import convert_
-    from rfaconv.surgery.where import basic_block_conv1, bottleneck_3x3
-
-    where = basic_block_conv1 | bottleneck_3x3
-    convert_(backbone_of(network), operator, where=where, init="fresh")
-    for name, module in network.named_modules():
-        # such a conversion adds a bias where the inputs of a layer may be negative
-        bias = state.get(f"{name}.bias")
-        if bias is not None and isinstance(module, nn.Conv2d) and module.bias is None:
-            module.bias = nn.Parameter(torch.zeros_like(bias))
 
 
 def _build(about: dict[str, Any]) -> nn.Module:

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rfaconv.decoding import SUFFIXES, ImageProblem, read_image
 from rfaconv.errors import InvalidArgument, RFAConvError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PICTURES = SUFFIXES
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
@@ -71,11 +72,11 @@ def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
     if file.suffix.lower() not in VIDEOS:
-        from rfaconv.detection.samples import load_image
+        from torchvision.transforms.functional import pil_to_tensor
 
         try:
-            yield None, (load_image(file) * 255).round().to(torch.uint8)
-        except (OSError, SyntaxError, ImportError) as error:
+            yield None, pil_to_tensor(read_image(file))
+        except ImageProblem as error:
             raise RFAConvError(f"{file}: cannot be decoded: {error}") from error
         return
     try:

@@ -91,6 +91,12 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
             raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
     try:
         values = yaml.safe_load(text)
+        if isinstance(values, dict):
+            _copy(values)  # a mapping that holds itself has no end
+    except RecursionError as error:
+        raise InvalidArgument(
+            "recipe", "YAML of a few levels", f"{name} (nested too deep)"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -100,6 +106,15 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise InvalidArgument("recipe", "a YAML mapping of keys to values", name)
     return values
+
+
+def parsed_recipe(name: str) -> Mapping[str, Any]:
+    """The values of a recipe that comes with the package, of any task."""
+    for place in ("rfaconv.recipes", "rfaconv.recipes.tasks"):
+        file = resources.files(place) / f"{name}.yaml"
+        if file.is_file():
+            return parsed(name, file.read_text(encoding="utf-8"))
+    raise unknown_name("recipe", name, recipe_names())
 
 
 def _read(name: str) -> Mapping[str, Any]:
@@ -114,7 +129,7 @@ def _read(name: str) -> Mapping[str, Any]:
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
+    return {str(k): _copy(v) if isinstance(v, dict) else v for k, v in values.items()}
 
 
 def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -176,6 +176,9 @@ class Recipe(Part):
     def _fits(self) -> Self:
         if self.batch_size % self.accumulate:
             raise ValueError("a batch_size that accumulate divides")
+        place = self.data.name.partition(":")[0]
+        if place in ("folder", "webdataset") and self.data.root != "data":
+            raise ValueError(f"data.name={place}:PLACE alone; data.root is for the named sets")
         if self.data.augment == "resized-crop" and not self.data.evaluation:
             raise ValueError("data.evaluation, name: pixels, with data.augment: resized-crop")
         if self.data.evaluation and self.data.augment != "resized-crop":

@@ -89,8 +89,9 @@ def patch_mean(x: Tensor, window: Window) -> Tensor:
     """Mean of each patch of x (B, C, *size), padding zeros counted: (B, C, *out)."""
     channels = fixed_size(x.shape[1])
     x = x.to(accumulation_dtype(x.dtype))
-    weight = x.new_full((channels, 1, *window.kernel), 1.0 / window.taps)
-    return convolve(x, weight, None, window, channels)
+    # the sum first: large values that cancel leave nothing, not the rounding of their shares
+    total = convolve(x, x.new_ones((channels, 1, *window.kernel)), None, window, channels)
+    return total * (1.0 / window.taps)
 
 
 def fixed_size(size: int) -> int:

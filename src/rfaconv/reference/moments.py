@@ -17,6 +17,8 @@ from rfaconv.reference.features import (
     tracing,
 )
 
+_LARGE = 2.0**40
+
 
 def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """Mean ``m = E[u]`` and covariance ``S = E[u u^T] - m m^T`` of the patches of each channel.
@@ -39,10 +41,16 @@ def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
 
 def _moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     channels = fixed_size(x.shape[1])
-    x = x.to(accumulation_dtype(x.dtype))
-    # products of centred values: S stays exact where the mean is large against the deviation
-    shift = x.detach().mean((0, *range(2, x.dim())), keepdim=True)
-    padded = pad(x, window) - shift
+    padded = pad(x.to(accumulation_dtype(x.dtype)), window)
+    # products of centred values: S stays exact where the mean is large against the deviation. The
+    # centre is that of one tap, which sees no pixel that no window sees.
+    middle = tuple(k // 2 for k in window.kernel)
+    seen, others = padded.detach()[tap_slice(middle, window)], (0, *range(2, x.dim()))
+    shift = seen.mean(others, keepdim=True)
+    # 1 but for values whose products float32 could not hold
+    large = torch.linalg.vector_norm(seen, 1, others, keepdim=True).clamp_min(_LARGE)
+    scale = _LARGE / large
+    padded = torch.addcmul(-shift * scale, padded, scale)
     taps = [padded[tap_slice(index, window)] for index in window.tap_indices()]
     patches = torch.stack(taps, dim=0).flatten(3)  # (T, B, C, P/B)
     patches = patches.permute(2, 0, 1, 3).reshape(channels, window.taps, -1)  # (C, T, P)
@@ -50,4 +58,5 @@ def _moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     mean = patches.sum(-1, dtype=torch.float64) / count
     second = (patches @ patches.mT).double() / count
     cov = second - mean.unsqueeze(-1) * mean.unsqueeze(-2)
-    return mean + shift.reshape(channels, 1), cov
+    unit = scale.double().reshape(channels, 1)
+    return mean / unit + shift.reshape(channels, 1), cov / unit.square().unsqueeze(-1)

@@ -84,11 +84,13 @@ _REDUCE_TAPS = {"rfcbam": _reduce_rfcbam, "rfca": _reduce_rfca}
 
 
 def _axis_mean(f: Tensor, window: Window, axis: int) -> Tensor:
-    # (B, C, k_1, .., k_n, out_1, .., out_n) -> (B, C, k_i, out_i)
-    split = unflatten(f, 2, window.kernel)
-    others = [2 + i for i in range(window.dims) if i != axis]
-    others += [2 + window.dims + i for i in range(window.dims) if i != axis]
-    mean = split.mean(others) if others else split
+    # over the windows, then over the taps: (B, C, T, out_i), (B, C, k_1, .., k_n, out_i)
+    others = [i for i in range(window.dims) if i != axis]
+    mean = f.mean([3 + i for i in others]) if others else f
+    if window.taps > window.kernel[axis]:
+        mean = unflatten(mean, 2, window.kernel).mean([2 + i for i in others])
+    if window.kernel[axis] == 1:  # OpenVINO takes the wrong size for that of the flat one
+        return mean.squeeze(2)
     return mean.transpose(2, 3).flatten(2)
 
 

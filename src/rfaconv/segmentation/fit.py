@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,10 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.segmentation.masks import IGNORED, MaskSet
+from rfaconv.segmentation.networks import scores
 from rfaconv.training.running import run
 from rfaconv.training.seeds import derive
 from rfaconv.training.task_module import TaskModule
-
-_MULTIPLE = 32
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,8 @@ class Segmenter(TaskModule):
         weight_decay: of all parameters.
         seed: of the augmentation.
     """
+
+    score_name: ClassVar[str] = "mIoU"
 
     def __init__(
         self,
@@ -85,21 +86,6 @@ class Segmenter(TaskModule):
         self.per_class = tuple(self.metric.compute().tolist())
         self.metric.reset()
         return sum(self.per_class) / len(self.per_class)
-
-
-def scores(network: nn.Module, images: Tensor) -> Tensor:
-    """Scores (B, classes, H, W) for pictures of any size: padded for the network, then cut."""
-    height, width = images.shape[-2:]
-    result: Tensor = network(standardised(images))
-    return result[..., :height, :width]
-
-
-def standardised(images: Tensor) -> Tensor:
-    """What the network itself sees of pictures in [0, 1]: about unit variance, sides of 32n."""
-    height, width = images.shape[-2:]
-    padding = (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)
-    padded = F.pad(images, padding, mode="replicate") if any(padding) else images
-    return padded * 4 - 2
 
 
 def fit_segmenter(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument, unknown_name
 
 SEGMENTERS = ("unet", "deeplabv3plus")
+_MULTIPLE = 32
 
 
 def build_segmenter(
@@ -55,3 +57,18 @@ def build_segmenter(
         decoder_channels=max(32, int(256 * width)),
     )
     return deeplab
+
+
+def scores(network: nn.Module, images: Tensor) -> Tensor:
+    """Scores (B, classes, H, W) for pictures of any size: padded for the network, then cut."""
+    height, width = images.shape[-2:]
+    result: Tensor = network(standardised(images))
+    return result[..., :height, :width]
+
+
+def standardised(images: Tensor) -> Tensor:
+    """What the network itself sees of pictures in [0, 1]: about unit variance, sides of 32n."""
+    height, width = images.shape[-2:]
+    padding = (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)
+    padded = F.pad(images, padding, mode="replicate") if any(padding) else images
+    return padded * 4 - 2

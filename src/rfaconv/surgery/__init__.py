@@ -5,8 +5,17 @@ May import: nn and everything below it.
 
 from rfaconv.surgery import where
 from rfaconv.surgery.convert import convert_
+from rfaconv.surgery.description import conversion_of, converted_like
 from rfaconv.surgery.fusing import fuse
 from rfaconv.surgery.report import ConversionReport
 from rfaconv.surgery.sites import Site
 
-__all__ = ["ConversionReport", "Site", "convert_", "fuse", "where"]
+__all__ = [
+    "ConversionReport",
+    "Site",
+    "conversion_of",
+    "convert_",
+    "converted_like",
+    "fuse",
+    "where",
+]

@@ -268,15 +268,18 @@ _SAME_VALUES = [
     "squeeze", "flatten", "index_select", "index", "gather", "roll", "flip", "rot90",
     "pixel_shuffle", "pixel_unshuffle", "native_channel_shuffle", "channel_shuffle", "repeat",
     "unfold", "max_pool2d_with_indices", "max_pool1d_with_indices", "max_pool3d_with_indices",
-    "max_pool2d", "adaptive_max_pool2d", "adaptive_max_pool1d", "amax", "amin", 
+    "max_pool1d", "max_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "adaptive_max_pool3d", "amax", "amin",
     "upsample_nearest2d",
     "_upsample_nearest_exact2d", "upsample_nearest1d",
+    "_upsample_nearest_exact1d", "upsample_nearest3d", "_upsample_nearest_exact3d",
     "reflection_pad2d", "replication_pad2d", "reflection_pad1d",
-    "replication_pad1d",
+    "replication_pad1d", "reflection_pad3d", "replication_pad3d",
 ]
 _ROUNDED_MEANS = [
-    "mean", "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
-    "upsample_bilinear2d", "upsample_linear1d", "_to_copy",
+    "mean", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "upsample_bilinear2d", "upsample_linear1d", "upsample_trilinear3d",
+    "_to_copy",
 ]
 # fmt: on
 

@@ -15,7 +15,10 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window
 from rfaconv.reference.features import pad, tap_slice
 from rfaconv.surgery.bounds import UNKNOWN, BoundsMode, Interval
-from rfaconv.surgery.sites import Site
+from rfaconv.surgery.sites import Convolution, Site
+
+_EXAMPLE_SIZES = {1: 4096, 2: 128, 3: 64}
+"""Sides of a made-up input by its dimensions: even the deepest map has more than one value."""
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Observation:
     calls: int = 0
 
     def add(self, x: Tensor, interval: Interval, window: Window, padding_mode: str) -> None:
-        """Takes one input (B, C, H, W) into account."""
+        """Takes one input (B, C, *size) into account."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         low, high = (t.double() for t in torch.aminmax(x.transpose(0, 1).flatten(1), dim=1))
         mean, var = tap_statistics(x, window, padding_mode)
@@ -64,7 +67,9 @@ def tap_statistics(x: Tensor, window: Window, padding_mode: str) -> tuple[Tensor
     for index in window.tap_indices():
         tap = x[tap_slice(index, window)]
         single = tap.numel() == tap.shape[1]
-        var, mean = torch.var_mean(tap, dim=(0, 2, 3), correction=0 if single else 1)
+        var, mean = torch.var_mean(
+            tap, dim=(0, *range(2, tap.dim())), correction=0 if single else 1
+        )
         means.append(mean)
         variances.append(var)
     return torch.stack(means, 1).double(), torch.stack(variances, 1).double()
@@ -98,7 +103,7 @@ class Observer:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             x = args[0] if args else kwargs["input"]
             interval = bounds.of(x)
-            if x.dim() == 3:
+            if x.dim() == window.dims + 1:
                 x = x.unsqueeze(0)
             if x.numel():
                 observation = self.found.setdefault(site.name, Observation())
@@ -107,8 +112,9 @@ class Observer:
         return hook
 
 
-def _window_of(module: nn.Conv2d) -> Window:
-    return Window.create(module.kernel_size, module.stride, module.padding, module.dilation)
+def _window_of(module: Convolution) -> Window:
+    geometry = (module.kernel_size, module.stride, module.padding, module.dilation)
+    return Window.create(*geometry, dims=len(module.kernel_size))
 
 
 def observe(
@@ -180,13 +186,13 @@ def _call_arguments(batch: Any, model: nn.Module) -> tuple[tuple[Any, ...], dict
 def prove(model: nn.Module, sites: Sequence[Site]) -> dict[str, Interval]:
     """Bounds of the inputs of convolutions from the structure of the network alone.
 
-    Runs the network once on a made-up image to learn the order of its operations.
+    Runs the network once on a made-up input to learn the order of its operations.
 
     Returns:
         Interval by name, for those convolutions that ran.
 
     Raises:
-        InvalidArgument: if the network does not run on such an image.
+        InvalidArgument: if the network does not run on such an input.
     """
     image = _example(model, sites)
     try:
@@ -209,6 +215,7 @@ def _example(model: nn.Module, sites: Sequence[Site]) -> Tensor:
     if config.get("fixed_input_size", False) and size:
         shape = tuple(size)
     else:
-        stem = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
-        shape = (stem.in_channels, 128, 128)
+        stem = next(m for m in model.modules() if isinstance(m, Convolution))
+        dims = len(stem.kernel_size)
+        shape = (stem.in_channels, *(_EXAMPLE_SIZES[dims],) * dims)
     return torch.zeros((1, *shape), device=like.device, dtype=like.dtype)

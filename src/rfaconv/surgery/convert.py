@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,16 @@ from torch import Tensor, nn
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.surgery.bounds import UNKNOWN
 from rfaconv.surgery.calibration import Observation, observe, prove
+from rfaconv.surgery.description import remember
+from rfaconv.surgery.layers import LAYERS
 from rfaconv.surgery.preserve import lower_bounds, needs_bias, preserve_
 from rfaconv.surgery.report import NOT_SELECTED, ConversionReport
-from rfaconv.surgery.sites import Site, find_sites, obstacle, shared_parameters
+from rfaconv.surgery.sites import Convolution, Site, find_sites, obstacle, shared_parameters
 from rfaconv.surgery.transplant import adopt, build, put
 from rfaconv.surgery.where import NamePattern, Predicate, as_predicate, spatial
 from rfaconv.variants import OPERATORS, RECEPTIVE_FIELD_OPERATORS
 
-Where = Callable[[Site], bool] | Callable[[str, nn.Conv2d], bool]
+Where = Callable[[Site], bool] | Callable[[str, Convolution], bool]
 _INITS = ("fresh", "preserve")
 
 
@@ -35,6 +38,10 @@ def convert_(
     bias: bool | None = None,
 ) -> ConversionReport:
     """Replaces convolutions of ``model`` by an attention convolution, in place.
+
+    Convolutions of one, two and three dimensions are replaced by layers of as many; cam, cbam and
+    ca are layers of two. What was done is kept with the model (see
+    :func:`rfaconv.conversion_of`), for saving.
 
     With ``init="preserve"`` the network computes the same as before in evaluation mode, to
     rounding: the attention starts as a constant and training takes it from there. Receptive-field
@@ -64,8 +71,8 @@ def convert_(
         What was replaced, what was skipped and why.
 
     Raises:
-        InvalidArgument: if an argument is bad, a name pattern matches nothing, calibration is
-            missing where it is needed or leads to values that are not finite.
+        InvalidArgument: if an argument is bad, nothing can be replaced (what was found is named),
+            calibration is missing where it is needed or leads to values that are not finite.
 
     Example:
         >>> network = nn.Sequential(nn.ReLU(), nn.Conv2d(4, 8, 3, padding=1))
@@ -83,12 +90,15 @@ def convert_(
     sites = find_sites(model)
     _check_matches(predicate, sites)
     skipped: dict[str, str] = {}
-    selected = _select(model, sites, predicate, skipped)
+    selected = _select(model, sites, operator, predicate, skipped)
+    if not selected:
+        raise _nothing(model, sites, skipped)
     plans = _plan(model, selected, operator, init, calibration, skipped)
     layers = [_layer(plan, operator, init, bias) for plan in plans]
     for plan, layer in zip(plans, layers, strict=True):
         adopt(layer, plan.site.module)
         put(plan.site, layer)
+    remember(model, dict.fromkeys((plan.site.name for plan in plans), init))
     bounds = {p.site.name: float(p.low.max()) for p in plans if p.low is not None}
     return ConversionReport(
         operator=operator,
@@ -113,7 +123,7 @@ def _validated(
 ) -> Predicate:
     if not isinstance(model, nn.Module):
         raise InvalidArgument("model", "a torch.nn.Module", f"a {type(model).__name__}")
-    if isinstance(model, nn.Conv2d):
+    if isinstance(model, Convolution):
         expected = "a network that holds convolutions; wrap a single one in nn.Sequential"
         raise InvalidArgument("model", expected, type(model).__name__)
     if isinstance(model, nn.parallel.DistributedDataParallel):
@@ -145,8 +155,30 @@ def _check_matches(where: Predicate, sites: list[Site]) -> None:
     raise InvalidArgument("where", expected, repr(where.pattern))
 
 
+def _nothing(model: nn.Module, sites: list[Site], skipped: Mapping[str, str]) -> InvalidArgument:
+    """The error for a conversion that would replace nothing."""
+    if not sites:
+        kinds = Counter(type(m).__name__ for m in model.modules() if not list(m.children()))
+        found = ", ".join(f"{count} {name}" for name, count in kinds.most_common(5))
+        return InvalidArgument(
+            "model", "a network with Conv1d, Conv2d or Conv3d layers", f"none (it has {found})"
+        )
+    reasons = Counter(skipped.values())
+    found = "; ".join(f"{count}: {reason}" for reason, count in reasons.most_common(5))
+    chosen = all(reason.startswith(NOT_SELECTED) for reason in reasons)
+    return InvalidArgument(
+        "where" if chosen else "model",
+        "a convolution to replace",
+        f"{len(sites)} convolutions and none of them ({found})",
+    )
+
+
 def _select(
-    model: nn.Module, sites: list[Site], where: Predicate, skipped: dict[str, str]
+    model: nn.Module,
+    sites: list[Site],
+    operator: str,
+    where: Predicate,
+    skipped: dict[str, str],
 ) -> list[Site]:
     shared = shared_parameters(model)
     selected = []
@@ -155,6 +187,8 @@ def _select(
             skipped[site.name] = f"{NOT_SELECTED} {where.name}"
             continue
         reason = obstacle(site, shared)
+        if reason is None and site.dims not in LAYERS[operator]:
+            reason = f"{operator} has no layer of {site.dims} dimension{'s' * (site.dims > 1)}"
         if reason is None:
             selected.append(site)
         else:
@@ -212,7 +246,7 @@ def _runnable(model: nn.Module) -> nn.Module:
     return model
 
 
-def _layer(plan: _Plan, operator: str, init: str, bias: bool | None) -> nn.Conv2d:
+def _layer(plan: _Plan, operator: str, init: str, bias: bool | None) -> Any:
     convolution = plan.site.module
     if init == "preserve":
         with_bias = needs_bias(convolution, plan.low)

@@ -25,12 +25,14 @@ channel. A larger s costs precision (the features carry it), a smaller one could
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rfaconv.surgery.bounds import Interval
 from rfaconv.surgery.calibration import Observation
+from rfaconv.surgery.sites import Convolution
 
 _SIGMOID_OF_ZERO = 0.5
 
@@ -50,8 +52,9 @@ def lower_bounds(interval: Interval, seen: Observation | None, channels: int) ->
 def neutral_attention_(module: nn.Module, operator: str) -> float:
     """Makes the gate of an operator one constant, in place, and returns the constant."""
     parameters = dict(module.named_parameters())
+    last = [name for name in parameters if name.startswith(_LAST_WEIGHTS[operator])]
     with torch.no_grad():
-        for name in _LAST_WEIGHTS[operator]:
+        for name in last:
             parameters[name].zero_()
         for name in _FIRST_WEIGHTS.get(operator, ()):
             # one hidden unit that non-negative inputs cannot switch off, so that the zeroed layer
@@ -60,23 +63,25 @@ def neutral_attention_(module: nn.Module, operator: str) -> float:
     if operator == "rfa":
         taps = parameters["weight"][0, 0].numel()
         return 1.0 / taps
-    return _SIGMOID_OF_ZERO ** _SIGMOIDS[operator]
+    # one gate per axis, or one of the channel and one of the pixel
+    gates = parameters["weight"].dim() - 2 if operator in ("rfca", "ca") else _SIGMOIDS[operator]
+    return _SIGMOID_OF_ZERO**gates
 
 
 _LAST_WEIGHTS = {
     "rfa": ("attention_weight",),
     "rfcbam": ("se.fc2.weight", "spatial_weight"),
-    "rfca": tuple(f"attention.conv_{d}.{p}" for d in "hw" for p in ("weight", "bias")),
+    "rfca": tuple(f"attention.conv_{axis}." for axis in "dhw"),
     "cam": ("attention.fc2.weight",),
     "cbam": ("attention.fc2.weight", "attention.spatial.weight"),
-    "ca": tuple(f"attention.conv_{d}.{p}" for d in "hw" for p in ("weight", "bias")),
+    "ca": tuple(f"attention.conv_{axis}." for axis in "dhw"),
 }
 _FIRST_WEIGHTS = {
     "rfcbam": ("se.fc1.weight",),
     "cam": ("attention.fc1.weight",),
     "cbam": ("attention.fc1.weight",),
 }
-_SIGMOIDS = {"rfcbam": 2, "rfca": 2, "cam": 1, "cbam": 2, "ca": 2}
+_SIGMOIDS = {"rfcbam": 2, "cam": 1, "cbam": 2}
 
 
 def identity_features_(
@@ -117,7 +122,7 @@ def identity_features_(
     return scale.view(channels, taps), shift.view(channels, taps)
 
 
-def needs_bias(convolution: nn.Conv2d, low: Tensor | None) -> bool:
+def needs_bias(convolution: Convolution, low: Tensor | None) -> bool:
     """Whether the operator that replaces ``convolution`` has to have a bias."""
     if convolution.bias is not None:
         return True
@@ -126,8 +131,8 @@ def needs_bias(convolution: nn.Conv2d, low: Tensor | None) -> bool:
 
 
 def preserve_(
-    module: nn.Conv2d,
-    convolution: nn.Conv2d,
+    module: Any,
+    convolution: Convolution,
     operator: str,
     low: Tensor | None = None,
     seen: Observation | None = None,
@@ -153,15 +158,15 @@ def preserve_(
             scale, shift = identity_features_(module, low, seen, margin=margin)
             module.weight.copy_(kernel / _per_group(scale, kernel, convolution.groups))
             # what the shift adds, from the weights as they are stored
-            added = module.weight.double() * _per_group(shift, kernel, convolution.groups)
-            added = gate * added.sum((1, 2, 3))
+            parts = module.weight.double() * _per_group(shift, kernel, convolution.groups)
+            added = gate * parts.flatten(1).sum(1)
         if module.bias is not None:
             bias = 0.0 if convolution.bias is None else convolution.bias.double()
             module.bias.copy_(torch.as_tensor(bias - added))
 
 
 def _per_group(values: Tensor, kernel: Tensor, groups: int) -> Tensor:
-    """Values of channels and taps (C, T) as (O, C/groups, kh, kw): each output sees its group's."""
+    """Values of channels and taps (C, T) as (O, C/groups, *kernel): each output has its group's."""
     outputs = len(kernel)
     grouped = values.view(groups, 1, *kernel.shape[1:])
     return grouped.expand(groups, outputs // groups, *kernel.shape[1:]).reshape(kernel.shape)

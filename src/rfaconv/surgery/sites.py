@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+"""What a site can hold."""
 
 _OWN_FORWARDS = ("forward", "_conv_forward")
 _MERGERS = ("fuse_convs", "reparameterize", "switch_to_deploy", "get_equivalent_kernel_bias")
@@ -28,7 +32,7 @@ class Site:
     """
 
     name: str
-    module: nn.Conv2d
+    module: Convolution
     ancestors: tuple[nn.Module, ...]
     places: tuple[tuple[nn.Module, str], ...]
     first: bool
@@ -46,16 +50,20 @@ class Site:
     @property
     def taps(self) -> int:
         """Number of inputs under the kernel."""
-        height, width = self.module.kernel_size
-        return height * width
+        return math.prod(self.module.kernel_size)
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.module.kernel_size)
 
 
 def find_sites(model: nn.Module) -> list[Site]:
     """Returns all convolutions below ``model``, shared ones once, in order of definition."""
-    paths: dict[nn.Conv2d, tuple[str, tuple[nn.Module, ...]]] = {}
-    places: dict[nn.Conv2d, list[tuple[nn.Module, str]]] = {}
+    paths: dict[Convolution, tuple[str, tuple[nn.Module, ...]]] = {}
+    places: dict[Convolution, list[tuple[nn.Module, str]]] = {}
     for name, module, ancestors in _walk(model):
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, Convolution):
             paths.setdefault(module, (name, ancestors))
             place = (ancestors[-1], name.rpartition(".")[2])
             if place not in places.setdefault(module, []):
@@ -109,8 +117,9 @@ def obstacle(site: Site, shared: set[int]) -> str | None:
         return "its weight is parametrized: remove the parametrization first"
     if module._parameters.get("weight") is None:
         return "its weight is computed by a hook (weight_norm, pruning, ...): remove the hook first"
-    if any(getattr(kind, name) is not getattr(nn.Conv2d, name) for name in _OWN_FORWARDS):
-        return f"{kind.__module__}.{kind.__name__} computes something else than nn.Conv2d"
+    plain = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[site.dims - 1]
+    if any(getattr(kind, name) is not getattr(plain, name) for name in _OWN_FORWARDS):
+        return f"{kind.__module__}.{kind.__name__} computes something else than nn.{plain.__name__}"
     if "forward" in vars(module):
         return "its forward was replaced on the instance"
     if module.weight.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):

@@ -8,17 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from rfaconv.nn import CONVOLUTIONS
-from rfaconv.surgery.sites import Site
+from rfaconv.surgery.layers import LAYERS
+from rfaconv.surgery.sites import Convolution, Site
 
 _PLAIN = frozenset(vars(nn.Conv2d(1, 1, 1)))
 _STORES = ("_parameters", "_buffers", "_modules")
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-def build(convolution: nn.Conv2d, operator: str, *, bias: bool) -> nn.Conv2d:
+def build(convolution: Convolution, operator: str, *, bias: bool) -> Any:
     """Builds the layer ``operator`` with geometry, dtype, device and flags of a convolution."""
     weight = convolution.weight
-    layer: nn.Conv2d = CONVOLUTIONS[operator](
+    layer: Any = LAYERS[operator][weight.dim() - 2](
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel_size,
@@ -31,14 +32,13 @@ def build(convolution: nn.Conv2d, operator: str, *, bias: bool) -> nn.Conv2d:
         device=weight.device,
         dtype=weight.dtype,
     )
-    if _is_channels_last(weight):
-        layer.weight = nn.Parameter(
-            layer.weight.detach().contiguous(memory_format=torch.channels_last)
-        )
+    order = _CHANNELS_LAST.get(weight.dim())
+    if order and not weight.is_contiguous() and weight.is_contiguous(memory_format=order):
+        layer.weight = nn.Parameter(layer.weight.detach().contiguous(memory_format=order))
     return layer
 
 
-def adopt(layer: nn.Conv2d, convolution: nn.Conv2d) -> None:
+def adopt(layer: Any, convolution: Convolution) -> None:
     """Hands mode, gradient flags, hooks and foreign attributes of a convolution over to ``layer``.
 
     The branches of the attention are trainable if the convolution's weight is.
@@ -67,10 +67,6 @@ def _rebind(hooks: dict[int, Any], layer: nn.Module) -> None:
     for hook in hooks.values():
         if getattr(hook, "with_module", False):
             hook.module = weakref.ref(layer)
-
-
-def _is_channels_last(weight: torch.Tensor) -> bool:
-    return not weight.is_contiguous() and weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def put(site: Site, layer: nn.Module) -> None:

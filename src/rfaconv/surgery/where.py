@@ -21,7 +21,7 @@ from typing import Any
 from torch import nn
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.surgery.sites import Site
+from rfaconv.surgery.sites import Convolution, Site
 
 __all__ = [
     "Predicate",
@@ -130,7 +130,7 @@ def _name(predicate: Callable[..., Any]) -> str:
 
 
 def _has_convolutions(module: nn.Module, *names: str) -> bool:
-    return all(isinstance(getattr(module, name, None), nn.Conv2d) for name in names)
+    return all(isinstance(getattr(module, name, None), Convolution) for name in names)
 
 
 def _is_basic_block(module: nn.Module) -> bool:

@@ -12,20 +12,22 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rfaconv.detection import build_detector, read_coco, read_voc
+from rfaconv.detection import build_detector, read_coco, read_voc, read_yolo
 from rfaconv.detection import fit as detecting
 from rfaconv.detection.samples import DetectionSet
 from rfaconv.errors import InvalidArgument
-from rfaconv.predict.networks import backbone_of, converted_structure_
 from rfaconv.recipes.tasks import TaskRecipe
 from rfaconv.segmentation import MaskSet, build_segmenter, read_masks, read_voc_masks
 from rfaconv.segmentation import fit as segmenting
+from rfaconv.segmentation.networks import standardised
+from rfaconv.surgery.structure import backbone_of, converted_structure_
 from rfaconv.training.build import load_weights, read_weights
 from rfaconv.training.saves import WEIGHTS, best_good
 from rfaconv.training.seeds import derive, seed_all
 from rfaconv.training.task_module import TaskModule
 
 CALIBRATION = 64
+HELD_OUT = 0.2
 _PLAIN = "conv"
 
 
@@ -59,8 +61,11 @@ def task_sets(recipe: TaskRecipe) -> TaskSets:
     root = Path(data.root).expanduser()
     if not root.is_dir():
         raise InvalidArgument("data.root", "a folder", str(root))
+    read = _boxes if recipe.task == "detection" else _masks
+    if data.val is None:
+        return TaskSets(*_held_out(read(recipe, root, data.train), data.split_seed))
     if recipe.task == "detection":
-        train = _boxes(recipe, root, data.train, None)
+        train = _boxes(recipe, root, data.train)
         val = _boxes(recipe, root, data.val, train.classes)
         if train.classes != val.classes:
             expected = "the classes of the training pictures in data.val"
@@ -147,13 +152,31 @@ class TaskLoaders(LightningDataModule):
         return self.val
 
 
+def _held_out(every: Any, seed: int) -> tuple[Any, Any]:
+    """Four fifths to learn from and a fifth to judge on; what was passed over is named once."""
+    if len(every) < 2:
+        raise InvalidArgument("data", "two images or more to hold one out", f"{len(every)}")
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = max(1, round(HELD_OUT * len(every)))
+    train, val = every.subset(sorted(order[held:])), every.subset(sorted(order[:held]))
+    return train, val
+
+
 def _boxes(
-    recipe: TaskRecipe, root: Path, split: str, classes: tuple[str, ...] | None
+    recipe: TaskRecipe, root: Path, split: str, classes: tuple[str, ...] | None = None
 ) -> DetectionSet:
     data = recipe.data
+    if data.format == "yolo":
+        return read_yolo(root, split, strict=data.strict)
     if data.format == "coco":
         annotations = root / "annotations" / f"instances_{split}.json"
-        return read_coco(root / split, annotations, strict=data.strict)
+        beside = root / split / "_annotations.coco.json"
+        if not annotations.is_file() and beside.is_file():
+            annotations = beside
+        # where it is not called as the split is, all images lie in one folder
+        folder = next((p for p in (root / split, root / "images" / split, root / "images")
+                       if p.is_dir()), root / split)  # fmt: skip
+        return read_coco(folder, annotations, strict=data.strict)
     return read_voc(root, split, data.classes or classes, strict=data.strict)
 
 
@@ -169,7 +192,8 @@ def _masks(recipe: TaskRecipe, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
-    return MaskSet(found.pairs, found.classes, found.problems, found.unknown, data.image_size)
+    found.size = data.image_size
+    return found
 
 
 def _convert(network: nn.Module, recipe: TaskRecipe, sets: TaskSets) -> None:
@@ -188,7 +212,7 @@ def _calibration(network: Any, recipe: TaskRecipe, sets: TaskSets) -> Iterable[T
     step = max(1, len(sets.train) // CALIBRATION)
     images = [sets.train[i][0] for i in range(0, len(sets.train), step)]
     if recipe.task == "segmentation":
-        return list(torch.split(segmenting.standardised(torch.stack(images)), 16))
+        return list(torch.split(standardised(torch.stack(images)), 16))
     # pictures of several sizes are filled up to the largest of their batch, as in training
     batches: list[Tensor] = [
         network.transform(images[i : i + 16])[0].tensors for i in range(0, len(images), 16)

@@ -13,12 +13,12 @@ from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.detection.fit import of_classes
 from rfaconv.errors import InvalidArgument
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.recipes.tasks import read_task_recipe
 from rfaconv.segmentation import IGNORED
-from rfaconv.segmentation.fit import scores
+from rfaconv.segmentation.networks import scores
 from rfaconv.tasks.building import task_module, task_network, task_sets
-from rfaconv.training.build import RECIPE_FILE
-from rfaconv.training.files import strict_json, write_atomic
+from rfaconv.training.run_folder import RECIPE_FILE
 from rfaconv.training.saves import WEIGHTS, best_good, last_good
 
 _SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")

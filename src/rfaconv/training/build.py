@@ -17,10 +17,10 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.recipes import Recipe, read_recipe
 from rfaconv.training.module import Schedule
 from rfaconv.training.networks import PLAIN, build_network
+from rfaconv.training.run_folder import RECIPE_FILE
 from rfaconv.training.seeds import derive
 
 CALIBRATION = 256
-RECIPE_FILE = "recipe.yaml"
 
 
 def recipe_data(recipe: Recipe, progress: Progress | None = None) -> ImageData:

@@ -14,6 +14,7 @@ from torchmetrics.classification import (
 )
 
 from rfaconv.data import ImageData, ImageSet, Normalize, val_loader
+from rfaconv.files import strict_json, write_atomic
 from rfaconv.training.build import (
     load_weights,
     read_run,
@@ -21,7 +22,6 @@ from rfaconv.training.build import (
     recipe_network,
     resized_centre,
 )
-from rfaconv.training.files import strict_json, write_atomic
 from rfaconv.training.saves import WEIGHTS, best_good, last_good
 
 

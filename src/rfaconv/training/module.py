@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +89,11 @@ class EpochRecord:
     val_loss: float
     val_top1: float
 
+    @property
+    def score(self) -> float:
+        """By which checkpoints are compared."""
+        return self.val_top1
+
 
 WARM_UP = 0.25
 FIRST = 0.04
@@ -133,6 +138,7 @@ class Classifier(LightningModule):
 
     train_loss_sum: Tensor
     val_loss_sum: Tensor
+    score_name: ClassVar[str] = "top1"
 
     def __init__(
         self, model: nn.Module, data: ImageData, schedule: Schedule, steps: int, seed: int

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from rfaconv.data import ImageData
 from rfaconv.recipes import Recipe
 from rfaconv.training.build import recipe_schedule
-from rfaconv.training.files import write_atomic
 from rfaconv.training.module import Classifier
 from rfaconv.training.preemption import of_all_processes, random_state, set_random_state
 from rfaconv.training.seeds import derive, seed_all
@@ -155,20 +151,3 @@ class DataWait(Callback):
     def share(self) -> float:
         """Waiting's share of the time of the steps, in [0, 1]."""
         return self.wait / max(self.wait + self.work, 1e-9)
-
-
-class Curve(Callback):
-    """Keeps ``metrics.csv``: one line per epoch, rewritten whole."""
-
-    def __init__(self, run: Path) -> None:
-        self.path = run / "metrics.csv"
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the history."""
-        assert isinstance(pl_module, Classifier)
-        if trainer.is_global_zero:
-            text = io.StringIO()
-            table = csv.DictWriter(text, list(asdict(pl_module.history[0])))
-            table.writeheader()
-            table.writerows(asdict(record) for record in pl_module.history)
-            write_atomic(self.path, text.getvalue())

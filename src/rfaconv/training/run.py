@@ -9,24 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from rfaconv.data import ImageData
 from rfaconv.data.decoding import DamagedImage
-from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
-from rfaconv.recipes import Recipe, recipe_text
-from rfaconv.training.build import RECIPE_FILE, read_run, recipe_data, recipe_network
+from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.files import strict_json, write_atomic
+from rfaconv.recipes import Recipe, read_recipe
+from rfaconv.training.build import recipe_data, recipe_network
+from rfaconv.training.callbacks import Curve, Report
+from rfaconv.training.engine import run_trainer
 from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.files import strict_json, write_atomic
-from rfaconv.training.fit import OnEpoch, _quiet, _Report
+from rfaconv.training.fit import OnEpoch
 from rfaconv.training.preemption import Preemption
-from rfaconv.training.recipe_module import Curve, DataWait, RecipeModule
+from rfaconv.training.recipe_module import DataWait, RecipeModule
 from rfaconv.training.run_data import RunData, StreamEpoch
-from rfaconv.training.saves import STATE, Saves, last_good
+from rfaconv.training.run_folder import check_folder, opened, resumed
+from rfaconv.training.saves import STATE, Saves
 from rfaconv.training.synced import synchronise_
-
-RESUME = ("auto", "never")
 
 
 class WorkerLost(RFAConvError):
@@ -92,16 +93,29 @@ def train_recipe(
         Preempted: a termination signal came; the run is saved and goes on when started again.
     """
     machines = machines or Machines()
-    if resume not in RESUME:
-        raise unknown_name("resume", resume, RESUME)
     world = machines.devices * machines.nodes
     if recipe.batch_size % (world * recipe.accumulate):
         expected = f"a multiple of {world} processes times {recipe.accumulate} parts"
         raise InvalidArgument("batch_size", expected, recipe.batch_size)
-    checkpoint = _prepare(recipe, out, resume, say)
+    check_folder(recipe, out, resume, read_recipe)
+    # all of it before the folder is made: a name that is wrong leaves nothing behind
     data = data or recipe_data(recipe)
     for image in data.skipped:
         say(f"left out {image}")
+    with opened(recipe, out):
+        return _trained(recipe, out, machines, data, on_epoch, say)
+
+
+def _trained(
+    recipe: Recipe,
+    out: Path,
+    machines: Machines,
+    data: ImageData,
+    on_epoch: OnEpoch | None,
+    say: Any,
+) -> dict[str, Any]:
+    world = machines.devices * machines.nodes
+    checkpoint = resumed(out, say)
     # a run that goes on has its weights in the checkpoint, whatever became of the warm start
     network = recipe_network(recipe, data, warm=checkpoint is None)
     if recipe.sync_batch_norm and world > 1:
@@ -116,21 +130,32 @@ def train_recipe(
     saves = Saves(out, recipe.checkpoints.keep)
     callbacks: list[Callback] = [Curve(out), saves, wait, StreamEpoch()]
     if on_epoch is not None:
-        callbacks.append(_Report(on_epoch))
+        callbacks.append(Report(on_epoch))
     preemption = Preemption(saves, recipe.accumulate)
     callbacks.append(preemption)
     start = time.perf_counter()
     threads = limited_threads(recipe.threads or torch.get_num_threads())
-    with _quiet(), threads, preemption.listening():
-        trainer = _trainer(recipe, out, machines, callbacks)
-        # the file is checked against its manifest, and is this user's own
-        path = None if checkpoint is None else checkpoint / STATE
+    board = find_spec("tensorboard") is not None
+    with threads, preemption.listening():
         try:
-            trainer.fit(module, datamodule=RunData(data, recipe), ckpt_path=path, weights_only=True)
-        except SystemExit as error:
-            if trainer.interrupted and error.code == 1:
-                raise KeyboardInterrupt from error
-            raise
+            trainer = run_trainer(
+                module,
+                RunData(data, recipe),
+                callbacks,
+                checkpoint=None if checkpoint is None else checkpoint / STATE,
+                folder=out,
+                max_epochs=recipe.epochs,
+                accelerator=machines.accelerator,
+                devices=machines.devices,
+                num_nodes=machines.nodes,
+                strategy=machines.strategy,
+                precision=recipe.precision,
+                accumulate_grad_batches=recipe.accumulate,
+                use_distributed_sampler=False,
+                deterministic=None if machines.accelerator == "cpu" else "warn",
+                logger=TensorBoardLogger(out, name="", version="tensorboard") if board else False,
+                enable_progress_bar=machines.progress,
+            )
         except DamagedImage as error:
             # from a loader's process it comes with that process's traceback around it
             raise DamagedImage(str(error).strip().rpartition("DamagedImage: ")[2]) from error
@@ -169,48 +194,3 @@ def train_recipe(
     if trainer.is_global_zero:
         write_atomic(out / "result.json", strict_json(value))
     return value
-
-
-def _trainer(recipe: Recipe, out: Path, machines: Machines, callbacks: list[Callback]) -> Trainer:
-    board = find_spec("tensorboard") is not None
-    return Trainer(
-        max_epochs=recipe.epochs,
-        accelerator=machines.accelerator,
-        devices=machines.devices,
-        num_nodes=machines.nodes,
-        strategy=machines.strategy,
-        precision=recipe.precision,
-        accumulate_grad_batches=recipe.accumulate,
-        use_distributed_sampler=False,
-        deterministic=None if machines.accelerator == "cpu" else "warn",
-        callbacks=callbacks,
-        default_root_dir=out,
-        logger=TensorBoardLogger(out, name="", version="tensorboard") if board else False,
-        enable_checkpointing=False,
-        enable_progress_bar=machines.progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-
-
-def _prepare(recipe: Recipe, out: Path, resume: str, say: Any) -> Path | None:
-    text = recipe_text(recipe)
-    try:
-        found = read_run(out) if (out / RECIPE_FILE).exists() else None
-    except InvalidArgument as error:
-        raise InvalidArgument("out", "a new folder or this recipe's run", str(out)) from error
-    if found is not None and resume == "never":
-        raise InvalidArgument("out", "a new folder with resume never", str(out))
-    if found is not None and found != recipe:
-        raise InvalidArgument("out", "a new folder or a run of the same recipe", f"{out} (another)")
-    if found is None and out.exists() and any(out.iterdir()):
-        raise InvalidArgument("out", "a new folder or a run of this recipe", str(out))
-    out.mkdir(parents=True, exist_ok=True)
-    if found is None:
-        write_atomic(out / RECIPE_FILE, text)
-    checkpoint, damaged = last_good(out)
-    for sentence in damaged:
-        say(f"damaged checkpoint left aside: {sentence}")
-    if checkpoint is not None:
-        say(f"going on from {checkpoint}")
-    return checkpoint

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +11,12 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.training.engine import run_trainer
 from rfaconv.training.module import one_cycle
 
 OPTIMIZERS = ("sgd", "adamw")
+CLIP = 10.0
+"""Largest norm of the gradient of a detector or a segmenter."""
 
 
 def run(
@@ -43,21 +41,16 @@ def run(
     device = device or torch.device("cpu")
     callbacks: list[Callback] = [] if checkpoint is None else [_Save(checkpoint)]
     resume = checkpoint is not None and checkpoint.exists()
-    with quiet(), tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            max_epochs=epochs,
-            accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
-            callbacks=callbacks,
-            gradient_clip_val=10.0,
-            default_root_dir=scratch,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(module, train, val, ckpt_path=checkpoint if resume else None, weights_only=True)
+    run_trainer(
+        module,
+        (train, val),
+        callbacks,
+        checkpoint=checkpoint if resume else None,
+        max_epochs=epochs,
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        gradient_clip_val=CLIP,
+    )
 
 
 def optimizer_of(
@@ -88,22 +81,3 @@ class _Save(Callback):
         temporary = self.path.with_name(f".{self.path.name}.tmp")
         trainer.save_checkpoint(temporary)
         temporary.replace(self.path)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps Lightning's notices off the terminal."""
-    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", message=".*many workers.*")
-            warnings.filterwarnings("ignore", message=".*litmodels.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

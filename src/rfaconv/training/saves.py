@@ -2,7 +2,7 @@
 
 checkpoints/epoch-0003/weights.safetensors   the network (its moving average if there is one)
 checkpoints/epoch-0003/trainer.ckpt          everything else that going on needs
-checkpoints/epoch-0003/manifest.json         sizes and SHA-256 of both, accuracy
+checkpoints/epoch-0003/manifest.json         sizes and SHA-256 of both, the score
 checkpoints/epoch-0003-batch-000120/         the same, 120 batches into the fourth epoch
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rfaconv.errors import InvalidArgument, RFAConvError
-from rfaconv.training.files import strict_json, sync, write_atomic
+from rfaconv.files import strict_json, sync, write_atomic
 
 FOLDER, WEIGHTS, STATE, MANIFEST = (
     "checkpoints",
@@ -87,7 +88,8 @@ class Saves(Callback):
         manifest = {
             "epoch": len(module.history),
             # of a network in the middle of an epoch there is none
-            "val_top1": None if module.within else module.history[-1].val_top1,
+            "score": None if module.within else module.history[-1].score,
+            "score_name": module.score_name,
             "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
         }
         write_atomic(temporary / MANIFEST, strict_json(manifest))
@@ -125,7 +127,7 @@ def last_good(run: Path) -> tuple[Path | None, list[str]]:
 
 
 def best_good(run: Path) -> Path:
-    """The checkpoint with the highest validation accuracy, the earliest of equals.
+    """The checkpoint with the highest score on the validation images, the earliest of equals.
 
     Raises:
         InvalidArgument: none is whole.
@@ -139,17 +141,40 @@ def best_good(run: Path) -> Path:
 
 def check(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        for name, expected in manifest["files"].items():
+    manifest = _manifest(path)
+    if isinstance(manifest, str):
+        return manifest
+    for name, expected in manifest["files"].items():
+        try:
             found = _describe(path / name)
-            if found["bytes"] != expected["bytes"]:
-                return f"{name} has {found['bytes']} bytes, not {expected['bytes']}"
-            if found != expected:
-                return f"{name} is damaged (SHA-256 differs)"
-    except (OSError, ValueError, KeyError) as error:
-        return f"no readable {getattr(error, 'filename', None) or MANIFEST}"
+        except OSError:
+            return f"no readable {name}"
+        if found["bytes"] != expected["bytes"]:
+            return f"{name} has {found['bytes']} bytes, not {expected['bytes']}"
+        if found != expected:
+            return f"{name} is damaged (SHA-256 differs)"
     return None
+
+
+def _manifest(path: Path) -> dict[str, Any] | str:
+    """The manifest of a checkpoint, or what is wrong with it."""
+    try:
+        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    # a few thousand brackets are enough for the parser to give up
+    except (OSError, ValueError, RecursionError):
+        return f"no readable {MANIFEST}"
+    files = value.get("files") if isinstance(value, dict) else None
+    described = {"bytes", "sha256"}
+    if not isinstance(files, dict) or not {WEIGHTS, STATE} <= files.keys():
+        return f"{MANIFEST} does not name {WEIGHTS} and {STATE}"
+    if not all(isinstance(entry, dict) and described <= entry.keys() for entry in files.values()):
+        return f"{MANIFEST} does not say what its files are"
+    # before there were other tasks the score had the name of a classifier's
+    value.setdefault("score", value.get("val_top1"))
+    if not isinstance(value["score"], float | int | None):
+        return f"{MANIFEST} has a score that is no number"
+    manifest: dict[str, Any] = value
+    return manifest
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -157,12 +182,13 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _best(entries: list[Path]) -> Path | None:
-    def accuracy(path: Path) -> float | None:
-        value = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["val_top1"]
-        return None if value is None else float(value)
-
-    judged = [(value, path) for path in sorted(entries) if (value := accuracy(path)) is not None]
-    return max(judged, key=lambda pair: pair[0], default=(0.0, None))[1]
+    best, highest = None, -math.inf
+    for path in sorted(entries):
+        manifest = _manifest(path)
+        score = None if isinstance(manifest, str) else manifest["score"]
+        if score is not None and score > highest:
+            best, highest = path, score
+    return best
 
 
 def _describe(path: Path) -> dict[str, Any]:

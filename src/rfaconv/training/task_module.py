@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -24,11 +24,6 @@ class TaskEpoch:
     train_loss: float
     score: float | None
 
-    @property
-    def val_top1(self) -> float:
-        """The score by the name under which checkpoints are compared."""
-        return -1.0 if self.score is None else self.score
-
 
 class TaskModule(LightningModule):
     """A network with its losses, its optimizer and its history; the task adds steps and metric.
@@ -44,6 +39,8 @@ class TaskModule(LightningModule):
         weight_decay: of all parameters.
         seed: of the augmentation.
     """
+
+    score_name: ClassVar[str]
 
     def __init__(
         self,

@@ -24,8 +24,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env=environment,
         capture_output=True,
-        check=False,
         encoding="utf-8",
+        check=False,
     )
 
 

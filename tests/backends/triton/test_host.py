@@ -9,8 +9,8 @@ import torch
 
 pytest.importorskip("triton", reason="needs Triton")
 
-from rfaconv.backends.triton import launch
-from rfaconv.backends.triton.project import tensor_cores
+from rfaconv.backends.triton.common import launch
+from rfaconv.backends.triton.project.launch import tensor_cores
 
 MATMUL = torch.backends.cuda.matmul
 

@@ -95,9 +95,10 @@ class _Operands:
     def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
         """The address of a contiguous float32 tensor of this shape."""
         address = _address(name, value, shape)
-        if value.is_contiguous():
+        if value.is_contiguous() and not value.is_neg():
             return address
-        self._copies.append(value.contiguous())
+        # torch has negated what it negates when it is read, but not in lists that may hold None
+        self._copies.append(value.resolve_neg().contiguous())
         return self._copies[-1].data_ptr()
 
     def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:

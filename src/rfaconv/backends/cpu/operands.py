@@ -52,7 +52,8 @@ def plain(
     if value.dtype != dtype or value.shape != shape:
         got = f"{value.dtype} of shape {tuple(value.shape)}"
         raise InvalidArgument(name, f"{dtype} of shape {tuple(shape)}", got)
-    return _in_memory(name, value).contiguous()
+    # torch has negated what it negates when it is read, but not in lists that may hold None
+    return _in_memory(name, value.resolve_neg()).contiguous()
 
 
 def widened(name: str, value: Tensor, shape: Sequence[int], narrow: torch.dtype) -> Tensor:

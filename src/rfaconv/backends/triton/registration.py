@@ -1,4 +1,4 @@
-"""The kernels for CUDA tensors; a kernel's module is imported by its first call."""
+"""The kernels for CUDA tensors by operation; a kernel's module is imported by its first call."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from typing import Any
 __all__ = ["KERNELS", "kernels"]
 
 KERNELS = {
-    "patch_moments": "moments",
-    "patch_moments_backward": "moments",
-    "feature_stats": "stats",
-    "feature_stats_backward": "backward",
-    "project": "project",
-    "project_backward": "backward",
-    "fold_statistics": "fold",
-    "fold_statistics_backward": "fold",
-    "update_running": "fold",
-    "channel_gate": "channel_gate",
-    "channel_gate_backward": "channel_gate",
-    "pixel_gate": "pixel_gate",
-    "pixel_gate_backward": "pixel_gate",
-    "line_hidden": "line_layers",
-    "line_hidden_backward": "line_layers",
-    "line_gates": "line_layers",
-    "line_gates_backward": "line_layers",
+    "attend": "attend.launch",
+    "patch_moments": "moments.launch",
+    "patch_moments_backward": "moments.launch",
+    "feature_stats": "stats.launch",
+    "feature_stats_backward": "stats.backward",
+    "project": "project.launch",
+    "project_backward": "project.backward",
+    "project_linked_backward": "linked.launch",
+    "feature_stats_linked_backward": "linked.launch",
+    "fold_statistics": "fold.launch",
+    "fold_statistics_backward": "fold.launch",
+    "update_running": "fold.launch",
+    "channel_gate": "gates.channel",
+    "channel_gate_backward": "gates.channel",
+    "pixel_gate": "gates.pixel",
+    "pixel_gate_backward": "gates.pixel",
+    "line_hidden": "gates.lines",
+    "line_hidden_backward": "gates.lines",
+    "line_gates": "gates.lines",
+    "line_gates_backward": "gates.lines",
 }
 """Op to the module of this package that has a function of the same name."""
 

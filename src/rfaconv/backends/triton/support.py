@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
-__all__ = ["details", "hopper", "installed", "refusal"]
+__all__ = ["details", "hopper", "identities", "installed", "may_run", "refusal"]
 
 MINIMUM_CAPABILITY = (8, 0)
 """Ampere: bfloat16 on tensor cores, asynchronous copies."""
@@ -49,12 +51,58 @@ refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def details() -> dict[str, str]:
     """Versions and devices, for the report."""
-    found = {"cuda": torch.version.cuda or "none"}
-    try:
-        found["triton"] = version("triton")
-    except PackageNotFoundError:
-        found["triton"] = "not installed"
+    found = {"cuda": torch.version.cuda or "none", "triton": _version("triton") or "not installed"}
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         found["devices"] = ", ".join(names)
     return found
+
+
+def may_run() -> bool:
+    """Whether kernels can be run and compiled now: not while a CUDA graph is captured."""
+    return not torch.cuda.is_current_stream_capturing()
+
+
+def identities() -> dict[str, dict[str, str]]:
+    """Of every device, of those alike the first, what its proof holds for."""
+    found: dict[str, dict[str, str]] = {}
+    seen = set()
+    for index in range(torch.cuda.device_count()):
+        major, minor = torch.cuda.get_device_capability(index)
+        device = torch.cuda.get_device_name(index), f"{major}.{minor}"
+        if device in seen:
+            continue
+        seen.add(device)
+        found[f"cuda:{index}"] = {
+            "device": device[0], "capability": device[1], "driver": _driver(),
+            "torch": torch.__version__, "cuda": torch.version.cuda or "",
+            "triton": _version("triton"), "rfaconv": _version("rfaconv"), "sources": _sources(),
+        }  # fmt: skip
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _driver() -> str:
+    """The version of the driver as it says itself; empty where it does not."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        ask = getattr(torch._C, "_cuda_getDriverVersion", None)
+        return "" if ask is None else str(ask())
+    return text.splitlines()[0] if text else ""
+
+
+@functools.cache
+def _sources() -> str:
+    """A hash of the kernels and of what launches them."""
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

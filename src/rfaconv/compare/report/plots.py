@@ -14,7 +14,7 @@ from rfaconv.compare.maps import AttentionMaps
 from rfaconv.compare.report.charts import curves_by_operator
 from rfaconv.compare.report.svg import spread
 from rfaconv.compare.results import against_baseline
-from rfaconv.training.files import write_atomic
+from rfaconv.files import write_atomic
 
 COLOURS = {
     "conv": "#6b7280", "cam": "#2f7fbf", "cbam": "#2a9d8f", "ca": "#7a9a1f", "rfa": "#d9480f",

@@ -10,7 +10,7 @@ from typing import Any
 from rfaconv.compare.maps import AttentionMaps
 from rfaconv.compare.report.page import page
 from rfaconv.compare.store import Store
-from rfaconv.training.files import write_atomic
+from rfaconv.files import write_atomic
 
 
 def write_report(store: Store, results: Mapping[str, Any]) -> list[str]:

@@ -186,7 +186,7 @@ def write_checkpoint(model: Any, path: Path | str) -> Path:
     Raises:
         InvalidArgument: another ending, or a folder that does not exist.
     """
-    from rfaconv.training.files import write_atomic
+    from rfaconv.files import write_atomic
 
     path = Path(path)
     if path.suffix != ".pt" or not path.parent.is_dir():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rfaconv.detection import DetectionSet
 from rfaconv.errors import InvalidArgument
+from rfaconv.files import write_atomic
 from rfaconv.integrations.ultralytics.labelled import Source, from_boxes, unique_names
-from rfaconv.training.files import write_atomic
 
 _MARK = "# A YOLO data set that rfaconv wrote; writing it again replaces the folder."
 

@@ -47,7 +47,7 @@ def write_model_yaml(
     """
     import yaml
 
-    from rfaconv.training.files import write_atomic
+    from rfaconv.files import write_atomic
 
     config = model_config(network, operator, at)
     text = _source(network).read_text(encoding="utf-8")

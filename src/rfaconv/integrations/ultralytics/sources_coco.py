@@ -9,8 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rfaconv.decoding import ImageProblem, image_size
 from rfaconv.detection import read_coco
-from rfaconv.detection.samples import Problem, image_size
+from rfaconv.detection.samples import Problem
 from rfaconv.errors import InvalidArgument
 from rfaconv.integrations.ultralytics.labelled import Labelled, Row, Source, from_boxes
 from rfaconv.integrations.ultralytics.polygons import joined, outlines
@@ -107,7 +108,7 @@ def _read_outlines(file: Path, folder: Path, split: str, source: Source, strict:
         image = folder / str(entry["file_name"])
         try:
             size = image_size(image)
-        except (OSError, SyntaxError, ValueError, ImportError) as error:
+        except ImageProblem as error:
             kind = "bad image" if image.exists() else "missing image"
             problem(kind, image, str(error))
             continue

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rfaconv.detection.samples import DataProblem, Problem, image_size
+from rfaconv.decoding import ImageProblem, image_size, read_indices
+from rfaconv.detection.samples import DataProblem, Problem
 from rfaconv.errors import InvalidArgument
 from rfaconv.integrations.ultralytics.labelled import Labelled, Source
 from rfaconv.integrations.ultralytics.polygons import Mask, mask_rows
@@ -111,7 +112,7 @@ def _read(image: Path, part: Folders, source: Source) -> Labelled | None:
     except FileNotFoundError as error:
         source.problems.append(str(Problem("missing mask", image, str(error.filename))))
         return None
-    except (OSError, SyntaxError, ValueError, ImportError) as error:
+    except (ImageProblem, OSError) as error:
         source.problems.append(str(Problem("bad image", image, str(error))))
         return None
     if values.shape != size[::-1] or (objects is not None and objects.shape != values.shape):
@@ -127,9 +128,7 @@ def _read(image: Path, part: Folders, source: Source) -> Labelled | None:
 
 
 def _values(path: Path) -> Mask:
-    from rfaconv.data.pictures import open_picture
-
-    with open_picture(path) as image:
-        # a palette's indices are the classes; colours are not
-        grey = image if image.mode in ("L", "P") else image.convert("L")
-        return np.array(grey, dtype=np.uint8)
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    values = read_indices(path)
+    return values.clip(0, 255).astype(np.uint8)

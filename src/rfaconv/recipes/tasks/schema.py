@@ -12,7 +12,7 @@ KINDS = {
     "detection": ("fcos", "retinanet", "fasterrcnn"),
     "segmentation": ("unet", "deeplabv3plus"),
 }
-FORMATS = {"detection": ("voc", "coco"), "segmentation": ("folders", "voc")}
+FORMATS = {"detection": ("voc", "coco", "yolo"), "segmentation": ("folders", "voc")}
 
 
 class TaskModel(Part):
@@ -45,12 +45,14 @@ class TaskData(Part):
     """The pictures.
 
     Attributes:
-        format: of boxes: ``voc`` (XML) or ``coco`` (``ROOT/SPLIT`` and
-            ``ROOT/annotations/instances_SPLIT.json``); of masks: ``folders`` (PNG files in
-            ``ROOT/SPLITannot`` or ``ROOT/masks/SPLIT``) or ``voc``.
+        format: of boxes: ``voc`` (XML), ``coco`` (``ROOT/SPLIT`` and
+            ``ROOT/annotations/instances_SPLIT.json``, or ``ROOT/SPLIT/_annotations.coco.json``) or
+            ``yolo`` (``ROOT/data.yaml``); of masks: ``folders`` (``ROOT/SPLIT`` and
+            ``ROOT/SPLITannot``, or ``ROOT/images/SPLIT`` and ``ROOT/masks/SPLIT``) or ``voc``.
         root: the folder.
         train: split to learn from.
-        val: split to judge on.
+        val: split to judge on; None holds a fifth of ``train`` out.
+        split_seed: of what is held out.
         classes: names; masks need them, boxes bring them along.
         image_size: height and width to which pictures and masks are scaled; None leaves them, and
             they must all be of one size. Not for boxes.
@@ -61,7 +63,8 @@ class TaskData(Part):
     format: str
     root: str = "data"
     train: str = "train"
-    val: str = "val"
+    val: str | None = "val"
+    split_seed: Count = 0
     classes: tuple[str, ...] = ()
     image_size: tuple[Pixels, Pixels] | None = None
     strict: bool = False

@@ -24,11 +24,15 @@ def taps(x: Tensor, gate: Sequence[Tensor], window: Window) -> Callable[[int], T
     (weight,) = gate
     mean = patch_mean(x, window).to(weight.dtype)
     shape = (weight.shape[0], *(1,) * window.dims)
-    # the largest logit is that of the largest or of the smallest weight, by the sign of the mean
-    low, high = (mean * w.view(shape) for w in weight.aminmax(dim=1))
-    shift = torch.maximum(low, high).neg_()
+    # the largest logit is that of the largest or of the smallest weight, by the sign of the mean;
+    # it is taken off the weights, for between large logits a difference would be all rounding
+    low, high = weight.aminmax(dim=1, keepdim=True)
+    above, below = weight - low, weight - high
+    negative, positive = mean.clamp_max(0.0), mean.clamp_min_(0.0)
     powers = [
-        torch.addcmul(shift, mean, weight[:, tap].reshape(shape)).exp_()
+        torch.addcmul(
+            negative * above[:, tap].reshape(shape), positive, below[:, tap].reshape(shape)
+        ).exp_()
         for tap in range(window.taps)
     ]
     total = powers[0].clone()

@@ -6,7 +6,10 @@ import pytest
 import torch
 from testing.triton_compiler import SHARED_LIMIT, Recorder
 
-from rfaconv.backends.triton import channel_gate, line_gates, line_layers, pixel_gate
+from rfaconv.backends.triton.gates import channel as channel_gate
+from rfaconv.backends.triton.gates import coordinate as line_gates
+from rfaconv.backends.triton.gates import lines as line_layers
+from rfaconv.backends.triton.gates import pixel as pixel_gate
 from rfaconv.geometry import Window
 
 DTYPES = [torch.bfloat16, torch.float32]

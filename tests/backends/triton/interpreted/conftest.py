@@ -1,19 +1,21 @@
 """The kernels in Triton's interpreter, on CPU tensors, in a process with TRITON_INTERPRET=1.
 
-``tests/backends/triton/test_without_gpu.py`` starts that process; elsewhere nothing is collected.
+``tests/backends/triton/conftest.py`` sees to that.
 """
 
 from __future__ import annotations
 
-import os
+import pkgutil
 from dataclasses import replace
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
-if os.environ.get("TRITON_INTERPRET") != "1":
-    collect_ignore_glob = ["test_*.py"]
+from rfaconv.backends import triton
+from rfaconv.backends.triton.common import configs
 
 
 @pytest.fixture(autouse=True)
@@ -47,26 +49,16 @@ class _PoisonedTorch:
         return torch.empty_like(*args, **kwargs).fill_(torch.nan)
 
 
+def launching() -> list[ModuleType]:
+    """The modules of the backend that allocate memory."""
+    found = pkgutil.walk_packages(triton.__path__, f"{triton.__name__}.")
+    modules = [import_module(module.name) for module in found]
+    return [module for module in modules if hasattr(module, "torch")]
+
+
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the launch code allocates holds NaN until a kernel writes it."""
-    from rfaconv.backends.triton import (
-        backward,
-        blocks,
-        channel_gate,
-        fold,
-        lags,
-        line_gates,
-        line_layers,
-        linked,
-        moments,
-        operands,
-        pixel_gate,
-        project,
-        stats,
-        stats_blocks,
-    )
-
     new_empty = torch.Tensor.new_empty
 
     def poisoned(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -74,23 +66,9 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         return value.fill_(torch.nan) if value.is_floating_point() else value
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
-    launching = (
-        backward,
-        blocks,
-        channel_gate,
-        fold,
-        lags,
-        line_gates,
-        line_layers,
-        linked,
-        moments,
-        operands,
-        pixel_gate,
-        project,
-        stats,
-        stats_blocks,
-    )
-    for module in launching:
+    modules = launching()
+    assert len(modules) > 10
+    for module in modules:
         monkeypatch.setattr(module, "torch", _PoisonedTorch())
 
 
@@ -100,15 +78,8 @@ def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tile sizes say nothing about correctness, which one test checks with the table's own.
     """
-    from rfaconv.backends.triton import configs
-
-    def enlarge(name: str, **changes: int) -> None:
+    for name in ("tile", "gather"):
         function = getattr(configs, name)
         monkeypatch.setattr(
-            configs, name, lambda *args, **kwargs: replace(function(*args, **kwargs), **changes)
+            configs, name, lambda *args, own=function: replace(own(*args), block_p=64)
         )
-
-    enlarge("tile", block_p=64)
-    enlarge("gather", block_p=64)
-    enlarge("walk", block_p=32, length=32)
-    enlarge("moments", block_p=32, length=64)

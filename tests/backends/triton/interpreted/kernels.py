@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.cases import Case, Tensors, draw, evaluate
-from rfaconv.backends.triton import backward, moments, project, stats
+from rfaconv.backends.triton.moments import launch as moments
+from rfaconv.backends.triton.project import backward
+from rfaconv.backends.triton.project import launch as project
+from rfaconv.backends.triton.stats import backward as stats_backward
+from rfaconv.backends.triton.stats import launch as stats
 from rfaconv.reference.features import accumulation_dtype
 from rfaconv.reference.parity import Parity, compare
 
@@ -30,8 +34,8 @@ def fused(case: Case, inputs: Tensors) -> Tensors:
     names = ("dx", "dfeature_weight", "dfeature_bias")
     if case.op == "feature_stats":
         s0, s1 = stats.feature_stats(x, *weights, case.variant, window)
-        grads = backward.feature_stats_backward(
-            typed["d.s0"], typed["d.s1"], x, *weights, s0, s1, case.variant, window
+        grads = stats_backward.feature_stats_backward(
+            typed["d.s0"], typed["d.s1"], x, *weights, s0, case.variant, window
         )
         return {"s0": s0, "s1": s1} | dict(zip(names, grads, strict=True))
     gate = [typed[n] for n in sorted(typed) if n.startswith("gate")]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv import functional
-from rfaconv.backends.triton import channel_gate, line_gates, pixel_gate
+from rfaconv.backends.triton.gates import channel as channel_gate
+from rfaconv.backends.triton.gates import coordinate as line_gates
+from rfaconv.backends.triton.gates import pixel as pixel_gate
 from rfaconv.errors import InvalidArgument
 from rfaconv.functional import CoordinateWeights, coordinate_gates
 from rfaconv.geometry import Window

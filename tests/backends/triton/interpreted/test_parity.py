@@ -9,9 +9,12 @@ import torch
 from interpreted.kernels import fused, layout, parity
 
 from rfaconv.backends.cases import Case, draw, evaluate
-from rfaconv.backends.triton import backward, configs, launch, stats
-from rfaconv.backends.triton import project as projection
-from rfaconv.backends.triton.operands import Geometry
+from rfaconv.backends.triton.common import configs, launch
+from rfaconv.backends.triton.common.operands import Geometry
+from rfaconv.backends.triton.project import backward
+from rfaconv.backends.triton.project import launch as projection
+from rfaconv.backends.triton.scan.launch import FeatureGradients
+from rfaconv.backends.triton.stats import launch as stats
 from rfaconv.geometry import Window
 from rfaconv.reference.parity import compare, require
 from rfaconv.variants import GATES
@@ -37,7 +40,7 @@ def test_dtypes(op: str, variant: str, dtype: torch.dtype) -> None:
 
 
 WINDOWS = [
-    Window((3, 3), (2, 1), ((0, 1), (2, 0)), (1, 2)),
+    Window((3, 3), (2, 1), ((0, 1), (2, 0)), (1, 1)),
     Window((3, 3), (1, 2), ((2, 1), (0, 2)), (2, 1)),
     Window.create(1, 2, 0),
 ]
@@ -50,17 +53,6 @@ def test_windows(op: str, variant: str, window: Window) -> None:
     require(parity(replace(BASE, op=op, variant=variant, window=window)))
 
 
-FIVE = [OPS[0], OPS[2], OPS[3], OPS[4]]
-
-
-@pytest.mark.usefixtures("large_tiles")
-@pytest.mark.parametrize(("op", "variant"), FIVE, ids=["-".join(filter(None, op)) for op in FIVE])
-def test_five_by_five(op: str, variant: str) -> None:
-    """Taps in a loop instead of unrolled, sums over pixels row by row of G'."""
-    window = Window.create(5, (2, 3), 2)
-    require(parity(replace(BASE, op=op, variant=variant, batch=1, size=(3, 4), window=window)))
-
-
 def test_tiles_of_the_table() -> None:
     """The configurations as they are: tiles span images, channels take more than one block."""
     require(parity(replace(BASE, channels=35, size=(3, 2), batch=3)))
@@ -68,22 +60,21 @@ def test_tiles_of_the_table() -> None:
 
 @pytest.mark.usefixtures("large_tiles")
 @pytest.mark.parametrize("op", ["patch_moments", "project"])
-def test_walks_of_several_programs(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scans_of_several_programs(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs that share an image's rows, the last of them short, and its channels."""
     for name in ("along_rows", "lines"):
         monkeypatch.setattr(configs, name, lambda *_, **__: configs.RowConfig(2, 16, 1))
     variant = "rfca" if op == "project" else ""
     case = replace(BASE, op=op, variant=variant, channels=17, size=(3, 4), batch=2)
-    # with padding 1 the moments go by lags
-    require(parity(case if variant else replace(case, size=(5, 4), window=Window.create(3, 1, 0))))
+    require(parity(case))
 
 
-@pytest.mark.usefixtures("large_tiles")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
-def test_moments_of_other_windows_in_16_bits(dtype: torch.dtype) -> None:
-    """With stride 1 and padding 1 they go by lags; see ``test_lags``."""
-    case = replace(SMALL, op="patch_moments", dtype=dtype, channels_last=True)
-    require(parity(replace(case, window=Window.create(3, 2))))
+@pytest.mark.parametrize("stride", [1, 2])
+def test_moments_of_long_lines(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that share a line: sums in float32 must not get long."""
+    monkeypatch.setattr(configs, "LONGEST", 3)
+    case = replace(BASE, op="patch_moments", size=(3, 11), window=Window.create(3, stride))
+    require(parity(case))
 
 
 @pytest.mark.usefixtures("large_tiles")
@@ -101,6 +92,17 @@ def test_large_logits() -> None:
 
 
 @pytest.mark.usefixtures("large_tiles")
+@pytest.mark.parametrize("path", ["scan", "tensor cores"])
+@pytest.mark.parametrize("scale", [2.0**30, 1e10, 1e30])
+def test_logits_beyond_the_exponent(scale: float, path: str) -> None:
+    """The largest logit is taken off exactly, whatever its size: gates are those of one tap."""
+    case = replace(BASE, std=scale, logits=scale)
+    if path == "tensor cores":
+        case = replace(case, channels=16, dtype=torch.bfloat16, channels_last=True, size=(3, 4))
+    require(parity(case))
+
+
+@pytest.mark.usefixtures("large_tiles")
 def test_chunks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """A workspace for one image at a time gives what a workspace for all gives."""
     case = replace(BASE, batch=3, size=(3, 2), variant="rfcbam", channels_last=True)
@@ -112,29 +114,21 @@ def test_chunks_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["f32", "bf16"])
-def test_every_candidate(dtype: torch.dtype) -> None:
-    """Whatever tuning may choose computes the same."""
-    channels = 19 if dtype == torch.float32 else 48
-    case = replace(BASE, channels=channels, dtype=dtype, channels_last=True, size=(3, 4))
+@pytest.mark.parametrize("path", ["fused", "panel"])
+def test_paths_of_float32(path: str) -> None:
+    """With TF32 the fused kernel, which the interpreter runs in float32, else the panel."""
+    case = replace(BASE, channels=19, channels_last=True, size=(3, 4))
     inputs = draw(case)
-    x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
+    x = inputs["x"].float().to(memory_format=torch.channels_last)
     rest = [inputs[n].float() for n in ("feature_weight", "feature_bias")]
-    gate, weight, bias = (
-        [inputs["gate0"].float()],
-        *(inputs[n].to(dtype) for n in ("weight", "bias")),
-    )
-    oracle = evaluate(case, inputs, "oracle", gradients=False)["y"]
-    plain = evaluate(case, inputs, "plain", gradients=False)["y"]
+    gate, tail = [inputs["gate0"].float()], [inputs[n].float() for n in ("weight", "bias")]
+    plain, oracle = (evaluate(case, inputs, w, gradients=False)["y"] for w in ("plain", "oracle"))
     geometry = Geometry.of(x, case.window.to_ints())
-    name = str(dtype).removeprefix("torch.")
-    candidates = configs.project_candidates(name, 9, 7, tensor_cores=True)
-    other = "fused" if dtype == torch.float32 else "blocks"
-    assert {config.way for config in candidates} == {other, "panel"}
-    for config in candidates:
-        y = torch.full_like(oracle, torch.nan, dtype=dtype)
-        projection.run_project(x, *rest, gate, weight, bias, y, case.variant, geometry, config)
-        require([compare(str(config), y, plain, oracle)])
+    config = configs.project("float32", 9, 7, tensor_cores=path == "fused")
+    assert config.path == path
+    y = torch.full_like(oracle, torch.nan, dtype=torch.float32)
+    projection.run_project(x, *rest, gate, *tail, y, case.variant, geometry, config)
+    require([compare(path, y, plain, oracle)])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "f16"])
@@ -144,7 +138,7 @@ def test_features_as_a_product(
 ) -> None:
     """Eight channels at a time, in the same kernel as the projection and for the panel."""
     monkeypatch.setattr(configs, "PANEL", replace(configs.PANEL, block_p=16))
-    window = Window.create(3) if dtype == torch.float16 else WINDOWS[0]
+    window = Window.create(3) if dtype == torch.float16 else WINDOWS[1]
     case = replace(BASE, variant=variant, channels=16, dtype=dtype, window=window)
     inputs = draw(case)
     x = inputs["x"].to(dtype).to(memory_format=torch.channels_last)
@@ -155,12 +149,12 @@ def test_features_as_a_product(
     plain = evaluate(case, inputs, "plain", gradients=False)["y"]
     geometry = Geometry.of(x, window.to_ints())
     name = str(dtype).removeprefix("torch.")
-    first, *_, panel = configs.project_candidates(name, 9, 7, tensor_cores=True, variant=variant)
-    assert (first.way, panel.way) == ("blocks", "panel")
-    for config in (replace(first, block_p=16), panel):
+    first = configs.project(name, 9, 7, tensor_cores=True, variant=variant)
+    assert first.path == "tensor_cores"
+    for config in (replace(first, block_p=16), configs.ProjectConfig("panel")):
         y = torch.full_like(oracle, torch.nan, dtype=dtype)
         projection.run_project(x, *rest, gate, *tail, y, variant, geometry, config)
-        require([compare(config.way, y, plain, oracle)])
+        require([compare(config.path, y, plain, oracle)])
 
 
 @pytest.mark.usefixtures("large_tiles")
@@ -309,17 +303,15 @@ def test_gradient_of_the_weight_has_its_format(kernel: int) -> None:
 
 def test_sums_of_many_programs() -> None:
     """More programs than one tile of the sum holds: the channel gate's, and those of G'."""
-    from rfaconv.backends.triton.gradients import feature_gradients_of
-
     x = torch.zeros(150, 35, 4, 3)
     geometry = Geometry.of(x, Window.create(3).to_ints())
     for source, shape in ((2, (150, 35)), (1, (35, 9))):
-        walk = feature_gradients_of(x, (torch.zeros(1),) * 2, geometry, source)
-        walk.sums.copy_(torch.randn(walk.sums.shape, generator=torch.Generator().manual_seed(0)))
-        total = walk.sums.double().sum(0)
-        dg, db, dgate = walk.joined()
+        scan = FeatureGradients(x, torch.zeros(1), geometry, source)
+        scan.sums.copy_(torch.randn(scan.sums.shape, generator=torch.Generator().manual_seed(0)))
+        total = scan.sums.double().sum(0)
+        dg, db, dgate = scan.joined()
         torch.testing.assert_close(dg.double(), total[:, :9].permute(2, 0, 1), rtol=0, atol=1e-4)
         torch.testing.assert_close(db.double(), total[:, 9].t(), rtol=0, atol=1e-4)
-        want = total[:, 10].t() if source == 1 else walk.sums[:, :, 10].double().sum(1)
+        want = total[:, 10].t() if source == 1 else scan.sums[:, :, 10].double().sum(1)
         assert dgate.shape == shape
         torch.testing.assert_close(dgate.double(), want, rtol=0, atol=1e-4)

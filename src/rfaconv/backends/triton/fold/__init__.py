@@ -1,0 +1,1 @@
+"""BatchNorm of the features from the moments."""

@@ -1,0 +1,1 @@
+"""Backward passes of statistics and projection with one row scan for both."""

@@ -1,0 +1,1 @@
+"""Moments of the patches and their backward pass."""

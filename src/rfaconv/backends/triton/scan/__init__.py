@@ -1,0 +1,1 @@
+"""The row scan of the backward pass: gradients of the features, of their parameters and of x."""

@@ -1,0 +1,1 @@
+"""Statistics of the features and their backward pass."""

@@ -1,0 +1,235 @@
+"""A folder of one's own images in one word: trained, judged, used to predict, exported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rfaconv.cli.main import main
+from rfaconv.detection import read_yolo
+from rfaconv.errors import InvalidArgument
+from rfaconv.lab.looking import look
+
+SIDE, COUNT = 64, 6
+
+
+def squares(root: Path, count: int = COUNT) -> list[tuple[Path, np.ndarray, tuple[int, ...]]]:
+    """Files to be written, masks and boxes: a bright square in each dark image."""
+    found = []
+    for index in range(count):
+        x, y = 4 * index, 30 - 3 * index
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[y : y + 28, x : x + 28] = 1
+        found.append((root / f"my pic {index}.png", mask, (x, y, x + 28, y + 28)))
+    return found
+
+
+def picture(path: Path, mask: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.repeat(mask[:, :, None] * 180 + 30, 3, axis=2)).save(path)
+
+
+def classes(root: Path, parts: tuple[str, ...] = ("",)) -> None:
+    for part in parts:
+        for path, mask, _ in squares(root / part / "square"):
+            picture(path, mask)
+            picture(root / part / "nothing" / path.name, mask * 0)
+
+
+def voc(root: Path, splits: tuple[str, ...] = ("train", "val")) -> None:
+    (root / "Annotations").mkdir(parents=True)
+    (root / "ImageSets/Main").mkdir(parents=True)
+    names = []
+    for path, mask, (a, b, c, d) in squares(root / "JPEGImages"):
+        picture(path, mask)
+        names.append(path.stem)
+        corners = f"<xmin>{a + 1}</xmin><ymin>{b + 1}</ymin><xmax>{c}</xmax><ymax>{d}</ymax>"
+        text = f"<object><name>square</name><bndbox>{corners}</bndbox></object>"
+        label = root / "Annotations" / f"{path.stem}.xml"
+        label.write_text(f"<annotation>{text}</annotation>", encoding="utf-8")
+    for split in splits:
+        (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(names), encoding="utf-8")
+
+
+def coco(root: Path, name: str = "annotations/instances_{}.json") -> None:
+    for split in ("train", "valid"):
+        images, notes = [], []
+        for number, (path, mask, (a, b, c, d)) in enumerate(squares(root / split)):
+            picture(path, mask)
+            images.append({"id": number, "file_name": path.name, "width": SIDE, "height": SIDE})
+            notes.append({"image_id": number, "category_id": 1, "bbox": [a, b, c - a, d - b]})
+        content = {"images": images, "annotations": notes,
+                   "categories": [{"id": 1, "name": "square"}]}  # fmt: skip
+        file = root / name.format(split)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def yolo(root: Path, splits: tuple[str, ...] = ("train", "val")) -> None:
+    for split in splits:
+        for path, mask, (a, b, c, d) in squares(root / "images" / split):
+            picture(path, mask)
+            row = [(a + c) / 2, (b + d) / 2, c - a, d - b]
+            label = root / "labels" / split / f"{path.stem}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            text = "0 " + " ".join(f"{value / SIDE:.6f}" for value in row)
+            label.write_text(text, encoding="utf-8")
+    lines = [f"{split}: images/{split}" for split in splits]
+    text = "\n".join(["path: .", *lines, "names: {0: square}"])
+    (root / "data.yaml").write_text(text, encoding="utf-8")
+
+
+def masks(root: Path, below: tuple[str, ...] = ("train", "val"), value: int = 1) -> None:
+    for split in below:
+        for path, mask, _ in squares(root / "images" / split):
+            picture(path, mask)
+            (root / "masks" / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask * value).save(root / "masks" / split / path.name)
+
+
+FOLDERS: dict[str, Callable[[Path], None]] = {
+    "classes": classes, "voc": voc, "coco": coco, "yolo": yolo, "masks": masks,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_train_eval_predict_export(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    FOLDERS[kind](tmp_path / "own images")
+    assert main(["train", "own images", "epochs=1"]) == 0
+    said = capsys.readouterr()
+    assert "own images: " in said.err
+    run = "runs/own images"
+    assert main(["train", "own images", "epochs=1"]) == 0  # again: nothing left to do
+    assert main(["eval", run, "--json"]) == 0
+    capsys.readouterr()
+    places = {"classes": "own images/square", "voc": "own images/JPEGImages"}
+    place = places.get(kind, "own images/images/train" if kind != "coco" else "own images/train")
+    assert main(["predict", run, place, "--threshold", "0"]) == 0
+    found = json.loads(Path("predictions/predictions.json").read_text(encoding="utf-8"))
+    expected = {"classes": "classify", "masks": "segment"}.get(kind, "detect")
+    assert (found["task"], len(found["pictures"])) == (expected, COUNT)
+    capsys.readouterr()
+    words = ["export", run, "--exporter", "legacy", "--check", "--fixed", "--out", "net.onnx"]
+    if kind == "masks":
+        words[1] += "/predictor.safetensors"
+    if expected == "detect":
+        assert main([*words[:1], f"{run}/predictor.safetensors", *words[2:]]) == 2
+        assert "a detector" in capsys.readouterr().err
+    elif kind == "classes":
+        pytest.importorskip("onnxruntime")
+        assert main(words) == 0
+        assert json.loads(Path("net.onnx.check.json").read_text(encoding="utf-8"))["passed"]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "data"),
+    [
+        (lambda p: classes(p, ("train", "val")), "classes", {}),
+        (lambda p: voc(p, ("trainval", "test")), "voc", {"train": "trainval", "val": "test"}),
+        (lambda p: voc(p, ("train",)), "voc", {"train": "train", "val": None}),
+        (lambda p: coco(p, "{}/_annotations.coco.json"), "coco", {"val": "valid"}),
+        (lambda p: yolo(p, ("train", "test")), "yolo", {"val": "test"}),
+        (lambda p: yolo(p, ("train",)), "yolo", {"val": None}),
+        (lambda p: masks(p, ("",)), "masks", {"train": "", "val": None}),
+        (lambda p: masks(p, ("train", "test"), 255), "masks",
+         {"classes": ["background", "object"], "val": "test"}),
+        (lambda p: masks(p, ("train",), 2), "masks",
+         {"classes": ["background", "class 1", "class 2"]}),
+    ],
+)  # fmt: skip
+def test_what_a_folder_is(
+    make: Callable[[Path], None], kind: str, data: dict[str, object], tmp_path: Path
+) -> None:
+    make(tmp_path)
+    seen = look(tmp_path)
+    assert seen.kind == kind
+    assert data.items() <= seen.recipe["data"].items()
+
+
+def test_a_fifth_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    masks(tmp_path / "own", ("",), 255)
+    assert main(["train", "own", "epochs=1"]) == 0
+    said = capsys.readouterr()
+    assert "a fifth held out" in said.err
+    assert "5 pictures to learn from, 1 to judge on" in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [({}, "an empty folder"), ({"a.txt": "1", "b.csv": "2"}, "a.txt, b.csv")],
+)
+def test_what_is_no_data_set_is_said(
+    content: dict[str, str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for name, text in content.items():
+        (tmp_path / "own" / name).write_text(text, encoding="utf-8")
+    assert main(["train", "own"]) == 2
+    assert named in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_yolo_labels(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    labels = sorted((tmp_path / "labels/train").iterdir())
+    labels[0].write_text("0 0.25 0.25 0.5 0.25 0.5 0.5\n", encoding="utf-8")  # a polygon
+    labels[1].write_text("0 0.5 0.5 1 1\n7 0.5 0.5 0.1 0.1\nx y\n0.5 1 1 1 1\n", encoding="utf-8")
+    labels[2].unlink()
+    found = read_yolo(tmp_path, "train")
+    assert found.samples[0].boxes == ((16, 16, 32, 32),)
+    assert found.samples[1].boxes == ((0, 0, SIDE, SIDE),)
+    assert found.samples[2].boxes == ()
+    assert sorted(p.kind for p in found.problems) == ["bad label", "bad label", "unknown class"]
+    with pytest.raises(InvalidArgument, match="split: expected one of train, val"):
+        read_yolo(tmp_path, "test")
+
+
+def test_a_folder_of_pictures_by_its_other_name(tmp_path: Path, capsys) -> None:
+    classes(tmp_path)
+    assert main(["train", "folder", f"data.root={tmp_path}"]) == 2
+    assert "data.name=folder:PLACE" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_with_what_they_are(capsys) -> None:
+    assert main(["train", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("digits ") and "bundled" in line for line in lines)
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
+
+
+def test_published_folders_predict(tmp_path: Path, capsys) -> None:
+    weights = Path(__file__).parents[2] / "weights" / "eurosat-rfa"
+    if not (weights / "model.safetensors").is_file():
+        pytest.skip("needs the published weights")
+    picture(tmp_path / "0.png", np.ones((SIDE, SIDE), np.uint8))
+    assert main(["predict", str(weights), str(tmp_path / "0.png"), "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    assert "River" in found["classes"]
+
+
+def test_no_run_and_no_folder(tmp_path: Path, capsys) -> None:
+    picture(tmp_path / "0.png", np.ones((SIDE, SIDE), np.uint8))
+    (tmp_path / "empty").mkdir()
+    for place, said in (("empty", "a run"), ("gone", "no file")):
+        assert main(["predict", str(tmp_path / place), str(tmp_path / "0.png")]) == 2
+        assert said in capsys.readouterr().err
+    assert not shutil.os.path.exists("predictions")
+
+
+def test_summary_knows_the_networks_of_the_package() -> None:
+    words = [sys.executable, "-m", "rfaconv.cli.main", "summary", "rfa_resnet18", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["model"] == "rfa_resnet18"
