@@ -83,9 +83,7 @@ def _address(runtime: ctypes.CDLL, name: str) -> int | None:
 def _table(runtime: ctypes.CDLL) -> abi.OpenmpStruct | None:
     """The runtime's functions for the library, or None where it has neither interface."""
     for interface in _INTERFACES:
-        found = {
-            field: _address(runtime, name) for field, name in {**_COMMON, **interface}.items()
-        }
+        found = {field: _address(runtime, name) for field, name in {**_COMMON, **interface}.items()}
         if None not in found.values():
             return abi.OpenmpStruct(**found)
     return None
