@@ -57,12 +57,15 @@ struct RfaBackward {
             inner[j & 1] = fma(a[j], g[j], inner[j & 1]);
         }
         const vf all = inner[0] + inner[1];
+        // sum_j dl_j is 0 but for rounding: against the weight of the largest gate that rounding counts for nothing.
+        const vm positive = ge(mean, zero());
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) {
             const vf dl = a[j] * (g[j] - all);
             store(rows + j * stride, a[j] * load(f + j * lanes));
             store(dw + j * lanes, fma(dl, mean, load(dw + j * lanes)));
-            more[j & 1] = fma(dl, set1(gate.channel->w[j]), more[j & 1]);
+            const vf w = blend(positive, set1(gate.channel->below[j]), set1(gate.channel->above[j]));
+            more[j & 1] = fma(dl, w, more[j & 1]);
         }
         // The prepared w is w log2(e) / T.
         return (more[0] + more[1]) * set1(0.6931471805599453f);
