@@ -76,6 +76,7 @@ class Suite:
         self.folder, self.environment, self.group = folder, dict(environment), group
         self.root = root
         self._names: dict[str, list[str]] | None = None
+        self._said = ""
         self._running: dict[str, _Running] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="rfaconv-suite-")
 
@@ -93,15 +94,17 @@ class Suite:
             with tempfile.TemporaryDirectory() as scratch:
                 run = self._start([str(self.folder), "--collect-only"], Path(scratch))
                 if run.process.wait() not in (0, 5):
-                    said = run.output.read_text(encoding="utf-8", errors="replace")
-                    raise pytest.Collector.CollectError(said)
+                    self._said = run.output.read_text(encoding="utf-8", errors="replace")
                 with run.changed:
                     run.changed.wait_for(lambda: run.ended)
             self._names = {}
             for name in run.reports:
                 path, _, test = name.partition("::")
                 self._names.setdefault(path, []).append(test)
-        return self._names.get(file.relative_to(self.root).as_posix(), [])
+        found = self._names.get(file.relative_to(self.root).as_posix(), [])
+        if self._said and not found:
+            raise pytest.Collector.CollectError(self._said)
+        return found
 
     def empty(self) -> None:
         """Leaves all of the tests out."""

@@ -36,11 +36,12 @@ def mapped() -> tuple[str, ...]:
 
     One is right: torch's own. Two would be two thread pools that fight for the cores.
     """
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
         return ()
     found = set()
-    for line in maps.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+    for line in maps.splitlines():
         path = line.split(maxsplit=5)[5] if line.count("/") else ""
         if Path(path).name.startswith(("libgomp", "libomp", "libiomp")):
             found.add(path)
