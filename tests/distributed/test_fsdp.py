@@ -14,11 +14,16 @@ from testing.sharded import DTYPES, POLICIES, answers, exact, network, run
 
 from rfaconv.reference.parity import compare, require
 
+# FSDP2 does not cast buffers: torch's own BatchNorm2d refuses bfloat16 weights beside float32
+# statistics on a CPU
+FSDP2_DTYPES = tuple(name for name in DTYPES if name != "bfloat16")
 CASES = {
     "fsdp1": list(itertools.product(OPERATORS, POLICIES, ("flat", "orig"), DTYPES)),
-    "fsdp2": list(itertools.product(OPERATORS, ("whole", "operators", "every"), DTYPES)),
+    "fsdp2": list(itertools.product(OPERATORS, ("whole", "operators", "every"), FSDP2_DTYPES)),
 }
 cached_exact = cache(exact)
+# the first test of a kind waits for all its cases
+pytestmark = pytest.mark.timeout(1200)
 EVENTS = ("evaluation", "first step", "second step", "evaluation behind them")
 
 

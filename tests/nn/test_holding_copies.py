@@ -235,7 +235,8 @@ class _Logged(Tensor):
 def test_a_subclass_of_tensor(operator: str) -> None:
     def check(layer: Any, module: Any, name: str) -> None:
         values = getattr(module, name).detach() * 1.5
-        setattr(module, name, nn.Parameter(values.as_subclass(_Logged), requires_grad=False))
+        delattr(module, name)
+        setattr(module, name, values.as_subclass(_Logged))
         assert_composed(layer, recorded=False, training=False)
 
     for_every_parameter(operator, check)

@@ -146,6 +146,9 @@ def test_parametrize_of_every_weight(operator: str, kind: str) -> None:
     assert_composed(layer)
 
 
+# in training every look at the weight is a step of the power iteration, and both sides look more
+# than once
+STEPS_WHEN_READ = ("parametrizations.spectral_norm",)
 NORMS: dict[str, tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]] = {
     "weight_norm": (nn.utils.weight_norm, nn.utils.remove_weight_norm),
     "spectral_norm": (nn.utils.spectral_norm, nn.utils.remove_spectral_norm),
@@ -170,7 +173,7 @@ def test_norm_of_a_weight(operator: str, kind: str) -> None:
     def check(layer: Any, module: Any, name: str) -> None:
         apply, remove = NORMS[kind]
         apply(module, name)
-        assert_composed(layer)
+        assert_composed(layer, training=kind not in STEPS_WHEN_READ)
         with torch.no_grad():
             for p in module.parameters():
                 p.mul_(1.5)
@@ -188,7 +191,7 @@ def test_norm_of_every_weight(operator: str, kind: str) -> None:
     apply, remove = NORMS[kind]
     for module, name in (owners := _owners(layer, 2)):
         apply(module, name)
-    assert_composed(layer)
+    assert_composed(layer, training=kind not in STEPS_WHEN_READ)
     for module, name in owners:
         remove(module, name)
     assert_composed(layer, recorded=False, training=False)

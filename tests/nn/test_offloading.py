@@ -105,7 +105,11 @@ def _checkpointed(net: nn.Module, folder: Path) -> nn.Module:
         empty = nn.Sequential(*(_empty(layer) for layer in net))
     devices = {"0": "disk", "1": "cpu", "2": "cpu"}
     return load_checkpoint_and_dispatch(
-        empty, folder / "model.safetensors", device_map=devices, offload_folder=folder / "weights"
+        empty,
+        str(folder / "model.safetensors"),
+        device_map=devices,
+        offload_folder=str(folder / "weights"),
+        offload_buffers=True,  # without it the statistics on the disk are not read, of torch's too
     ).eval()
 
 

@@ -101,7 +101,8 @@ def test_a_newcomer_comes_from_pictures_to_an_exported_network(start, environmen
     run("sh", script, home, environment)
     assert (home / "seen" / "predictions.json").is_file()
     ours, theirs = (rows(home / f"runs/detect/{who}/labels") for who in ("torch", "onnx"))
-    assert len(ours) == len(theirs) > 10
+    assert len(ours) == len(theirs) > 3
+    assert (ours[:, 3:5] < 0.9).any()  # not all of them the whole picture
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-4)
 
 

@@ -6,6 +6,7 @@ Every operand is checked, and its address taken, in the call that uses it: nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,25 +86,28 @@ def attend(
 
 
 class _Operands:
-    """Checks operands and gives their addresses, which hold as long as this object lives."""
+    """Checks operands and gives their addresses, which hold as long as this object lives: whoever
+    gives a parameter other memory in another thread, as by ``.data``, does not free it here.
+    """
 
-    __slots__ = ("_copies",)
+    __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._copies: list[Tensor] = []
+        self._kept: list[Any] = []
 
     def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
         """The address of a contiguous float32 tensor of this shape."""
-        address = _address(name, value, shape)
+        address = self._address(name, value, shape)
         if value.is_contiguous() and not value.is_neg():
             return address
         # torch has negated what it negates when it is read, but not in lists that may hold None
-        self._copies.append(value.resolve_neg().contiguous())
-        return self._copies[-1].data_ptr()
+        copy = value.resolve_neg().contiguous()
+        self._kept.append(copy)
+        return copy.data_ptr()
 
     def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
         """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
-        return _address(name, value, shape), *shape, *value.stride(), 0
+        return self._address(name, value, shape), *shape, *value.stride(), 0
 
     def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
         """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
@@ -112,19 +116,19 @@ class _Operands:
         found = [0 if s is None else self.dense(name, s, (channels,)) for s in state]
         return *found, eps
 
-
-def _address(name: str, value: Tensor, shape: Sequence[int]) -> int:
-    if value.shape != shape or value.dtype is not torch.float32:
-        got = f"{value.dtype} of shape {tuple(value.shape)}"
-        raise InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
-    if not value.is_cpu or value.layout is not torch.strided:
-        raise InvalidArgument(
-            name, "a strided tensor on the cpu", f"{value.layout}, {value.device}"
-        )
-    address = value.data_ptr()
-    if address == 0 and value.numel() > 0:
-        raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
-    return address
+    def _address(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
+        if value.shape != shape or value.dtype is not torch.float32:
+            got = f"{value.dtype} of shape {tuple(value.shape)}"
+            raise InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
+        if not value.is_cpu or value.layout is not torch.strided:
+            expected, got = "a strided tensor on the cpu", f"{value.layout}, {value.device}"
+            raise InvalidArgument(name, expected, got)
+        storage = value.untyped_storage()
+        self._kept.append(storage)
+        start: int = storage.data_ptr()
+        if start == 0 and value.numel() > 0:
+            raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
+        return start + value.storage_offset() * value.itemsize
 
 
 def _check(holds: bool, name: str, expected: str, got: object) -> None:
@@ -157,7 +161,7 @@ def _rfcbam(
     fits = spatial.dim() == 4 and spatial.size(2) % 2 == 1 and spatial.size(3) % 2 == 1
     _check(fits, "spatial_weight", "(1, 2, odd, odd)", spatial)
     high, wide = spatial.shape[2:]
-    third = _address("spatial_weight", spatial, (1, 2, high, wide))
+    third, *_ = operands.strided("spatial_weight", spatial, (1, 2, high, wide))
     strides = spatial.stride()[1:]
     return first, second, third, 0, 0, 0, *_NO_NORM, hidden, high, wide, *strides
 
