@@ -152,7 +152,7 @@ def test_flop_formulas_of_the_backward_operations():
 
     def count(op, *args):
         with FlopCounterMode(display=False) as counter:
-            op(*args)
+            op(*args, "cpu")
         return counter.get_total_flops()
 
     def backward(needs, variant="none", gate=()):
@@ -171,19 +171,16 @@ def test_flop_formulas_of_the_backward_operations():
     assert backward([True] * 5, "rfa", [b]) == 3 * features + 2 * projection + 3 * 2 * entries
     row, col = x.new_empty(2, c, 3 * ho), x.new_empty(2, c, 3 * wo)
     assert count(ops.feature_stats, x, g, b, "rfca", ints) == features
-    args = (row, col, x, g, b, row, col, "rfca", ints)
+    args = (row, col, x, g, b, row, "rfca", ints)
     assert count(ops.feature_stats_backward, *args) == 3 * features
 
-    # linked: the walk from features to x once, and the features in either half
+    # linked: the scan from features to x once, and the features in either half
     own, rest, whole = (x, g, b), ("rfca", ints), x.new_empty(o, c, 3, 3)
     projection *= groups
-    ties, *stand_ins = ops.feature_stats_linked(*own, None, *rest)[2:]
-    assert count(ops.feature_stats_linked, *own, None, *rest) == features
-    args = (*stand_ins, *own, [row, col], whole, None, *rest)
-    assert count(ops.project_linked, *args) == features + projection
     args = (dy, *own, [row, col], whole, *rest)
     assert count(ops.project_linked_backward, *args) == features + 2 * projection
-    args = (row, col, stand_ins[0], [row, col], *own, row, ties, *rest)
+    panel = x.new_empty(2, ho, wo, 9, c)
+    args = (row, col, panel, [row, col], *own, row, *rest)
     assert count(ops.feature_stats_linked_backward, *args) == 3 * features
 
 
