@@ -1,7 +1,7 @@
 """The C++ kernels of ``csrc/`` on the CPU, called through ctypes. May import L0 to L2.
 
-The library ``librfaconv_cpu.so`` lies in this folder. ``pip install`` puts it there; while
-developing, ``cmake -S csrc -B build -G Ninja && cmake --build build`` does.
+The library (``librfaconv_cpu.so``, on Windows ``.dll``) lies in this folder. ``pip install`` puts
+it there; while developing, ``cmake -S csrc -B build -G Ninja && cmake --build build`` does.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def hesitation() -> str | None:
     """Why plain torch is the better choice although the library works, or None."""
     if load().details.get("isa") != "scalar":
         return None
-    return "instruction set: the kernels are faster than plain torch with AVX2 or AVX-512, not here"
+    return "instruction set: without vector instructions plain torch is faster than the kernels"
 
 
 # torch.compile must not trace into ctypes; the answers never change within a process. This is what

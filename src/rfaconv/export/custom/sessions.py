@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rfaconv.geometry import to_tuple
 
 __all__ = ["LIBRARY_NAME", "THREADS_KEY", "library_path", "session"]
 
-LIBRARY_NAME = "librfaconv_onnxruntime.so"
+LIBRARY_NAME = f"librfaconv_onnxruntime.{'dll' if sys.platform == 'win32' else 'so'}"
 THREADS_KEY = "rfaconv.threads"
 """Key of a session's configuration: into how many parts the operators cut their work."""
 
