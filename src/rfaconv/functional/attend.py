@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ from rfaconv.functional._precision import autocast_dtype, dtype_name
 from rfaconv.geometry import Problem, Window
 
 _KINDS = (Tensor, nn.Parameter)
+
+
+# a layer asks at every call; plain numbers, so an answer holds for good
+_problem = functools.lru_cache(maxsize=256)(Problem)
 
 
 class RunningNorm(NamedTuple):
@@ -90,7 +95,7 @@ def attend(
     )  # fmt: skip
     if not _alike(x, tensors) or autocast_dtype(x) is not None:
         return None
-    problem = Problem(
+    problem = _problem(
         "attend", variant, x.device.type, dtype_name(x.dtype), window, x.size(1), weight.size(0),
         groups,
     )  # fmt: skip

@@ -22,7 +22,7 @@ from rfaconv.functional.stages import (
     project,
     receptive_field,
 )
-from rfaconv.nn._children import is_plain_norm, running_norm
+from rfaconv.nn._children import entry, is_plain_norm, running_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
 from rfaconv.reference.features import tracing
@@ -185,13 +185,13 @@ class ReceptiveFieldConv(AttentionConv):
         if x.size(1) != self.in_channels or not self.__dict__.keys().isdisjoint(_STAGES):
             return None
         window = self.window
-        attention, features = self.attention_state(), self.feature_bias
-        state = running_norm(self.feature_norm) if features is None else features
+        attention, features = self.attention_state(), entry(self, "feature_bias")
+        state = running_norm(entry(self, "feature_norm")) if features is None else features
         if attention is None or state is None:
             return None
         return attend(
-            x, self.feature_weight, state, attention, self.weight, self.bias, self.variant,
-            self.groups, window, self.backend,
+            x, entry(self, "feature_weight"), state, attention, entry(self, "weight"),
+            entry(self, "bias"), self.variant, self.groups, window, self.backend,
         )  # fmt: skip
 
     def features(self, x: Tensor) -> Any:

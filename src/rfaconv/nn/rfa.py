@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.functional.attend import Attention
+from rfaconv.nn._children import entry
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 
@@ -31,7 +32,7 @@ class _RFAConv(ReceptiveFieldConv):
         nn.init.kaiming_uniform_(self.attention_weight, a=math.sqrt(5))
 
     def attention_state(self) -> Attention | None:
-        return Attention((self.attention_weight,))
+        return Attention((entry(self, "attention_weight"),))
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns the attention weights (C, T)."""

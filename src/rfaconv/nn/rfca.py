@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rfaconv.functional.attend import Attention
 from rfaconv.functional.stages import feature_stats
-from rfaconv.nn._children import is_plain, is_plain_pointwise, running_norm
+from rfaconv.nn._children import entry, is_plain, is_plain_pointwise, running_norm
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import CoordinateGate
 
@@ -37,14 +37,15 @@ class _RFCAConv(ReceptiveFieldConv):
         self.attention.reset_parameters()
 
     def attention_state(self) -> Attention | None:
-        gate = self.attention
+        gate = entry(self, "attention")
         if self.dims != 2 or not is_plain(gate, CoordinateGate):
             return None
-        layers: list[Any] = [gate.conv1, gate.conv_h, gate.conv_w]
-        norm = running_norm(gate.bn1)
+        layers = [entry(gate, name) for name in ("conv1", "conv_h", "conv_w")]
+        norm = running_norm(entry(gate, "bn1"))
         if norm is None or not all(map(is_plain_pointwise, layers)):
             return None
-        return Attention([c.weight for c in layers], [c.bias for c in layers], norm)
+        weights, biases = ([entry(c, name) for c in layers] for name in ("weight", "bias"))
+        return Attention(weights, biases, norm)
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns one gate (B, C, k_i * out_i) per spatial dimension."""

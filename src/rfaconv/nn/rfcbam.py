@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rfaconv.functional.attend import Attention
 from rfaconv.functional.stages import feature_stats, matched, pixel_gate
-from rfaconv.nn._children import is_plain, is_plain_linear
+from rfaconv.nn._children import entry, is_plain, is_plain_linear
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE
 
@@ -49,10 +49,14 @@ class _RFCBAMConv(ReceptiveFieldConv):
         nn.init.kaiming_uniform_(self.spatial_weight, a=math.sqrt(5))
 
     def attention_state(self) -> Attention | None:
-        se = self.se
-        if not (is_plain(se, SE) and is_plain_linear(se.fc1) and is_plain_linear(se.fc2)):
+        se = entry(self, "se")
+        if not is_plain(se, SE):
             return None
-        return Attention((se.fc1.weight, se.fc2.weight, self.spatial_weight))
+        first, second = entry(se, "fc1"), entry(se, "fc2")
+        if not (is_plain_linear(first) and is_plain_linear(second)):
+            return None
+        spatial = entry(self, "spatial_weight")
+        return Attention((entry(first, "weight"), entry(second, "weight"), spatial))
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns channel gate (B, C), of the unpadded input, and pixel gate (B, T, *out)."""

@@ -21,6 +21,7 @@ __all__ = ["attend"]
 
 Norm = Sequence[Tensor | None]
 
+_FLOAT, _STRIDED = torch.float32, torch.strided
 _NO_TENSOR = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 _NO_NORM = (0, 0, 0, 0, 0.0)
 
@@ -97,17 +98,31 @@ class _Operands:
 
     def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
         """The address of a contiguous float32 tensor of this shape."""
-        address = self._address(name, value, shape)
-        if value.is_contiguous() and not value.is_neg():
-            return address
-        # torch has negated what it negates when it is read, but not in lists that may hold None
-        copy = value.resolve_neg().contiguous()
-        self._kept.append(copy)
-        return copy.data_ptr()
+        if value.shape != shape or value.dtype is not _FLOAT or not value.is_cpu:
+            raise _misfit(name, value, shape)
+        if value.layout is not _STRIDED:
+            raise _misfit(name, value, shape)
+        if not value.is_contiguous() or value.is_neg():
+            # torch has negated what it negates when it is read, but not in lists that may hold None
+            value = value.resolve_neg().contiguous()
+        storage = value.untyped_storage()
+        self._kept.append(storage)
+        start: int = storage.data_ptr()
+        if start == 0 and value.numel() > 0:
+            raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
+        return start + 4 * value.storage_offset()
 
     def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
         """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
-        return self._address(name, value, shape), *shape, *value.stride(), 0
+        if value.layout is _STRIDED and value.is_contiguous():
+            return self.dense(name, value, shape), *shape, *value.stride(), 0
+        if value.layout is not _STRIDED or value.shape != shape or value.dtype is not _FLOAT or not value.is_cpu:
+            raise _misfit(name, value, shape)
+        storage = value.untyped_storage()
+        self._kept.append(storage)
+        address = storage.data_ptr() + 4 * value.storage_offset()
+        _check(address != 0 or value.numel() == 0, name, "a tensor with memory", "none")
+        return address, *shape, *value.stride(), 0
 
     def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
         """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
@@ -116,19 +131,13 @@ class _Operands:
         found = [0 if s is None else self.dense(name, s, (channels,)) for s in state]
         return *found, eps
 
-    def _address(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
-        if value.shape != shape or value.dtype is not torch.float32:
-            got = f"{value.dtype} of shape {tuple(value.shape)}"
-            raise InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
-        if not value.is_cpu or value.layout is not torch.strided:
-            expected, got = "a strided tensor on the cpu", f"{value.layout}, {value.device}"
-            raise InvalidArgument(name, expected, got)
-        storage = value.untyped_storage()
-        self._kept.append(storage)
-        start: int = storage.data_ptr()
-        if start == 0 and value.numel() > 0:
-            raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
-        return start + value.storage_offset() * value.itemsize
+
+def _misfit(name: str, value: Tensor, shape: Sequence[int]) -> InvalidArgument:
+    if value.shape != shape or value.dtype is not _FLOAT:
+        got = f"{value.dtype} of shape {tuple(value.shape)}"
+        return InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
+    got = f"{value.layout}, {value.device}"
+    return InvalidArgument(name, "a strided tensor on the cpu", got)
 
 
 def _check(holds: bool, name: str, expected: str, got: object) -> None:
