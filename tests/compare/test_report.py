@@ -135,3 +135,13 @@ def test_ticks_are_inside_and_told_apart(low: float, high: float) -> None:
     texts = [label(tick, found) for tick in found]
     assert len(set(texts)) == len(texts)
     assert all(float(t) == pytest.approx(v, abs=1e-9) for t, v in zip(texts, found, strict=True))
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY"])
+def test_damaged_maps_are_named_and_left_out(content: bytes, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.maps("rfa").parent.mkdir(parents=True)
+    store.maps("rfa").write_bytes(content)
+    notes = write_report(store, results(("conv", "rfa")))
+    assert any(note.startswith("no attention maps of rfa: ") for note in notes)
+    assert (tmp_path / "report.html").is_file()

@@ -111,9 +111,12 @@ class Store:
         if not path.exists():
             return None
         try:
-            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InvalidArgument("out", f"readable JSON in {path}", str(error)) from error
+            value: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InvalidArgument("out", f"readable JSON in {path}", reason) from error
+        if not isinstance(value, dict):
+            raise InvalidArgument("out", f"an object in {path}", type(value).__name__)
         return value
 
     def write(self, name: str, value: dict[str, Any]) -> None:

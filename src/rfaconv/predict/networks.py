@@ -126,11 +126,18 @@ def read_network(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         raise InvalidArgument("weights", expected, f"{path}: {error}") from error
     if text is None:
         raise InvalidArgument("weights", f"{expected} (save_predictor)", str(path))
-    about: dict[str, Any] = json.loads(text)
-    network = _build(about)
-    if about.get("converted"):
-        converted_structure_(network, about["converted"], state)
-    network.load_state_dict(state)
+    try:
+        about: dict[str, Any] = json.loads(text)
+        if about["task"] not in TASKS:
+            raise ValueError(f"task {about['task']!r}")
+        network = _build(about)
+        if about.get("converted"):
+            converted_structure_(network, about["converted"], state)
+        network.load_state_dict(state)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        got = f"{path}, whose description does not fit its weights ({reason})"
+        raise InvalidArgument("weights", expected, got) from error
     return network.eval(), about
 
 

@@ -28,8 +28,8 @@ def write_report(store: Store, results: Mapping[str, Any]) -> list[str]:
     for name in results["settings"]["operators"]:
         try:
             maps[name] = AttentionMaps.load(store.maps(name))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            notes.append(f"no attention maps of {name}: {error}")
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            notes.append(f"no attention maps of {name}: {error or type(error).__name__}")
     write_atomic(store.root / "report.html", page(results, maps))
     if find_spec("matplotlib") is None:
         notes.append("no PNG plots: they need matplotlib (pip install 'rfaconv[plot]')")
