@@ -53,10 +53,11 @@ def check_weight(weight: Tensor, groups: int, channels: int | None = None) -> in
     if dims not in LAYOUTS:
         expected = "(O, C/groups, *kernel) with one, two or three kernel sizes"
         raise InvalidArgument("weight", expected, _shape(weight))
-    if groups < 1 or weight.shape[0] % groups:
-        expected = f"a positive divisor of the {weight.shape[0]} output channels"
+    outputs, inputs = fixed_sizes(weight.shape[:2])
+    if groups < 1 or outputs % groups:
+        expected = f"a positive divisor of the {outputs} output channels"
         raise InvalidArgument("groups", expected, groups)
-    if channels is not None and weight.shape[1] * groups != channels:
+    if channels is not None and inputs * groups != channels:
         expected = f"(O, {channels}/{groups}, *kernel) for an input of {channels} channels"
         raise InvalidArgument("weight", expected, _shape(weight))
     return dims

@@ -43,7 +43,8 @@ def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
         return False
     if module._backward_hooks or module._backward_pre_hooks or _any_global_hook():
         return False
-    return module.__dict__.keys().isdisjoint(_METHODS)
+    own = module.__dict__  # no set operation, which torch.compile would not follow
+    return not any(name in own for name in _METHODS)
 
 
 def _any_global_hook() -> bool:
