@@ -175,7 +175,7 @@ def test_a_standalone_file_registers_by_itself(tmp_path):
         [sys.executable, "-c", code],
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env=dict(os.environ),
         encoding="utf-8",
     )
