@@ -177,7 +177,6 @@ def test_a_standalone_file_registers_by_itself(tmp_path):
         capture_output=True,
         encoding="utf-8",
         env=dict(os.environ),
-        encoding="utf-8",
     )
     assert "RFCAConv LeakyReLU(negative_slope=0.1) 0.1" in done.stdout
 
