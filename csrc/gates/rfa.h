@@ -13,8 +13,9 @@ namespace RFACONV_ISA {
 template <int T>
 struct RfaGate {
     struct Channel {
-        float w[T], low, high;    // scaled
-        float above[T], below[T]; // w - low and w - high, of the exact weights
+        float w[T], low, high;  // scaled
+        // w - low and w - high, of the exact weights, and what rounding took from them
+        float above[T], below[T], above_rest[T], below_rest[T];
     };
 
     static int64_t prepared_floats(const Shape& s) { return s.C * int64_t(sizeof(Channel) / sizeof(float)); }
@@ -33,8 +34,9 @@ struct RfaGate {
                 high = j == 0 || w[j] > high ? w[j] : high;
             }
             for (int j = 0; j < T; ++j) {
-                channel->above[j] = float((double(w[j]) - low) * scale);
-                channel->below[j] = float((double(w[j]) - high) * scale);
+                const double above = (double(w[j]) - low) * scale, below = (double(w[j]) - high) * scale;
+                channel->above_rest[j] = float(above - (channel->above[j] = float(above)));
+                channel->below_rest[j] = float(below - (channel->below[j] = float(below)));
             }
         }
     }
@@ -59,17 +61,22 @@ struct RfaGate {
                 use(j, e);
             }
         } else {
-            // Large logits: the difference of two is all rounding. The mean times the difference of their weights is not.
+            // Large logits: the difference of two is all rounding. The mean times the difference of their weights is not;
+            // what its rounding takes is large in the exponential, so it is given back there.
             vf error;
-            const vf rounded = patch_sum_exact<T>(u, error), precise = rounded + error;
-            const vm positive = ge(precise, zero());
+            const vf precise = patch_sum_exact<T>(u, error);
+            const vm positive = ge(precise + error, zero());
             const vf least = set1(-126.0f);
             sum = m - m;  // NaN where the mean is not finite, as softmax(inf - inf) has it
             RFACONV_UNROLL
             for (int j = 0; j < T; ++j) {
-                const vf t = precise * blend(positive, set1(channel->below[j]), set1(channel->above[j]));
+                const vf w = blend(positive, set1(channel->below[j]), set1(channel->above[j]));
+                const vf rest = blend(positive, set1(channel->below_rest[j]), set1(channel->above_rest[j]));
+                const vf small = fma(error, w, precise * rest), t = fma(precise, w, small);
+                const vf slip = (fms(precise, w, t) + small) * set1(0.6931471805599453f);
                 // Not a tiny number but nothing: a large gradient would make much of it.
-                const vf e = blend(ge(t, least), exp2_scaled(max(least, t)), zero());
+                const vf power = exp2_scaled(max(least, t));
+                const vf e = blend(ge(t, least), fma(power, slip, power), zero());
                 sum = sum + e;
                 use(j, e);
             }

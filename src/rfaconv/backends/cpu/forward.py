@@ -110,7 +110,7 @@ class _Operands:
         start: int = storage.data_ptr()
         if start == 0 and value.numel() > 0:
             raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
-        return start + 4 * value.storage_offset()
+        return start + 4 * int(value.storage_offset())
 
     def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
         """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
@@ -126,7 +126,7 @@ class _Operands:
         storage = value.untyped_storage()
         self._kept.append(storage)
         address = storage.data_ptr() + 4 * value.storage_offset()
-        _check(address != 0 or value.numel() == 0, name, "a tensor with memory", "none")
+        _check(bool(address != 0 or value.numel() == 0), name, "a tensor with memory", "none")
         return address, *shape, *value.stride(), 0
 
     def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
