@@ -330,8 +330,10 @@ def test_a_replaced_open_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
     def installs(*args: object) -> Image.Image:
         raise AssertionError("the replaced function was called")
 
+    # in a process that has imported ultralytics, Pillow's own is where it put it
+    original = getattr(sys.modules.get("ultralytics.utils.patches"), "_image_open", Image.open)
     patches = types.ModuleType("ultralytics.utils.patches")
-    patches._image_open = Image.open  # type: ignore[attr-defined]
+    patches._image_open = original  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ultralytics.utils.patches", patches)
     monkeypatch.setattr(Image, "open", installs)
     with pytest.raises(UnidentifiedImageError):

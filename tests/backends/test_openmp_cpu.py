@@ -104,6 +104,6 @@ def test_runtimes_of_intel_and_llvm(interface: str, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "KMP_DUPLICATE_LIB_OK": "TRUE"}
     done = subprocess.run(
         [sys.executable, program, found[0], interface],
-        capture_output=True, text=True, timeout=250, env=environment, check=False,
+        capture_output=True, encoding="utf-8", timeout=250, env=environment, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

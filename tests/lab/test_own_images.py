@@ -231,5 +231,5 @@ def test_no_run_and_no_folder(tmp_path: Path, capsys) -> None:
 
 def test_summary_knows_the_networks_of_the_package() -> None:
     words = [sys.executable, "-m", "rfaconv.cli.main", "summary", "rfa_resnet18", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", check=True)
     assert json.loads(done.stdout)["model"] == "rfa_resnet18"

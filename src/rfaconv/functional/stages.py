@@ -156,6 +156,11 @@ def receptive_field(
     check_operand("feature_weight", feature_weight, x, (channels, window.taps, window.taps))
     check_operand("feature_bias", feature_bias, x, (channels, window.taps))
     chosen = select("project", variant, x, window, groups, backend)
+    if chosen != dispatch.REFERENCE and variant in ("rfcbam", "rfca"):
+        statistics = select("feature_stats", variant, x, window, groups, backend)
+        if statistics != chosen:  # one backend runs both
+            both = select_named("project", variant, x, window, groups, statistics)
+            chosen = statistics if both else dispatch.REFERENCE
     values = None
     if chosen == dispatch.REFERENCE:
         acc = accumulation_dtype(x.dtype)
@@ -355,6 +360,16 @@ def select(op: str, variant: str, x: Tensor, window: Window, groups: int, backen
     dtype = dtype_name(x.dtype)
     problem = Problem(op, variant, x.device.type, dtype, window, x.shape[1], groups=groups)
     return dispatch.select(problem, backend)
+
+
+def select_named(
+    op: str, variant: str, x: Tensor, window: Window, groups: int, backend: str
+) -> bool:
+    """Whether this backend runs the stage."""
+    problem = Problem(
+        op, variant, x.device.type, dtype_name(x.dtype), window, x.shape[1], groups=groups
+    )
+    return dispatch.select(problem, backend, required=False) == backend
 
 
 _POINT = Window.create(1)

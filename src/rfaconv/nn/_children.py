@@ -19,8 +19,13 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv2d, *NORMS)
 }
-# what an instance may have of its own; libraries put the second in place of the first
-_METHODS = ("forward", "_conv_forward")
+_GLOBAL = (
+    "_global_forward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_backward_pre_hooks",
+)
+_TRACKER = "torch.utils.module_tracker"
 _FROZEN = "torchvision.ops.misc.FrozenBatchNorm2d"
 
 
@@ -43,15 +48,21 @@ def is_plain(module: Any, *kinds: type[nn.Module]) -> bool:
         return False
     if module._backward_hooks or module._backward_pre_hooks or _any_global_hook():
         return False
-    own = module.__dict__  # no set operation, which torch.compile would not follow
-    return not any(name in own for name in _METHODS)
+    own = module.__dict__  # libraries put a method of their own in place of either
+    return "forward" not in own and "_conv_forward" not in own
 
 
 def _any_global_hook() -> bool:
-    """Whether a hook of all modules would see the calls of the children."""
+    """Whether a hook of all modules would see the calls of the children, or change what they give.
+
+    Those of torch's own tracker, by which its counter of operations knows where it is, only look.
+    """
     # torch has no public name for it; without one nobody can be asked
     ask = getattr(_module, "_has_any_global_hook", None)
-    return ask is not None and bool(ask())
+    if ask is None or not ask():
+        return False
+    hooks = [hook for name in _GLOBAL for hook in getattr(_module, name, {}).values()]
+    return any(getattr(hook, "__module__", "") != _TRACKER for hook in hooks)
 
 
 def is_plain_norm(norm: Any) -> bool:

@@ -82,7 +82,7 @@ def environment(tmp_path_factory):
 
 def run(kind, text, home, environment):
     words = ["bash", "-euc", text] if kind == "sh" else [sys.executable, "-c", text]
-    done = subprocess.run(words, cwd=home, env=environment, capture_output=True, text=True)
+    done = subprocess.run(words, cwd=home, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, f"{text}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 

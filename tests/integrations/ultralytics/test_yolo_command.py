@@ -122,8 +122,8 @@ def test_all_verbs_leave_the_same_files(tmp_path, little_set):
                 program = "import sys; from rfaconv.cli.main import main; sys.exit(main())"
                 words = ["yolo", *words]
             done = subprocess.run(
-                [sys.executable, "-c", program, *words], cwd=home, capture_output=True, text=True,
-                env=environment,
+                [sys.executable, "-c", program, *words], cwd=home, capture_output=True,
+                encoding="utf-8", env=environment,
             )  # fmt: skip
             codes.append(done.returncode)
         files[who] = codes, sorted(str(p.relative_to(home)) for p in home.rglob("*") if p.is_file())

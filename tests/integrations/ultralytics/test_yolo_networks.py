@@ -175,9 +175,8 @@ def test_a_standalone_file_registers_by_itself(tmp_path):
         [sys.executable, "-c", code],
         check=True,
         capture_output=True,
-        text=True,
-        env=dict(os.environ),
         encoding="utf-8",
+        env=dict(os.environ),
     )
     assert "RFCAConv LeakyReLU(negative_slope=0.1) 0.1" in done.stdout
 

@@ -73,7 +73,7 @@ def test_plain_ultralytics_reads_the_file(network, at, tmp_path):
         "from ultralytics.nn import tasks; assert 'sorted' not in vars(tasks);"
         "print(*[type(r).__name__ for r in m.model])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     names = done.stdout.split()
     assert "CAMConv" in names

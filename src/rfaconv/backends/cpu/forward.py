@@ -116,7 +116,12 @@ class _Operands:
         """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
         if value.layout is _STRIDED and value.is_contiguous():
             return self.dense(name, value, shape), *shape, *value.stride(), 0
-        if value.layout is not _STRIDED or value.shape != shape or value.dtype is not _FLOAT or not value.is_cpu:
+        if (
+            value.layout is not _STRIDED
+            or value.shape != shape
+            or value.dtype is not _FLOAT
+            or not value.is_cpu
+        ):
             raise _misfit(name, value, shape)
         storage = value.untyped_storage()
         self._kept.append(storage)
