@@ -198,6 +198,7 @@ def gates(variant: str, *shapes: tuple[int, ...]) -> dict[str, Any]:
 
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("x", {"x": torch.zeros(1, 4, 5)}),
+    ("x", {"x": torch.zeros(1, 4, 5, 1).expand(1, 4, 5, 2**28)}),
     ("feature_weight", {"feature_weight": torch.zeros(35, 1, 3, 3)}),
     ("feature_norm.running_var", {"feature_norm": [torch.ones(36), torch.ones(35), None, None]}),
     ("feature_norm", {"feature_norm": [torch.ones(36), None, None, None]}),

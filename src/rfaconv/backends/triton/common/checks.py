@@ -32,12 +32,17 @@ def check_operand(name: str, value: Tensor, shape: Sequence[int], like: Tensor) 
 
 
 def check_map(x: Tensor, window: Sequence[int]) -> None:
-    """Checks that the map is (B, C, H, W), and larger than the window with its padding."""
+    """Checks that the map is (B, C, H, W), larger than the window with its padding, and that the
+    lines of one row of windows do with addresses of 32 bits, as ``columns.store_columns`` has them.
+    """
     if x.dim() != 4:
         raise InvalidArgument("x", "(B, C, H, W)", tuple(x.shape))
     check_operand("x", x, x.shape, x)
     if min(Window.from_ints(window).output_size(x.shape[2:])) < 1:
         raise InvalidArgument("x", f"a map larger than the window {list(window)}", tuple(x.shape))
+    if window[0] * x.size(1) * x.size(3) >= 2**31:
+        expected = f"C * W below 2**31 / {window[0]}, the height of the window"
+        raise InvalidArgument("x", expected, tuple(x.shape))
 
 
 def check_features(

@@ -45,13 +45,14 @@ def patch_of(columns, KH: tl.constexpr, KW: tl.constexpr):
 
 
 @triton.jit
-def store_columns(
-    p_line, columns, w, m_c, W, C, KH: tl.constexpr, COUNT: tl.constexpr, WIDE: tl.constexpr
-):
-    """Stores COUNT columns from ``w`` on; ``p_line`` points at column 0 of its first of KH."""
+def store_columns(p_line, columns, w, m_c, W, C, KH: tl.constexpr, COUNT: tl.constexpr):
+    """Stores COUNT columns from ``w`` on; ``p_line`` points at column 0 of its first of KH.
+
+    Offsets have 32 bits always, for 64 would spill; ``checks.check_map`` refuses longer lines.
+    """
     for i in tl.static_range(COUNT * KH):
         column = w + i // KH
-        o = (widen(i % KH + 0 * column, WIDE) * W + column) * C
+        o = ((i % KH) * W + column) * C
         value = columns[i].to(p_line.dtype.element_ty)
         tl.store(p_line + o, value, mask=m_c & (column >= 0) & (column < W))
 

@@ -139,8 +139,8 @@ def scan_moments_backward(
                 du = du + (d,)
             given = add_pending(du, pending, KH, KW, KEPT)
             pending = last_columns(given, KH, KW, KEPT)
-            store_columns(p_line, given, w * SW - PL, m_c, W, C, KH, KW - KEPT, WIDE)
-        store_columns(p_line, pending, WO * SW - PL, m_c, W, C, KH, KEPT, WIDE)
+            store_columns(p_line, given, w * SW - PL, m_c, W, C, KH, KW - KEPT)
+        store_columns(p_line, pending, WO * SW - PL, m_c, W, C, KH, KEPT)
 
 
 @triton.jit

@@ -179,9 +179,9 @@ def scan_backward(
             if WITH_DU:
                 given = add_pending(du, pending, KH, KW, KEPT)
                 pending = last_columns(given, KH, KW, KEPT)
-                store_columns(p_line, given, w * SW - PL, m_c, W, C, KH, KW - KEPT, WIDE)
+                store_columns(p_line, given, w * SW - PL, m_c, W, C, KH, KW - KEPT)
         if WITH_DU:
-            store_columns(p_line, pending, WO * SW - PL, m_c, W, C, KH, KEPT, WIDE)
+            store_columns(p_line, pending, WO * SW - PL, m_c, W, C, KH, KEPT)
     o_v = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
     p_out = p_sums + tl.program_id(0).to(tl.int64) * (T * (T + 2)) * C + o_v
     for i in tl.static_range(T * (T + 2)):
