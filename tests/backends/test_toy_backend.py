@@ -99,7 +99,7 @@ def test_a_layer_runs_on_it() -> None:
     found = _step(layer, x)
     assert CALLS == ["patch_moments", "project", "project_backward", "patch_moments_backward"]
     plain = RFAConv2d(4, 6, 3, backend="reference")
-    plain.load_state_dict({k: v for k, v in layer.state_dict().items()})
+    plain.load_state_dict(layer.state_dict())
     for ours, theirs in zip(found, _step(plain, x), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
