@@ -17,11 +17,14 @@ _PADDING_MODES = {"reflect": "reflect", "replicate": "replicate", "circular": "c
 
 
 def composed(layer: Any, x: Tensor) -> Tensor:
-    """The output of a two-dimensional operator layer for x (B, C, H, W)."""
+    """The output of a two-dimensional operator layer for x (B, C, H, W).
+
+    Every parameter is read once, as by ``Conv2d``: a look may change a parametrized one.
+    """
     kind = type(layer)
     for name, formula in _FORMULAS.items():
         if any(base.__name__ == name for base in kind.__mro__):
-            return formula(layer, x)
+            return formula(layer, x, layer.weight)
     raise TypeError(f"no operator: {kind.__name__}")
 
 
@@ -54,11 +57,9 @@ def _padded(layer: Any, x: Tensor) -> tuple[Tensor, Any]:
     return F.pad(x, amounts, mode=_PADDING_MODES[layer.padding_mode]), 0
 
 
-def _convolved(layer: Any, x: Tensor) -> Tensor:
+def _convolved(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
     x, padding = _padded(layer, x)
-    return F.conv2d(
-        x, layer.weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups
-    )
+    return F.conv2d(x, weight, layer.bias, layer.stride, padding, layer.dilation, layer.groups)
 
 
 def _features(layer: Any, x: Tensor) -> Tensor:
@@ -71,27 +72,25 @@ def _features(layer: Any, x: Tensor) -> Tensor:
     return layer.feature_norm(z).relu()
 
 
-def _side_by_side(layer: Any, f: Tensor) -> Tensor:
+def _side_by_side(weight: Tensor, f: Tensor) -> Tensor:
     """(B, C * T, H, W) to (B, C, kh * H, kw * W): the taps of a window side by side."""
-    kh, kw = layer.weight.shape[2:]
+    kh, kw = weight.shape[2:]
     batch, _, height, width = f.shape
     f = f.reshape(batch, -1, kh, kw, height, width).permute(0, 1, 4, 2, 5, 3)
     return f.reshape(batch, -1, height * kh, width * kw)
 
 
-def _projected(layer: Any, enlarged: Tensor) -> Tensor:
-    return F.conv2d(
-        enlarged, layer.weight, layer.bias, stride=layer.weight.shape[2:], groups=layer.groups
-    )
+def _projected(layer: Any, enlarged: Tensor, weight: Tensor) -> Tensor:
+    return F.conv2d(enlarged, weight, layer.bias, stride=weight.shape[2:], groups=layer.groups)
 
 
-def _rfa(layer: Any, x: Tensor) -> Tensor:
+def _rfa(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
     features = _features(layer, x)
     padded, padding = _padded(layer, x)
-    channels, taps = x.shape[1], layer.weight.shape[2:].numel()
+    channels, taps = x.shape[1], weight.shape[2:].numel()
     mean = F.conv2d(
         padded,
-        padded.new_full((channels, 1, *layer.weight.shape[2:]), 1 / taps),
+        padded.new_full((channels, 1, *weight.shape[2:]), 1 / taps),
         None,
         layer.stride,
         padding,
@@ -100,15 +99,16 @@ def _rfa(layer: Any, x: Tensor) -> Tensor:
     )
     logits = F.conv2d(mean, layer.attention_weight, groups=channels)
     gate = logits.unflatten(1, (channels, -1)).softmax(2).flatten(1, 2)
-    return _projected(layer, _side_by_side(layer, features * gate))
+    return _projected(layer, _side_by_side(weight, features * gate), weight)
 
 
-def _rfcbam(layer: Any, x: Tensor) -> Tensor:
-    enlarged = _side_by_side(layer, _features(layer, x))
+def _rfcbam(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    enlarged = _side_by_side(weight, _features(layer, x))
     channel = layer.se.fc2(layer.se.fc1(x.mean((2, 3))).relu()).sigmoid()
     maps = torch.cat([enlarged.amax(1, keepdim=True), enlarged.mean(1, keepdim=True)], 1)
-    pixel = F.conv2d(maps, layer.spatial_weight, padding=layer.spatial_weight.shape[-1] // 2)
-    return _projected(layer, enlarged * channel[:, :, None, None] * pixel.sigmoid())
+    spatial = layer.spatial_weight
+    pixel = F.conv2d(maps, spatial, padding=spatial.shape[-1] // 2)
+    return _projected(layer, enlarged * channel[:, :, None, None] * pixel.sigmoid(), weight)
 
 
 def _coordinate(attention: Any, x: Tensor) -> Tensor:
@@ -119,10 +119,9 @@ def _coordinate(attention: Any, x: Tensor) -> Tensor:
     return x * gate
 
 
-def _rfca(layer: Any, x: Tensor) -> Tensor:
-    return _projected(
-        layer, _coordinate(layer.attention, _side_by_side(layer, _features(layer, x)))
-    )
+def _rfca(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    enlarged = _coordinate(layer.attention, _side_by_side(weight, _features(layer, x)))
+    return _projected(layer, enlarged, weight)
 
 
 def _channel(attention: Any, x: Tensor) -> Tensor:
@@ -132,41 +131,41 @@ def _channel(attention: Any, x: Tensor) -> Tensor:
     return (mlp(x.amax((2, 3), keepdim=True)) + mlp(x.mean((2, 3), keepdim=True))).sigmoid()
 
 
-def _cam(layer: Any, x: Tensor) -> Tensor:
-    return _convolved(layer, x * _channel(layer.attention, x))
+def _cam(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    return _convolved(layer, x * _channel(layer.attention, x), weight)
 
 
-def _cbam(layer: Any, x: Tensor) -> Tensor:
+def _cbam(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
     x = x * _channel(layer.attention, x)
     maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
-    return _convolved(layer, x * layer.attention.spatial(maps).sigmoid())
+    return _convolved(layer, x * layer.attention.spatial(maps).sigmoid(), weight)
 
 
-def _ca(layer: Any, x: Tensor) -> Tensor:
-    return _convolved(layer, _coordinate(layer.attention, x))
+def _ca(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
+    return _convolved(layer, _coordinate(layer.attention, x), weight)
 
 
-def _unfold(layer: Any, x: Tensor) -> Tensor:
+def _unfold(layer: Any, x: Tensor, weight: Tensor) -> Tensor:
     padded, padding = _padded(layer, x)
     batch, channels = x.shape[:2]
-    taps = layer.weight.shape[2:].numel()
+    taps = weight.shape[2:].numel()
     height, width = (
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(
             padded.shape[2:],
             padding if isinstance(padding, tuple) else (padding, padding),
             layer.dilation,
-            layer.weight.shape[2:],
+            weight.shape[2:],
             layer.stride,
             strict=True,
         )
     )
-    patches = F.unfold(padded, layer.weight.shape[2:], layer.dilation, padding, layer.stride)
+    patches = F.unfold(padded, weight.shape[2:], layer.dilation, padding, layer.stride)
     patches = patches.view(batch, channels * taps, height, width)
     logits = F.conv2d(patches, layer.attention_weight, layer.attention_bias, groups=channels)
     logits = layer.attention_norm(logits)
     gate = logits.unflatten(1, (channels, taps)).softmax(2).flatten(1, 2)
-    return _projected(layer, _side_by_side(layer, patches * gate))
+    return _projected(layer, _side_by_side(weight, patches * gate), weight)
 
 
 _FORMULAS = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rfaconv import reference
 from rfaconv.errors import InvalidArgument
+from rfaconv.functional.stages import of_weight
 from rfaconv.geometry import Window
 from rfaconv.nn import CAM, CAConv2d, CAMConv2d, CBAMConv2d, CoordinateAttention
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
@@ -96,7 +97,7 @@ def effective_kernels(module: nn.Module, x: Tensor, tolerance: float = 1e-5) -> 
 def _gate(module: nn.modules.conv._ConvNd, x: Tensor) -> tuple[Tensor, Window, tuple[int, ...]]:
     if isinstance(module, ReceptiveFieldConv):
         buffers = {name: value.clone() for name, value in module.named_buffers()}
-        prepared = module.prepare(x)
+        prepared = of_weight(module.prepare(x), module.weight)
         field = module.features(prepared)
         tensors = module.gate_tensors(x, field)
         gate = reference.gate_panel(prepared, tensors, module.variant, field.window)

@@ -20,8 +20,10 @@ from rfaconv.reference.features import (
 LAYOUTS = {1: "(B, C, W)", 2: "(B, C, H, W)", 3: "(B, C, D, H, W)"}
 
 
-def check_input(x: Tensor, channels: int, dtype: torch.dtype, window: Window) -> None:
+def check_input(x: Tensor, channels: int, dtype: torch.dtype | None, window: Window) -> None:
     """Checks rank, channels, dtype and size of the input of an operator.
+
+    Without ``dtype`` any floating point does; :func:`check_dtype` compares it later.
 
     Raises:
         InvalidArgument: naming the argument, what was expected and what came.
@@ -35,12 +37,22 @@ def check_input(x: Tensor, channels: int, dtype: torch.dtype, window: Window) ->
         raise InvalidArgument("input", "a floating point dtype", str(x.dtype))
     if _freed(x):
         raise InvalidArgument("input", "a tensor with memory", "one whose storage was freed")
-    if x.dtype != dtype and not _autocast(x):
-        raise InvalidArgument("input", f"the dtype of the weight, {dtype}", str(x.dtype))
+    if dtype is not None:
+        check_dtype(x, dtype)
     for size, (lo, hi), extent in zip(sizes[2:], window.padding, window.extent, strict=True):
         if size + lo + hi < extent:
             expected = f"a padded map at least as large as the kernel's extent {window.extent}"
             raise InvalidArgument("input", expected, f"{_shape(x)} with padding {window.padding}")
+
+
+def check_dtype(x: Tensor, dtype: torch.dtype) -> None:
+    """Checks that the input has the dtype of the weight, where autocast casts neither.
+
+    Raises:
+        InvalidArgument: naming what was expected and what came.
+    """
+    if x.dtype != dtype and not _autocast(x):
+        raise InvalidArgument("input", f"the dtype of the weight, {dtype}", str(x.dtype))
 
 
 def check_weight(weight: Tensor, groups: int, channels: int | None = None) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rfaconv import dispatch, reference
 from rfaconv.errors import InvalidArgument
 from rfaconv.functional._checks import (
+    check_dtype,
     check_final,
     check_input,
     check_map,
@@ -65,13 +66,15 @@ class ReceptiveField(NamedTuple):
 def prepare_input(
     x: Tensor,
     channels: int,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     window: Window,
     padding_mode: str = "zeros",
 ) -> Tensor:
     """Checks the input, casts it under autocast, and pads it where zeros are not wanted.
 
     An input without a batch dimension becomes a batch of one; :func:`as_given` takes it back.
+
+    With None for ``dtype``, that of the weight, :func:`of_weight` has to look at it.
 
     With ``padding_mode`` other than ``"zeros"`` the stages after it take a window with no padding.
 
@@ -86,6 +89,16 @@ def prepare_input(
         return result
     amounts = [side for pair in reversed(window.padding) for side in pair]
     return F.pad(result, amounts, mode=padding_mode)
+
+
+def of_weight(x: Tensor, weight: Tensor) -> Tensor:
+    """The prepared input, after a check that its dtype is that of the final weight.
+
+    Raises:
+        InvalidArgument: if it is not, and autocast does not cast both.
+    """
+    check_dtype(x, weight.dtype)
+    return x
 
 
 def as_batch(x: Tensor, window: Window) -> Tensor:

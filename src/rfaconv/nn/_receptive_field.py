@@ -18,6 +18,7 @@ from rfaconv.functional.stages import (
     as_given,
     linear_features,
     measured_field,
+    of_weight,
     prepare_input,
     project,
     receptive_field,
@@ -33,6 +34,7 @@ for _name in (
     "fold_features",
     "linear_features",
     "measured_field",
+    "of_weight",
     "prepare_input",
     "project",
     "receptive_field",
@@ -153,8 +155,11 @@ class ReceptiveFieldConv(AttentionConv):
         return self
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Checks and casts the input, and pads it where ``padding_mode`` is not zeros."""
-        return prepare_input(x, self.in_channels, self.weight.dtype, self.window, self.padding_mode)
+        """Checks and casts the input, and pads it where ``padding_mode`` is not zeros.
+
+        The dtype is compared with that of the weight by :meth:`forward`, which has read it.
+        """
+        return prepare_input(x, self.in_channels, None, self.window, self.padding_mode)
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns the variant's gate tensors, as :func:`rfaconv.functional.project` takes them."""
@@ -169,10 +174,11 @@ class ReceptiveFieldConv(AttentionConv):
         y = self._attend(input)
         if y is not None:
             return y
-        window = self.window
-        field = self.features(self.prepare(input))
+        # once: where it is parametrized, every look computes it anew and may step an iteration
+        weight, window = self.weight, self.window
+        field = self.features(of_weight(self.prepare(input), weight))
         gate = self.gate_tensors(as_batch(input, window), field)
-        return as_given(project(field, gate, self.weight, self.bias), input, window)
+        return as_given(project(field, gate, weight, self.bias), input, window)
 
     def _attend(self, x: Any) -> Tensor | None:
         """The output as one operation; None where a stage must be run, or seen to run."""
@@ -197,10 +203,10 @@ class ReceptiveFieldConv(AttentionConv):
     def features(self, x: Tensor) -> Any:
         """Returns the receptive-field feature of a prepared input, for the stages."""
         window = self.inner_window
-        channels, taps = self.in_channels, window.taps
-        if self.feature_bias is not None:
+        channels, taps, own = self.in_channels, window.taps, self.feature_bias
+        if own is not None:
             weight = self.feature_weight.view(channels, taps, taps)
-            bias = self.feature_bias.view(channels, taps)
+            bias = own.view(channels, taps)
         elif is_plain_norm(self.feature_norm):
             weight, bias = fold_features(
                 x, self.feature_weight, norm_state(self.feature_norm), window, self.backend

@@ -33,14 +33,13 @@ class _BaselineConv(AttentionConv):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
-        x = prepare_input(input, self.in_channels, self.weight.dtype, self.window)
+        weight, window = self.weight, self.window  # once: a parametrization computes it anew
+        x = prepare_input(input, self.in_channels, weight.dtype, window)
         x = self.attention(x)
         if self.padding_mode != "zeros":
-            x = prepare_input(
-                x, self.in_channels, self.weight.dtype, self.window, self.padding_mode
-            )
-        y = convolve_attended(x, self.weight, self.bias, self.inner_window, self.groups)
-        return as_given(y, input, self.window)
+            x = prepare_input(x, self.in_channels, weight.dtype, window, self.padding_mode)
+        y = convolve_attended(x, weight, self.bias, self.inner_window, self.groups)
+        return as_given(y, input, window)
 
 
 class CAMConv2d(_BaselineConv, nn.Conv2d):

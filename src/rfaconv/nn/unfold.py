@@ -111,17 +111,16 @@ class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
-        x = prepare_input(
-            input, self.in_channels, self.weight.dtype, self.window, self.padding_mode
-        )
+        kernel = self.weight  # once: a parametrization computes it anew
+        x = prepare_input(input, self.in_channels, kernel.dtype, self.window, self.padding_mode)
         window, norm = self.inner_window, self.attention_norm
         if is_plain_norm(norm):
             weight, bias = fold_features(
                 x, self.attention_weight, norm_state(norm), window, offset=self.attention_bias
             )
-            y = attend_patches(x, self.weight, self.bias, weight, bias, window, self.groups)
+            y = attend_patches(x, kernel, self.bias, weight, bias, window, self.groups)
         else:
-            kernel = self.attention_weight.view(-1, 1, *self.kernel_size)
-            logits = norm(linear_features(x, kernel, window, self.attention_bias))
-            y = attend_logits(x, self.weight, self.bias, logits, window, self.groups)
+            taps = self.attention_weight.view(-1, 1, *self.kernel_size)
+            logits = norm(linear_features(x, taps, window, self.attention_bias))
+            y = attend_logits(x, kernel, self.bias, logits, window, self.groups)
         return as_given(y, input, window)
