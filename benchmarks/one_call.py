@@ -18,7 +18,7 @@ from rfaconv.bench.cases import SUITES
 from rfaconv.bench.environment import describe
 from rfaconv.bench.sides import build
 from rfaconv.files import strict_json, write_atomic
-from rfaconv.nn import _receptive_field
+from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
 OPERATORS = ("rfa", "rfcbam", "rfca")
 ROUNDS = {1: 60, 8: 20}
@@ -29,15 +29,15 @@ def ways(case: Any, operator: str, batch: int) -> list[float]:
     x = torch.relu(torch.randn(batch, case.in_channels, case.size, case.size))
     convolution = build(case, "conv", operator, training=False)
     layer = build(case, "fused", operator, training=False)
-    one_call = _receptive_field.infer
+    one_call = ReceptiveFieldConv._attend
     samples: list[list[float]] = [[], [], []]
     for _ in range(ROUNDS[batch] + 1):
         for i, run in enumerate((convolution, layer, layer)):
-            _receptive_field.infer = one_call if i == 2 else lambda *_: None  # type: ignore[assignment]
+            ReceptiveFieldConv._attend = one_call if i == 2 else lambda *_: None  # type: ignore[method-assign]
             start = time.perf_counter()
             run(x)
             samples[i].append((time.perf_counter() - start) * 1e3)
-    _receptive_field.infer = one_call
+    ReceptiveFieldConv._attend = one_call  # type: ignore[method-assign]
     return [median(s[1:]) for s in samples]
 
 
