@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfaconv import functional
 from rfaconv.backends.cpu import library
-from rfaconv.functional import BatchNormState, CoordinateWeights
+from rfaconv.functional import BatchNormState, CoordinateWeights, stages
 from rfaconv.geometry import Window
 
 B, C, OUT, T, H, W = 2, 4, 6, 9, 7, 5
@@ -79,13 +79,13 @@ def _fold(tensors: dict[str, Tensor], backend: str, batch: bool) -> Tensor:
 def _stage(variant: str, gates: int) -> Callable[[dict[str, Tensor], str], Tensor]:
     def run(tensors: dict[str, Tensor], backend: str) -> Tensor:
         t = tensors
-        field = functional.receptive_field(
+        field = stages.receptive_field(
             t["x"], t["feature_weight"], t["feature_bias"], WINDOW, variant, 1, backend
         )
         if variant in ("rfcbam", "rfca"):
-            functional.feature_stats(field)
+            stages.feature_stats(field)
         gate = [t[f"gate{i}"] for i in range(gates)]
-        return functional.project(field, gate, t["weight"], t["bias"])
+        return stages.project(field, gate, t["weight"], t["bias"])
 
     return run
 
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[dict[str, Tensor], str], Tensor], dict[str, tup
     ),
     "coordinate_gates": (_coordinate, COORDINATES),
     "pixel_gate": (
-        lambda t, backend: functional.pixel_gate(**t, window=WINDOW, backend=backend),
+        lambda t, backend: stages.pixel_gate(**t, window=WINDOW, backend=backend),
         {**STATISTICS, "spatial_weight": (1, 2, 3, 3)},
     ),
     "fold_features of running statistics": (

@@ -4,8 +4,8 @@ import pytest
 import torch
 from testing import loops
 
-from rfaconv import functional as F
 from rfaconv import reference
+from rfaconv.functional import stages
 from rfaconv.geometry import Window
 
 CASES = [
@@ -75,7 +75,7 @@ class TestProject:
         a = loops.rfcbam_gate(f, t["channel"], t["spatial"], t["window"])
         maximum, mean = reference.feature_stats(t["x"], t["g"], t["b"], "rfcbam", t["window"])
         close(maximum, f.amax(1))
-        pixel = F.pixel_gate(maximum, mean, t["spatial"], t["window"])
+        pixel = stages.pixel_gate(maximum, mean, t["spatial"], t["window"])
         actual = self.project(t, "rfcbam", [t["channel"], pixel], recorded)
         close(actual, self.expected(t, f, a))
 

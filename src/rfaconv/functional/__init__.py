@@ -1,43 +1,51 @@
-"""Every operator and every stage as a function of tensors.
+"""Every operator as a function of tensors, and what its arguments are made with.
 
 May import: dispatch and everything below it.
 """
 
-from rfaconv.functional.baselines import ca_conv, cam_conv, cbam_conv, channel_gate, spatial_gate
+import warnings
+from typing import Any
+
+from rfaconv.functional.baselines import ca_conv, cam_conv, cbam_conv
 from rfaconv.functional.batch_norm import BatchNormState, fold_features
 from rfaconv.functional.coordinate import CoordinateWeights, coordinate_gates
 from rfaconv.functional.operators import rfa_conv, rfca_conv, rfcbam_conv, unfold_rfa_conv
 from rfaconv.functional.squeeze import squeeze_excite
-from rfaconv.functional.stages import (
-    ReceptiveField,
-    feature_stats,
-    patch_moments,
-    pixel_gate,
-    prepare_input,
-    project,
-    receptive_field,
-)
 
 __all__ = [
     "BatchNormState",
     "CoordinateWeights",
-    "ReceptiveField",
     "ca_conv",
     "cam_conv",
     "cbam_conv",
-    "channel_gate",
     "coordinate_gates",
-    "feature_stats",
     "fold_features",
-    "patch_moments",
-    "pixel_gate",
-    "prepare_input",
-    "project",
-    "receptive_field",
     "rfa_conv",
     "rfca_conv",
     "rfcbam_conv",
-    "spatial_gate",
     "squeeze_excite",
     "unfold_rfa_conv",
 ]
+
+# stages of the operators, public until 0.1: module that has each now
+_STAGES = {
+    "ReceptiveField": "stages",
+    "channel_gate": "baselines",
+    "feature_stats": "stages",
+    "patch_moments": "stages",
+    "pixel_gate": "stages",
+    "prepare_input": "stages",
+    "project": "stages",
+    "receptive_field": "stages",
+    "spatial_gate": "baselines",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _STAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    text = f"rfaconv.functional.{name} is a stage of the operators and no longer public"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return getattr(import_module(f"rfaconv.functional.{_STAGES[name]}"), name)

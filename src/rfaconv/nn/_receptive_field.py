@@ -162,7 +162,7 @@ class ReceptiveFieldConv(AttentionConv):
         return prepare_input(x, self.in_channels, None, self.window, self.padding_mode)
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
-        """Returns the variant's gate tensors, as :func:`rfaconv.functional.project` takes them."""
+        """Returns the variant's gate tensors, as the projection takes them."""
         raise NotImplementedError
 
     def attention_state(self) -> Attention | None:
