@@ -206,9 +206,9 @@ def along_rows(channels: int, out: tuple[int, ...], pixels: int = 128) -> RowCon
     return RowConfig(-(-out[0] // max(1, segments)), block_c, block_c // 32)
 
 
-def lines(channels: int, *, tight: bool = False) -> RowConfig:
-    """Rows that one program of both directions of rfca takes at once; ``tight``: where it needs
-    more registers than there are for four.
+def lines(channels: int, *, tight: int = 0) -> RowConfig:
+    """Rows that one program of both directions of rfca takes at once; ``tight``: how many fewer
+    than four, where it needs more registers than there are.
     """
     block_c = _power(channels, 32, 64)
-    return RowConfig(3 if tight else 4, block_c, block_c // 32)
+    return RowConfig(4 - tight, block_c, block_c // 32)

@@ -93,8 +93,10 @@ def over_lines(
     row = rows.new_empty((batch, kh * height, channels))
     given = (rows, rows) if gates is None else gates
     source = rows if d_panel is None else d_panel
-    # compiled for sm_80 four rows spill with the panel
-    config = configs.lines(channels, tight=panel is not None and not support.hopper(x.device))
+    linked = panel is not None
+    # compiled for sm_80 four rows spill with the panel; addresses of 64 bits take as much again
+    tight = int(geometry.wide) + int(linked and (geometry.wide or not support.hopper(x.device)))
+    config = configs.lines(channels, tight=tight)
     segments = cdiv(height, config.length)
     col = rows.new_empty((batch, segments, kw * width, channels))
     launch(
@@ -105,7 +107,7 @@ def over_lines(
             "p_x": x, "p_t": rows, "p_0": given[0], "p_1": given[1], "p_da": source,
             "p_panel": source if panel is None else panel,
             "p_row": row, "p_col": col, "segments": segments, **geometry.arguments(x),
-            "GRADIENT": mode == GRADIENT, "LINKED": panel is not None, "ROWS": config.length,
+            "GRADIENT": mode == GRADIENT, "LINKED": linked, "ROWS": config.length,
             "BLOCK_C": config.block_c,
         },
         num_warps=config.warps,
