@@ -88,8 +88,13 @@ def run(kind, text, home, environment):
 
 def rows(folder):
     text = (folder / f"{PICTURE}.txt").read_text(encoding="utf-8")
-    table = np.array([line.split() for line in text.splitlines()], dtype=float)
-    return table[table[:, 5].argsort(kind="stable")[::-1]]
+    return np.array([line.split() for line in text.splitlines()], dtype=float)
+
+
+def unmatched(boxes, others):
+    """Boxes that have no equal among the others."""
+    near = np.isclose(boxes[:, None], others[None], rtol=1e-3, atol=2e-4).all(-1)
+    return boxes[~near.any(1)]
 
 
 def test_a_newcomer_comes_from_pictures_to_an_exported_network(start, environment, tmp_path):
@@ -101,9 +106,11 @@ def test_a_newcomer_comes_from_pictures_to_an_exported_network(start, environmen
     run("sh", script, home, environment)
     assert (home / "seen" / "predictions.json").is_file()
     ours, theirs = (rows(home / f"runs/detect/{who}/labels") for who in ("torch", "onnx"))
-    assert len(ours) == len(theirs) > 3
+    assert min(len(ours), len(theirs)) > 10
     assert (ours[:, 3:5] < 0.9).any()  # not all of them the whole picture
-    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-4)
+    # a box at the bound of confidence or of overlap may fall on either side, and no other
+    assert len(unmatched(ours, theirs)) <= 1
+    assert len(unmatched(theirs, ours)) <= 1
 
 
 @pytest.fixture(scope="module")
