@@ -77,7 +77,8 @@ class Suite:
         self.root = root
         self._names: dict[str, list[str]] | None = None
         self._said = ""
-        self._running: dict[str, _Running] = {}
+        self._running: list[_Running] = []
+        self._runs: dict[str, _Running] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="rfaconv-suite-")
 
     def here(self) -> bool:
@@ -112,21 +113,22 @@ class Suite:
 
     def result(self, name: str, chosen: Callable[[], list[str]]) -> tuple[str, str]:
         """Outcome and text of a test, ``chosen`` being all that are to run with it."""
-        group = self.group(name)
-        if group not in self._running:
-            names = chosen()
-            for other in sorted({self.group(n) for n in names} - self._running.keys()):
+        if name not in self._runs:
+            names = [n for n in chosen() if n not in self._runs]
+            for group in sorted({self.group(n) for n in names}):
                 place = Path(self._scratch.name, f"group-{len(self._running)}")
                 place.mkdir()
                 wanted = place / "tests"
-                lines = [n for n in names if self.group(n) == other]
+                lines = [n for n in names if self.group(n) == group]
                 wanted.write_text("\n".join(lines), encoding="utf-8")
-                self._running[other] = self._start([f"@{wanted}"], place)
-        return self._running[group].result(name)
+                self._running.append(self._start([f"@{wanted}"], place))
+                self._runs |= dict.fromkeys(lines, self._running[-1])
+        run = self._runs.get(name)
+        return ("failed", "not among the chosen tests") if run is None else run.result(name)
 
     def close(self) -> None:
         """Ends what still runs."""
-        for run in self._running.values():
+        for run in self._running:
             run.process.kill()
             run.process.wait()
         self._scratch.cleanup()

@@ -58,6 +58,16 @@ def test_every_test_has_its_own_outcome(suite) -> None:
     assert "ended with 3" in found["test_dies"][1]
 
 
+def test_files_asked_one_after_the_other(suite) -> None:
+    """As a worker of pytest-xdist does, which is given one file at a time."""
+    made, file = suite
+    second = file.with_name("test_second.py")
+    second.write_text("def test_too(): pass", encoding="utf-8")
+    first, later = ["inner/test_inner.py::test_right"], ["inner/test_second.py::test_too"]
+    assert made.result(first[0], lambda: first) == ("passed", "")
+    assert made.result(later[0], lambda: later) == ("passed", "")
+
+
 def test_a_file_that_cannot_be_collected_is_an_error(suite) -> None:
     made, file = suite
     file.write_text("import no_such_module", encoding="utf-8")
