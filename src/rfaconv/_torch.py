@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["is_exporting"]
+__all__ = ["is_exporting", "saved_tensors_hooked"]
 
 
 def _exporting() -> bool:
@@ -24,3 +24,10 @@ _exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", _exporting)
 """Whether ``torch.export`` traces (2.7 and later tell)."""
+
+
+def saved_tensors_hooked() -> bool:
+    """Whether hooks see what autograd saves, as those of activation checkpointing do."""
+    # torch has no public name for it; without one nobody can be asked
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is not None and top(True) is not None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rfaconv import dispatch, reference
+from rfaconv._torch import saved_tensors_hooked
 from rfaconv.errors import InvalidArgument
 from rfaconv.functional._checks import (
     check_dtype,
@@ -289,7 +290,8 @@ def _links(field: ReceptiveField) -> bool:
     x, weight, bias, window, variant, groups, backend, _ = field
     if torch.compiler.is_compiling() or variant not in ("rfcbam", "rfca"):
         return False
-    if not recorded(x, weight, bias):
+    # a checkpoint wants the same tensors saved in the same order when it runs the layer again
+    if not recorded(x, weight, bias) or saved_tensors_hooked():
         return False
     op = "feature_stats_linked_backward"
     dtype = dtype_name(x.dtype)

@@ -80,6 +80,11 @@ def environment(tmp_path_factory):
     }
 
 
+def settle(home, environment):
+    """In a git repository ultralytics writes its runs into the top folder unless told where."""
+    run("sh", 'rfaconv yolo settings runs_dir="$PWD/runs"', home, environment)
+
+
 def run(kind, text, home, environment):
     words = ["bash", "-euc", text] if kind == "sh" else [sys.executable, "-c", text]
     done = subprocess.run(words, cwd=home, env=environment, capture_output=True, encoding="utf-8")
@@ -103,6 +108,7 @@ def test_a_newcomer_comes_from_pictures_to_an_exported_network(start, environmen
     shutil.copytree(start, home)
     script = "".join(t for part, kind, t in BLOCKS if part.startswith("From") and kind == "sh")
     assert 5 <= len(script.splitlines()) <= 20
+    settle(home, environment)
     run("sh", script, home, environment)
     assert (home / "seen" / "predictions.json").is_file()
     ours, theirs = (rows(home / f"runs/detect/{who}/labels") for who in ("torch", "onnx"))
@@ -118,6 +124,7 @@ def finished(start, environment, tmp_path_factory):
     """The folder of somebody who followed the whole page."""
     home = tmp_path_factory.mktemp("page") / "my cells"
     shutil.copytree(start, home)
+    settle(home, environment)
     for _, kind, text in BLOCKS:
         run(kind, text, home, environment)
     return home
@@ -132,4 +139,5 @@ def test_every_block_alone(index, finished, environment, tmp_path):
     shutil.copytree(finished, home)
     if "--out runs/cells" in BLOCKS[index][2]:
         shutil.rmtree(home / "runs" / "cells")
+    settle(home, environment)
     run(BLOCKS[index][1], BLOCKS[index][2], home, environment)
