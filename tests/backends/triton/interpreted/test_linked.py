@@ -320,7 +320,7 @@ def test_twice_through_one_graph(variant: str) -> None:
 def test_nothing_is_kept_twice(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linked, a layer keeps what it keeps apart, and nothing that a hook of autograd cannot see."""
     fused, _, x = pair(variant)
-    # the hook that weighs what is saved must not keep the passes apart, as that of a checkpoint does
+    # the hook that weighs what is saved must not keep the passes apart, as a checkpoint does
     monkeypatch.setattr(stages, "saved_tensors_hooked", lambda: False)
     sizes = []
     for bound in (linked.LARGEST, 0):
