@@ -82,6 +82,8 @@ def test_compile_with_inductor() -> None:
         torch.testing.assert_close(compiled(x), net(x))
 
 
+OLDEST = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 7)
+
 NIGHTLY = [pytest.param(c, marks=pytest.mark.nightly) for c in (RFCBAMConv2d, RFCAConv2d)]
 
 
@@ -89,6 +91,8 @@ NIGHTLY = [pytest.param(c, marks=pytest.mark.nightly) for c in (RFCBAMConv2d, RF
 @pytest.mark.parametrize("layer_class", [RFAConv2d, *NIGHTLY], ids=lambda c: c.__name__)
 def test_training_compiled_by_inductor(layer_class: type[nn.Module], backend: str) -> None:
     """With fewer channels than a vector has lanes, where older Inductors wrote beyond a result."""
+    if OLDEST and backend == "reference":
+        pytest.skip("Inductor of torch 2.6 crashes at the gradients of the plain formulas")
     torch._dynamo.reset()
     module = layer_class(8, 6, 3, backend=backend)  # type: ignore[call-arg]
     twin, x = copy.deepcopy(module), torch.randn(2, 8, 12, 11)
@@ -144,6 +148,8 @@ def test_bfloat16_module(layer_class: type[nn.Module]) -> None:
 @layers
 def test_export(layer_class: type[nn.Module]) -> None:
     """Exported graphs hold ordinary aten operations, and take other sizes."""
+    if OLDEST and layer_class is RFCAConv2d:
+        pytest.skip("torch 2.6 cannot keep the sizes of rows and columns open in torch.export")
     module = _layer(layer_class, "auto").eval()
     dim = torch.export.Dim
     shape = {0: dim("batch", min=2), 2: dim("height", min=8), 3: dim("width", min=8)}

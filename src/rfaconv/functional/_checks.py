@@ -147,7 +147,7 @@ def check_pointwise(
         InvalidArgument: if it does not fit.
     """
     sizes = tuple(fixed_sizes(weight.shape))
-    if sizes not in (shape, (*shape, 1, 1)):
+    if sizes != shape and sizes != (*shape, 1, 1):
         raise InvalidArgument(argument, f"shape {shape}", _shape(weight))
     check_operand(argument, weight, x, dtype=dtype)
 

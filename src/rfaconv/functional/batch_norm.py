@@ -126,7 +126,7 @@ def _check(
     width = fixed_size(x.shape[1]) * window.taps
     sizes = tuple(fixed_sizes(weight.shape))
     # of the unfolded version the weight is that of a convolution of single pixels
-    if sizes not in ((width, 1, *window.kernel), (width, window.taps, 1, 1)):
+    if sizes != (width, 1, *window.kernel) and sizes != (width, window.taps, 1, 1):
         expected = f"({width}, 1, *kernel) for {window.taps} taps"
         raise InvalidArgument("feature_weight", expected, f"shape {tuple(weight.shape)}")
     check_operand("feature_weight", weight, x)

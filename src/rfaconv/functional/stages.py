@@ -300,7 +300,8 @@ def _links(field: ReceptiveField) -> bool:
 
 
 def _check_gate(gate: Sequence[Tensor], x: Tensor, window: Window, variant: str) -> None:
-    if tracing():  # sizes are left open
+    # sizes are left open; there the ops check what they are given
+    if tracing() or torch.compiler.is_compiling():
         return
     batch, channels, *size = x.shape
     out, taps = window.output_size(size), window.taps
