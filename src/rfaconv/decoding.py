@@ -51,7 +51,7 @@ def is_image(path: Path) -> bool:
     try:
         with open_image(path):
             return True
-    except Exception:
+    except Exception:  # Pillow's decoders raise what they like; read_image says what it was
         return False
 
 

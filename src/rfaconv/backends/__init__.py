@@ -2,9 +2,9 @@
 to L2.
 
 A backend is a folder with an object ``BACKEND`` (see :mod:`rfaconv.backends.base`) and a name in
-the priority tuple of :mod:`rfaconv.dispatch`. Importing a backend registers its kernels and loads
-nothing heavy: Triton and the C library are loaded when the backend is first asked whether it can
-run.
+:data:`rfaconv.backends.registry.PRIORITY`, or any such object that is given to ``registry.add``.
+Importing a backend loads nothing heavy: Triton and the C library are loaded when the backend is
+first asked whether it can run.
 """
 
 from __future__ import annotations

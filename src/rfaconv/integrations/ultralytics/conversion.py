@@ -63,7 +63,7 @@ def convert(
         if operator in (operators.LAYERS)
         else {}
     )
-    layers = [c for i in names for c in _convs(network.model[i], operators)]  # type: ignore
+    layers = [c for i in names for c in _convs(network.model[i], operators)]  # type: ignore[index,arg-type]
     chosen = {id(layer.conv) for layer in layers}
     test = where.Predicate(lambda site: id(site.module) in chosen, f"at {at}")
     report = convert_(network, operator, test, init, calibration)
