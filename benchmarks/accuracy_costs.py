@@ -6,11 +6,9 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from rfaconv.compare.macs import count_parameters, network_cost
-from rfaconv.compare.memory import peak_bytes
-from rfaconv.nn._receptive_field import ReceptiveFieldConv
+from rfaconv.lab.costs import network_cost, peak_bytes
+from rfaconv.lab.costs.macs import count_parameters
 from rfaconv.training.networks import build_network
 
 IMAGES = {"eurosat": (3, 64, 64), "fashion-mnist": (1, 28, 28)}
@@ -29,10 +27,11 @@ def cost(
 
         network = timm.create_model(timm_name)
         return count_parameters(network), network_cost(network, (3, 224, 224)).macs, 0
+    operator = "features" if operator == "none" else operator  # the name in the files
     channels, size, _ = IMAGES[data]
     network = build_network("small", operator, classes=10, channels=channels, image_size=size,
                             seed=0, kernel_size=kernel_size)  # fmt: skip
-    macs = network_cost(network, IMAGES[data]).macs + _features(network, operator, IMAGES[data])
+    macs = network_cost(network, IMAGES[data]).macs
     images, labels = torch.randn(BATCH, *IMAGES[data]), torch.zeros(BATCH, dtype=torch.long)
 
     def step() -> None:
@@ -41,29 +40,3 @@ def cost(
 
     step()  # the gradients are there before
     return count_parameters(network), macs, peak_bytes(step, torch.device("cpu"))
-
-
-def _features(network: nn.Module, operator: str, image: tuple[int, int, int]) -> int:
-    """Of the layers of the ablations, which the library's own count knows as convolutions only."""
-    total = 0
-    if operator not in ("none", "unfold"):
-        return total
-    handles = []
-
-    def hook(layer: nn.Conv2d, inputs: tuple[torch.Tensor, ...], y: torch.Tensor) -> None:
-        nonlocal total
-        taps, pixels = layer.kernel_size[0] ** 2, y.shape[2] * y.shape[3]
-        # taps features of taps products each; unfold's features are the inputs themselves
-        if isinstance(layer, ReceptiveFieldConv) and operator == "none":
-            total += layer.in_channels * pixels * taps * (taps + 1)
-        else:
-            total += layer.in_channels * pixels * taps * 2
-
-    for module in network.modules():
-        if type(module).__name__ in ("FeatureConv2d", "UnfoldRFAConv2d"):
-            handles.append(module.register_forward_hook(hook))
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *image))
-    for handle in handles:
-        handle.remove()
-    return total

@@ -1,4 +1,4 @@
-"""Writes docs/results.md and its plot from the JSON files of benchmarks/accuracy.py.
+"""Writes docs/results.md and its plot from the JSON files of benchmarks/results/accuracy.
 
 python benchmarks/accuracy_page.py
 """
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accuracy_costs import cost
 
-from rfaconv.compare.stats import Difference, mean_and_std, paired_difference
+from rfaconv.lab.statistics import Difference, mean_and_std, paired_difference
 from rfaconv.models.published import published
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,8 +41,8 @@ CLAIMS = (
 )  # fmt: skip
 OPENING = """# Accuracy of the operators on real images
 
-Made by `benchmarks/accuracy_page.py` from the files under `benchmarks/results/accuracy/`, which
-`python benchmarks/accuracy.py --root DATA` writes, one for each training with its recipe, commit and machine.
+Made by `benchmarks/accuracy_page.py` from the files under `benchmarks/results/accuracy/`, one for each training with its recipe, commit and machine.
+`rfaconv compare benchmarks/studies/eurosat.yaml data.root=DATA` trains the same grid anew, `eurosat-kernels.yaml` and `fashion-mnist.yaml` the others.
 
 The network is the small timm ResNet of `rfaconv compare` (four BasicBlocks, 16 to 48 channels), trained on a CPU: EuroSAT
 (RGB, a subset of 5,000 images to train and 2,000 to test, 64 pixels) for 6 epochs, Fashion-MNIST (10,000 of its 60,000 training

@@ -18,10 +18,10 @@ from typing import Any
 from rfaconv.export import Source, save_pretrained
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source
+from rfaconv.lab.building import read_run
+from rfaconv.lab.evaluate import evaluate_run
 from rfaconv.models.published import WEIGHTS
 from rfaconv.recipes import Recipe, read_recipe, recipe_text
-from rfaconv.training.build import read_run
-from rfaconv.training.evaluate import evaluate_run
 from rfaconv.training.saves import last_good
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,7 +25,7 @@ from rfaconv.export import export, load_exported
 from rfaconv.export.quantize import IMAGES
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source
-from rfaconv.training.build import read_run, recipe_data
+from rfaconv.lab.building import read_run, recipe_data
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 KINDS = ("float32", "int8")

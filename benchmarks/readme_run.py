@@ -10,10 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
-from rfaconv.compare.stats import mean_and_std
 from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.building import read_run
+from rfaconv.lab.statistics import mean_and_std
 from rfaconv.recipes import read_recipe
-from rfaconv.training.build import read_run
 
 RESULTS = Path(__file__).resolve().parent / "results"
 COMMAND = "rfaconv train eurosat data.root=DATA"

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from rfaconv.cli import main as main_module
-from rfaconv.cli._compare_run import default_out
 from rfaconv.cli._options import parse_names, parse_seeds
 from rfaconv.cli._progress import duration
 from rfaconv.cli.main import COMMANDS, main
 from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.lab.study import default_out
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,5 +143,5 @@ def test_options() -> None:
         with pytest.raises(InvalidArgument, match=r"^seeds: expected"):
             parse_seeds(bad)
     assert parse_names(" a, b ,", "operators") == ("a", "b")
-    assert str(default_out("folder:../my data/")) == "rfaconv-compare-my-data"
+    assert str(default_out(["../my data/"])) == "rfaconv-compare-my-data"
     assert [duration(s) for s in (59.4, 60, 3600)] == ["59 s", "1 min 0 s", "1 h 0 min"]

@@ -13,10 +13,10 @@ from rfaconv.data.decoding import DamagedImage
 from rfaconv.data.shards import ShardImages, write_shards
 from rfaconv.data.streams import ShardBatches
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.evaluate import evaluate_run
+from rfaconv.lab.train import train_recipe
 from rfaconv.recipes import read_recipe
-from rfaconv.training.evaluate import evaluate_run
 from rfaconv.training.preemption import Preempted, Preemption
-from rfaconv.training.run import train_recipe
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def test_a_fifth_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     assert main(["train", "own", "epochs=1"]) == 0
     said = capsys.readouterr()
     assert "a fifth held out" in said.err
-    assert "5 pictures to learn from, 1 to judge on" in said.err
+    assert "5 images to learn from, 1 to judge on" in said.err
 
 
 @pytest.mark.parametrize(

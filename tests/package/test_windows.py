@@ -105,7 +105,7 @@ written = write_dataset({"train": boxes, "val": boxes}, run / "yolo")
 pictures = list(written.parent.rglob("*.png"))
 assert len(pictures) == 2 and all(Image.open(p).size == (8, 8) for p in pictures)
 
-from rfaconv.compare.store import Store
+from rfaconv.lab.store import Store
 store = Store(run / "comparison")
 store.open({"epochs": 1, "seeds": [0]})
 with store.lock():

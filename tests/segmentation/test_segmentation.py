@@ -10,7 +10,6 @@ from PIL import Image
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.nn import CONVOLUTIONS
 from rfaconv.segmentation import IGNORED, build_segmenter, read_masks, read_voc_masks
-from rfaconv.segmentation.fit import fit_segmenter
 from rfaconv.segmentation.networks import scores
 
 
@@ -79,18 +78,6 @@ def test_networks(operator, kind, stride):
         assert max(m.dilation[0] for m in layers) == 32 // stride
     with torch.no_grad():
         assert scores(network, torch.rand(1, 3, 60, 80)).shape == (1, 5, 60, 80)
-
-
-def test_a_segmenter_learns_and_goes_on_where_it_stopped(halves, tmp_path):
-    data = read_masks(halves / "images", halves / "masks", ["dark", "bright"])
-    torch.manual_seed(0)
-    common = {"batch_size": 4, "lr": 2e-3, "checkpoint": tmp_path / "run.ckpt"}
-    network = build_segmenter("unet", "rfa_resnet18", 2, width=0.25)
-    first = fit_segmenter(network, data, data, epochs=2, **common)
-    again = build_segmenter("unet", "rfa_resnet18", 2, width=0.25)
-    result = fit_segmenter(again, data, data, epochs=8, **common)
-    assert result.losses[:2] == first.losses and len(result.losses) == 8
-    assert result.miou > 0.8
 
 
 def test_bad_arguments():

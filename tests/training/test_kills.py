@@ -13,9 +13,9 @@ import pytest
 from safetensors.torch import load_file
 from torch import equal
 
+from rfaconv.lab.train import train_recipe
 from rfaconv.recipes import Recipe, read_recipe
 from rfaconv.training.preemption import Preemption
-from rfaconv.training.run import train_recipe
 from rfaconv.training.saves import WEIGHTS, last_good
 
 # of 12 steps in 3 epochs; of the files and folders that get their name, five to an epoch
@@ -42,7 +42,7 @@ def whole(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any
 def server() -> Any:
     """Its children start with everything imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rfaconv.training.run", "rfaconv.data.digits", "timm"])
+    context.set_forkserver_preload(["rfaconv.lab.train", "rfaconv.data.digits", "timm"])
     return context
 
 

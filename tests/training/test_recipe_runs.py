@@ -18,13 +18,13 @@ from rfaconv.data import decoding
 from rfaconv.data.decoding import DamagedImage
 from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.building import recipe_data
+from rfaconv.lab.evaluate import evaluate_run
+from rfaconv.lab.train import WorkerLost, train_recipe
 from rfaconv.recipes import Recipe, read_recipe, recipe_names, recipe_text
-from rfaconv.training.build import recipe_data
-from rfaconv.training.evaluate import evaluate_run
+from rfaconv.training.callbacks import DataWait
 from rfaconv.training.module import EpochRecord, TrainingDiverged
 from rfaconv.training.preemption import Preempted, Preemption
-from rfaconv.training.recipe_module import DataWait
-from rfaconv.training.run import WorkerLost, train_recipe
 from rfaconv.training.saves import STATE, WEIGHTS, SavingFailed, last_good
 
 SHORT = ["data.limit=128", "epochs=4", "batch_size=32", "model.operator=rfa"]
@@ -245,7 +245,7 @@ def test_waiting_for_data_is_measured_and_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wait, clock = DataWait(), iter([1.0, 4.0, 5.0, 6.0, 10.0])
-    monkeypatch.setattr("rfaconv.training.recipe_module.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("rfaconv.training.callbacks.time.perf_counter", lambda: next(clock))
     wait.on_train_epoch_start(None, None)
     for _ in range(2):  # 3 s for images and 1 s of work, then 1 s and 4 s
         wait.on_train_batch_start(None, None)

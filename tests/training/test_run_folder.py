@@ -12,8 +12,8 @@ import pytest
 
 from rfaconv.cli.main import main
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.train import train_recipe
 from rfaconv.recipes import read_recipe
-from rfaconv.training.run import train_recipe
 from rfaconv.training.run_folder import LOCK_FILE, RECIPE_FILE, check_folder, opened
 
 SHORT = ["data.limit=64", "epochs=1", "batch_size=16"]

@@ -1,139 +1,105 @@
-"""Carries out ``rfaconv compare``: options to settings, progress to stderr, table to stdout."""
+"""Carries out ``rfaconv compare``: options to a study, progress to stderr, table to stdout."""
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rfaconv.cli._options import parse_names, parse_seeds
-from rfaconv.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from rfaconv.lab.study import Study
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of ``rfaconv compare`` as they were typed; None where left open."""
+    """The words of ``rfaconv compare`` as they were typed; None where left open."""
 
-    data: str
-    operators: str
-    model: str
-    seeds: str
-    epochs: int | None
-    image_size: int | None
-    batch_size: int
-    lr: float | None
-    limit: int | None
-    root: Path
-    download: bool
-    strict: bool
-    split_seed: int
+    sources: list[str]
+    data: str | None
+    overrides: list[str]
+    operators: str | None
+    seeds: str | None
+    task: str | None
     device: str
-    backend: str
     jobs: int | None
-    threads: int | None
-    workers: int
+    on: str
     out: Path | None
     as_json: bool
 
 
 def run(request: Request) -> None:
     """Compares, showing progress on stderr and the outcome on stdout."""
-    if request.model != "small":
-        _check_name_early(request.model)
-    operators = parse_names(request.operators, "operators")
-    seeds = parse_seeds(request.seeds)
+    operators = None if request.operators is None else parse_names(request.operators, "operators")
+    seeds = None if request.seeds is None else parse_seeds(request.seeds)
 
     from rich.console import Console
 
     from rfaconv.cli._progress import RichProgress
-    from rfaconv.cli._table import comparison_table, verdict_lines
-    from rfaconv.compare.runner import compare
-    from rfaconv.compare.settings import (
-        CompareSettings,
-        Execution,
-        default_epochs,
-        default_jobs,
-        default_lr,
-        default_threads,
-    )
-    from rfaconv.data import DataSpec
-    from rfaconv.data.load import native_size
     from rfaconv.files import strict_json
+    from rfaconv.lab.grid import Execution, compare
+    from rfaconv.lab.report.sentences import sentences
+    from rfaconv.lab.report.tables import as_rich, comparison_table
+    from rfaconv.lab.study import Grid, default_out
     from rfaconv.training.device import resolve_device
-    from rfaconv.training.environment import available_cores
-    from rfaconv.training.module import Schedule
 
-    data = DataSpec(
-        name=request.data,
-        image_size=request.image_size,
-        root=request.root,
-        download=request.download,
-        strict=request.strict,
-        limit=request.limit,
-        split_seed=request.split_seed,
-    )
-    device = resolve_device(request.device)
-    cores = available_cores()
-    threads = request.threads
-    if threads is None:
-        threads = default_threads(request.model, native_size(data), cores)
-    epochs = default_epochs(data.name) if request.epochs is None else request.epochs
-    lr = default_lr(data.name) if request.lr is None else request.lr
-    settings = CompareSettings(
-        data=data,
-        schedule=Schedule(epochs, request.batch_size, lr),
-        model=request.model,
-        operators=operators,
-        seeds=seeds,
-        device=str(device),
-        backend=request.backend,
-        threads=threads,
-    )
-    jobs = request.jobs
-    if jobs is None:
-        jobs = default_jobs(device.type, threads, cores, len(settings.pairs))
-    execution = Execution(
-        out=(request.out or default_out(request.data)).expanduser(),
-        jobs=jobs,
-        workers=request.workers,
-    )
-    signal.signal(signal.SIGTERM, _terminate)
+    sources = [*([request.data] if request.data else []), *request.sources]
+    out = (request.out or default_out([s.removeprefix("folder:") for s in sources])).expanduser()
+    execution = Execution(out, request.jobs, resolve_device(request.device), request.on)
+    study = _study(request, operators, seeds)
+    signal.signal(signal.SIGTERM, terminate)
     with RichProgress() as progress:
-        results = compare(settings, execution, progress)
+        results = compare(Grid(study), execution, progress)
     if request.as_json:
         sys.stdout.write(strict_json(results))
         return
     console = Console()
-    console.print(comparison_table(results))
-    for line in verdict_lines(results):
-        console.print(line, highlight=False)
-    report = execution.out / "report.html"
-    console.print(f"\n[bold]{report}[/bold] has curves and attention maps;", highlight=False)
-    console.print(f"{execution.out / 'results.json'} the numbers.", highlight=False)
+    for name in results["recipes"]:
+        console.print(as_rich(comparison_table(results, name)))
+        for line in sentences(results, name):
+            style = "yellow" if line.startswith("Warning") else None
+            console.print(line, highlight=False, style=style)
+    report = out / "report.html"
+    console.print(f"\n[bold]{report}[/bold] has curves and costs;", highlight=False)
+    console.print(f"{out / 'results.json'} the numbers, table.csv, .md and .tex the table.",
+                  highlight=False)  # fmt: skip
 
 
-def default_out(data: str) -> Path:
-    """Results folder of a data set when none is given.
+def _study(
+    request: Request, operators: tuple[str, ...] | None, seeds: tuple[int, ...] | None
+) -> Study:
+    from rfaconv.lab.study import Study, read_study
 
-    Example:
-        >>> default_out("folder:/tmp/My flowers/").name
-        'rfaconv-compare-My-flowers'
-    """
-    name = Path(data.removeprefix("folder:")).name if data.startswith("folder:") else data
-    return Path("rfaconv-compare-" + re.sub(r"[^A-Za-z0-9._]+", "-", name or "folder"))
+    recipes: list[str | dict[str, Any]] = list(request.sources)
+    if request.data is not None:
+        recipes.insert(0, _named(request.data))
+    study = Study()
+    if len(request.sources) == 1 and request.sources[0].endswith((".yaml", ".yml")):
+        found = read_study(Path(request.sources[0]))
+        study = Study(recipes=(request.sources[0],)) if found is None else found
+    elif recipes:
+        study = Study(recipes=tuple(recipes))
+    changes: dict[str, Any] = {"operators": operators, "seeds": seeds, "task": request.task}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    return study.model_copy(update={**changes, "set": (*study.set, *request.overrides)})
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+def _named(data: str) -> str | dict[str, Any]:
+    """The small network on a set by its name, with a schedule that suits most."""
+    if data == "digits":
+        return data
+    name = Path(data).name if data.startswith("folder:") else data
+    return {
+        "base": "digits", "name": name, "data": {"name": data}, "optimizer": {"lr": 0.1},
+        "epochs": 10,
+    }  # fmt: skip
+
+
+def terminate(number: int, frame: FrameType | None) -> NoReturn:
     """Leaves in an orderly way, so that training processes are stopped too."""
     print("error: terminated; the same command goes on where it stopped", file=sys.stderr)
     raise SystemExit(128 + number)
-
-
-def _check_name_early(model: str) -> None:
-    """Fails on an empty name before anything heavy is imported."""
-    if not model.strip():
-        raise InvalidArgument("model", "small or a ResNet of timm", repr(model))

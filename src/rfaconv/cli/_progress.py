@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from rfaconv.lab.progress import Cell
 from rfaconv.training.module import EpochRecord
 
 
@@ -46,11 +46,9 @@ class RichProgress:
             # a file or a pipe gets the lines alone
             disable=not self.console.is_terminal,
         )
-        self.files: TaskID | None = None
         self.whole: TaskID | None = None
-        self.running: dict[tuple[str, int], TaskID] = {}
-        self.pairs = self.epochs = self.finished = 0
-        self.start = time.monotonic()
+        self.running: dict[Cell, TaskID] = {}
+        self.pairs = self.finished = 0
 
     def __enter__(self) -> Self:
         return self
@@ -67,19 +65,9 @@ class RichProgress:
         """A line above the bars."""
         self.bars.console.print(text, style="yellow", highlight=False, markup=False)
 
-    def decoding(self, done: int, total: int) -> None:
-        """Image files read."""
-        if self.files is None:
-            self.bars.start()
-            self.files = self.bars.add_task("reading images", total=total, text="")
-        self.bars.update(self.files, completed=done)
-        if done == total:
-            self.bars.remove_task(self.files)
-            self.files = None
-
-    def begin(self, pairs: int, finished: int, epochs: int) -> None:
+    def begin(self, pairs: int, finished: int) -> None:
         """The bar of all trainings."""
-        self.pairs, self.finished, self.epochs = pairs, finished, epochs
+        self.pairs, self.finished = pairs, finished
         if finished:
             self.note(f"{finished} of {pairs} trainings are there from an earlier run")
         self.bars.start()
@@ -87,23 +75,21 @@ class RichProgress:
             "trainings", total=pairs, completed=finished, text="estimating what is left"
         )
 
-    def epoch(self, operator: str, seed: int, record: EpochRecord, remaining: float) -> None:
+    def epoch(self, cell: Cell, record: EpochRecord, epochs: int, remaining: float) -> None:
         """The bar of one training."""
-        key = (operator, seed)
-        if key not in self.running:
-            name = f"{operator} seed {seed}"
-            self.running[key] = self.bars.add_task(name, total=self.epochs, text="")
+        if cell not in self.running:
+            self.running[cell] = self.bars.add_task(str(cell), total=epochs, text="")
         self.bars.update(
-            self.running[key],
+            self.running[cell],
             completed=record.epoch + 1,
-            text=f"epochs, top-1 {100 * record.val_top1:.1f}%",
+            text=f"epochs, {100 * record.score:.1f}%",
         )
         self._left(remaining)
 
-    def pair(self, operator: str, seed: int, top1: float, seconds: float, remaining: float) -> None:
+    def pair(self, cell: Cell, score: float, seconds: float, remaining: float) -> None:
         """A line for a finished training."""
         self.finished += 1
-        task = self.running.pop((operator, seed), None)
+        task = self.running.pop(cell, None)
         if task is not None:
             self.bars.remove_task(task)
         assert self.whole is not None
@@ -112,8 +98,8 @@ class RichProgress:
         width = len(str(self.pairs))
         left = f", about {duration(remaining)} left" if self.finished < self.pairs else ""
         self.bars.console.print(
-            f"[{self.finished:{width}}/{self.pairs}] {operator:<6} seed {seed}: "
-            f"{100 * top1:.2f}% in {duration(seconds)}{left}",
+            f"[{self.finished:{width}}/{self.pairs}] {cell}: {100 * score:.2f}% "
+            f"in {duration(seconds)}{left}",
             highlight=False,
             markup=False,
         )

@@ -27,7 +27,7 @@ def collect(name: str, image_size: int | None, channels: int, classes: int) -> d
     import timm
 
     import rfaconv.models
-    from rfaconv.compare.macs import network_cost
+    from rfaconv.lab.costs import network_cost
 
     assert rfaconv.models.MODEL_NAMES
     if not timm.is_model(name):

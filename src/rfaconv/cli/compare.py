@@ -1,61 +1,58 @@
-"""``rfaconv compare``: trains a small ResNet with each operator on real images."""
+"""``rfaconv compare``: trains networks with each operator and says what differs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def compare(
-    data: Annotated[
-        str,
-        typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or folder:PATH."),
-    ] = "digits",
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Folders of images, recipes (see rfaconv train --list), STUDY.yaml, and key=value "
+            "such as epochs=5. [default: digits]"
+        ),
+    ] = None,
     operators: Annotated[
-        str,
-        typer.Option(help="Names with commas, from conv, cam, cbam, ca, rfa, rfcbam, rfca."),
-    ] = "conv,cam,cbam,ca,rfa,rfcbam,rfca",
-    model: Annotated[
-        str, typer.Option(help="small (made for small images) or a ResNet of timm.")
-    ] = "small",
-    seeds: Annotated[str, typer.Option(help="A count such as 3, or seeds such as 0,7,9.")] = "3",
-    epochs: Annotated[
-        int | None, typer.Option(help="Of each training. [default: 12 for digits, else 10]")
+        str | None,
+        typer.Option(
+            help="Names with commas: conv, cam, cbam, ca, rfa, rfcbam, rfca; baselines features, "
+            "wide (the plain network at the operator's latency), long (at its training time). "
+            "[default: the first seven]"
+        ),
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(help="Pixels. [default: the data's own, 64 for folders]")
+    seeds: Annotated[
+        str | None, typer.Option(help="A count such as 3, or seeds such as 0,7,9. [default: 3]")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Highest learning rate. [default: 0.2 for digits, else 0.1]"),
+    task: Annotated[
+        str | None, typer.Option(help="classify, detect, segment, or yolo for a folder of these.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many training images. [default: all]")
+    data: Annotated[
+        str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or folder:PATH.")
     ] = None,
-    root: Annotated[
-        Path, typer.Option(help="Folder of fashion-mnist, cifar10 and cifar100.")
-    ] = Path("data"),
+    model: Annotated[str | None, typer.Option(help="Of classifiers (model.name).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels (data.image_size).")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate (optimizer.lr).")] = None,
+    limit: Annotated[int | None, typer.Option(help="Training images at most.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of torchvision's sets.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch them if missing.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A damaged image file is an error, not skipped.")
+        bool, typer.Option("--strict", help="A problem of the data is an error, not passed over.")
     ] = False,
-    split_seed: Annotated[int, typer.Option(help="Of the split of a folder that has no val/.")] = 0,
+    split_seed: Annotated[int | None, typer.Option(help="Of what is held out.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[
-        str, typer.Option(help="Of the operators: auto, reference, cpu or triton.")
-    ] = "auto",
+    backend: Annotated[str | None, typer.Option(help="Of the operators (model.backend).")] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Trainings at a time. [default: as fill the cores]")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Of each training. [default: 1 if images are tiny]")
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Processes that decode images which do not fit into memory.")
-    ] = 0,
+    threads: Annotated[int | None, typer.Option(help="Of each training. [default: 1]")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
+    on: Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")] = "local",
     out: Annotated[
         Path | None, typer.Option(help="Results folder. [default: rfaconv-compare-DATA]")
     ] = None,
@@ -63,33 +60,33 @@ def compare(
         bool, typer.Option("--json", help="Print results.json instead of the table.")
     ] = False,
 ) -> None:
-    """Train one ResNet with each operator and compare accuracy and cost.
+    """Train one network with each operator and compare score and cost, whatever the task.
 
-    Same seeds and schedule for all. Writes results.json, report.html and plots; a run that was
-    interrupted goes on when it is started again with the same options.
+    Same seeds and schedule for all. Writes results.json, report.html, tables (CSV, Markdown,
+    LaTeX) and plots; a run that was interrupted goes on when it is started again with the same
+    options.
     """
     from rfaconv.cli._compare_run import Request, run
 
+    changes: dict[str, Any] = {
+        "model.name": model, "epochs": epochs, "data.image_size": image_size,
+        "batch_size": batch_size, "optimizer.lr": lr, "data.limit": limit, "data.root": root,
+        "data.split_seed": split_seed, "model.backend": backend, "threads": threads,
+        "data.workers": workers, "data.strict": strict or None, "data.download": download or None,
+    }  # fmt: skip
+    overrides = [f"{key}={value}" for key, value in changes.items() if value is not None]
+    words = sources or []
     run(
         Request(
+            sources=[word for word in words if "=" not in word],
             data=data,
+            overrides=[*overrides, *(word for word in words if "=" in word)],
             operators=operators,
-            model=model,
             seeds=seeds,
-            epochs=epochs,
-            image_size=image_size,
-            batch_size=batch_size,
-            lr=lr,
-            limit=limit,
-            root=root,
-            download=download,
-            strict=strict,
-            split_seed=split_seed,
+            task=task,
             device=device,
-            backend=backend,
             jobs=jobs,
-            threads=threads,
-            workers=workers,
+            on=on,
             out=out,
             as_json=as_json,
         )

@@ -16,15 +16,9 @@ def eval(  # the command's name
     as_json: Annotated[bool, typer.Option("--json", help="Print eval.json.")] = False,
 ) -> None:
     """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG); mAP; mIoU."""
-    from rfaconv.recipes.tasks import is_task_recipe
-
-    if is_task_recipe(str(run / "recipe.yaml")):
-        from rfaconv.cli import _task_run
-
-        _task_run.evaluate(run, best, as_json)
-        return
     from rfaconv.files import strict_json
-    from rfaconv.training.evaluate import confusion_picture, evaluate_run
+    from rfaconv.lab.evaluate import confusion_picture, evaluate_run
+    from rfaconv.lab.tasks import TITLES
 
     value = evaluate_run(run, "best" if best else "last")
     if as_json:
@@ -33,14 +27,14 @@ def eval(  # the command's name
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("class", "recall %")
+    table = Table("class", {"detect": "AP", "segment": "IoU"}.get(value["task"], "recall"))
     for name, share in zip(value["classes"], value["per_class"], strict=True):
-        table.add_row(name, f"{share:.1%}")
+        table.add_row(name, "-" if share is None else f"{share:.1%}")
     console = Console()
     console.print(table)
-    console.print(
-        f"top-1 {value['top1']:.2%}  top-5 {value['top5']:.2%}  ECE {value['ece']:.4f}  "
-        f"({value['images']} images, {value['checkpoint']})",
-        highlight=False,
-    )
-    confusion_picture(value, run / "confusion.png")
+    shown = {k: v for k, v in value.items() if isinstance(v, float)}
+    figures = "  ".join(f"{TITLES.get(key, key)} {number:.2%}" for key, number in shown.items())
+    about = f"({value['images']} images, {value['checkpoint']})"
+    console.print(f"{figures}  {about}", highlight=False)
+    if "confusion" in value:
+        confusion_picture(value, run / "confusion.png")

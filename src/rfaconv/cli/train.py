@@ -13,7 +13,8 @@ def train(
         str, typer.Argument(help="A folder of images, a name (see --list), or a YAML file.")
     ] = "digits",
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, such as model.operator=rfca seed=2.")
+        list[str] | None,
+        typer.Argument(help="key=value, such as model.operator=rfca seed=2, or seed=0,1,2."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/RECIPE]")] = None,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, gpu or mps.")] = "auto",
@@ -25,79 +26,49 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="A problem of the data set is an error (data.strict).")
     ] = False,
+    task: Annotated[
+        str | None, typer.Option(help="yolo: a YOLO of ultralytics on a folder of boxes or masks.")
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            help="Loggers with commas: csv, tensorboard, wandb, mlflow, none. "
+            "[default: tensorboard where it is installed]"
+        ),
+    ] = None,
     names: Annotated[bool, typer.Option("--list", help="The recipes, a line each.")] = False,
 ) -> None:
     """Train on a folder of images, or a recipe; the same command goes on where it was cut off.
 
     A folder may hold a folder per class, Pascal VOC, COCO, YOLO (data.yaml) or images with masks.
     """
-    from rfaconv.errors import unknown_name
-    from rfaconv.recipes import read_recipe, recipe_names
-    from rfaconv.recipes.files import parsed_recipe
-    from rfaconv.recipes.tasks import is_task_recipe, task_recipe_names
+    from rfaconv.cli._options import parse_seeds
+    from rfaconv.cli._train_run import Places, run
+    from rfaconv.errors import InvalidArgument
+    from rfaconv.lab.study import source_values
+    from rfaconv.recipes import apply_overrides, parsed_recipe, recipe_names
 
-    known = [*recipe_names(), *task_recipe_names()]
+    known = recipe_names()
     if names:
         width = max(map(len, known))
         typer.echo("\n".join(f"{n:{width}}  {parsed_recipe(n).get('about', '')}" for n in known))
         return
-    if recipe not in known and Path(recipe).expanduser().is_dir():
-        _train_folder(Path(recipe).expanduser(), _words(overrides, precision, strict), out,
-                      accelerator, devices, nodes, strategy, resume)  # fmt: skip
-        return
-    if not recipe.endswith((".yaml", ".yml")) and recipe not in known:
-        raise unknown_name("recipe", recipe, [*known, "FILE.yaml"])
-    words = _words(overrides, precision, strict)
-    if is_task_recipe(recipe):
-        from rfaconv.cli import _task_run
-
-        folder = out or Path("runs") / Path(recipe).stem
-        _task_run.train(recipe, words, folder, accelerator, devices * nodes, resume)
-        return
-    chosen = read_recipe(recipe, words)
-    from rfaconv.cli._train_run import run
-
-    run(
-        chosen,
-        out or Path("runs") / Path(recipe).stem,
-        accelerator,
-        devices,
-        nodes,
-        strategy,
-        resume,
-    )
-
-
-def _words(overrides: list[str] | None, precision: str | None, strict: bool) -> list[str]:
     words = [*(overrides or []), *([f"precision={precision}"] if precision else [])]
-    return words + (["data.strict=true"] if strict else [])
+    words += ["data.strict=true"] if strict else []
+    several = [w for w in words if w.startswith("seed=") and "," in w]
+    words = [word for word in words if word not in several]
+    seeds = parse_seeds(several[-1].removeprefix("seed=")) if several else ()
+    name, values, said = source_values(recipe, task)
+    if said:
+        typer.echo(said, err=True)
+    chosen = [apply_overrides(values, [*words, *seed]) for seed in _seeds(seeds)]
+    if task not in (None, chosen[0].task):
+        raise InvalidArgument("task", f"that of {name}, {chosen[0].task}", repr(task))
+    folder = out or Path("runs") / name
+    folders = [folder / f"seed{one.seed}" for one in chosen] if seeds else [folder]
+    logs = None if log is None else tuple(n for n in log.split(",") if n and n != "none")
+    run(chosen, folders, Places(accelerator, devices, nodes, strategy, resume, logs))
 
 
-def _train_folder(
-    path: Path,
-    words: list[str],
-    out: Path | None,
-    accelerator: str,
-    devices: int,
-    nodes: int,
-    strategy: str,
-    resume: str,
-) -> None:
-    """Looks what the folder is, says so, and trains."""
-    from rfaconv.lab.looking import look
-    from rfaconv.recipes.files import checked, overridden
-    from rfaconv.recipes.schema import Recipe
-    from rfaconv.recipes.tasks import TaskRecipe
-
-    seen = look(path.resolve())
-    typer.echo(seen.said, err=True)
-    values, folder = overridden(seen.recipe, words), out or Path("runs") / path.resolve().name
-    if seen.task is None:
-        from rfaconv.cli._train_run import run
-
-        recipe = checked(values, Recipe)
-        run(recipe, folder, accelerator, devices, nodes, strategy, resume)
-        return
-    from rfaconv.cli import _task_run
-
-    _task_run.carry_out(checked(values, TaskRecipe), folder, accelerator, devices * nodes, resume)
+def _seeds(seeds: tuple[int, ...]) -> list[list[str]]:
+    return [[f"seed={seed}"] for seed in seeds] or [[]]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 
 class RandomShift(nn.Module):
@@ -92,3 +93,29 @@ def augmentation(image_size: int, mirror: bool) -> nn.Module:
     """Shifts by up to an eighth of the image, and mirroring where it keeps the meaning."""
     shift: list[nn.Module] = [RandomShift(image_size // 8)]
     return nn.Sequential(*shift, *([RandomMirror()] if mirror else []))
+
+
+PER_IMAGE = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}
+_MIXED = {"mixup": v2.MixUp, "cutmix": v2.CutMix}
+
+
+class PerImage(nn.Module):
+    """One of torchvision's policies, drawn anew for every image of a batch.
+
+    Args:
+        name: ``randaugment`` or ``trivialaugment``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.policy = PER_IMAGE[name]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Bytes (B, C, H, W) to bytes of the same shape."""
+        return torch.stack([self.policy(image) for image in images])
+
+
+def mixed(name: str, classes: int) -> nn.Module:
+    """``mixup`` or ``cutmix``: images (B, C, H, W) and labels to mixtures and their shares."""
+    module: nn.Module = _MIXED[name](num_classes=classes)
+    return module

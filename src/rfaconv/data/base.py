@@ -106,6 +106,11 @@ class ImageData:
     digest: str
     skipped: tuple[SkippedImage, ...] = field(default=())
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The same as sentences."""
+        return tuple(map(str, self.skipped))
+
 
 def channel_statistics(
     images: ImageSet, limit: int = 4096

@@ -42,7 +42,8 @@ class EpochShuffle(Sampler[int]):
         return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
-def _as_is(batch: Any) -> Any:
+def as_is(batch: Any) -> Any:
+    """A batch that a set has put together itself."""
     return batch
 
 
@@ -61,7 +62,7 @@ def train_loader(images: ImageSet, batch_size: int, seed: int, workers: int = 0)
         batch_size=size,
         sampler=EpochShuffle(len(images), seed),
         drop_last=True,
-        collate_fn=_as_is,
+        collate_fn=as_is,
         num_workers=workers,
         persistent_workers=workers > 0,
     )
@@ -74,7 +75,7 @@ def val_loader(images: ImageSet, batch_size: int, workers: int = 0) -> DataLoade
     return DataLoader(
         images,  # type: ignore[arg-type]
         batch_size=batch_size,
-        collate_fn=_as_is,
+        collate_fn=as_is,
         num_workers=workers,
         persistent_workers=workers > 0,
     )

@@ -55,7 +55,7 @@ def read_yolo(root: Path | str, split: str, *, strict: bool = False) -> Detectio
     base = file.parent / str(values.get("path") or "")
     base = base if base.is_dir() else file.parent
     for image in _images(base, entry):
-        label = _label(image)
+        label = label_of(image)
         try:
             size = image_size(image)
         except ImageProblem:
@@ -101,7 +101,7 @@ def _images(base: Path, entry: Any) -> list[Path]:
     return found
 
 
-def _label(image: Path) -> Path:
+def label_of(image: Path) -> Path:
     """``labels`` for the last ``images`` in the path, ``.txt`` for the suffix."""
     parts = list(image.parts)
     for position in range(len(parts) - 2, -1, -1):

@@ -15,7 +15,7 @@ from rfaconv.data.lookup import Files, read_text
 from rfaconv.decoding import ImageProblem, image_size, read_indices
 from rfaconv.detection.yolo import yolo_file
 from rfaconv.errors import InvalidArgument
-from rfaconv.recipes.files import parsed_recipe
+from rfaconv.recipes import parsed_recipe
 from rfaconv.segmentation.masks import IGNORED
 
 LOOKED_AT = 64
@@ -42,9 +42,9 @@ class Seen:
     recipe: Mapping[str, Any]
 
     @property
-    def task(self) -> str | None:
-        """``detection``, ``segmentation``, or None for a classifier."""
-        return self.recipe.get("task")
+    def task(self) -> str:
+        """``classify``, ``detect`` or ``segment``."""
+        return str(self.recipe["task"])
 
 
 def look(path: Path) -> Seen:

@@ -11,10 +11,10 @@ from torchvision.transforms import v2
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.reading import CONFIG
 from rfaconv.export.source import Source
+from rfaconv.lab.building import read_run
 from rfaconv.lab.sources import load_source
+from rfaconv.lab.tasks.predictors import PREDICTOR
 from rfaconv.predict import Finding, Predictor, load_predictor
-from rfaconv.recipes.tasks import is_task_recipe
-from rfaconv.tasks.running import PREDICTOR
 from rfaconv.training.run_folder import RECIPE_FILE
 from rfaconv.training.saves import MANIFEST
 
@@ -41,7 +41,10 @@ def open_predictor(model: Path | str, *, threshold: float = 0.25) -> Predictor:
     if not path.is_dir():
         return load_predictor(path, threshold=threshold)
     run = path.parent.parent if (path / MANIFEST).is_file() else path
-    if (run / RECIPE_FILE).is_file() and is_task_recipe(str(run / RECIPE_FILE)):
+    task = read_run(run).task if (run / RECIPE_FILE).is_file() else "classify"
+    if task == "yolo":
+        return load_predictor(run / "ultralytics/weights/last.pt", threshold=threshold)
+    if task != "classify":
         if not (run / PREDICTOR).is_file():
             raise InvalidArgument("weights", "a run that has ended", f"{run}, no {PREDICTOR}")
         return load_predictor(run / PREDICTOR, threshold=threshold)

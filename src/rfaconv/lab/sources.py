@@ -15,7 +15,7 @@ from rfaconv.nn._convolution import AttentionConv
 from rfaconv.variants import OPERATORS
 
 if TYPE_CHECKING:
-    from rfaconv.recipes.schema import Model
+    from rfaconv.recipes.classify import Model
 
 
 def load_source(
@@ -52,15 +52,14 @@ def load_source(
 
 
 def _run(path: Path) -> Source:
-    from rfaconv.training.build import load_weights, read_run, recipe_data, recipe_network
+    from rfaconv.lab.building import read_run, recipe_data, recipe_network
     from rfaconv.training.saves import MANIFEST, WEIGHTS, best_good
 
     single = (path / MANIFEST).is_file()
     run = path.parent.parent if single else path
     recipe = read_run(run)
     data = recipe_data(recipe)
-    network = recipe_network(recipe, data, warm=False)
-    load_weights(network, (path if single else best_good(run)) / WEIGHTS)
+    network = recipe_network(recipe, data, (path if single else best_good(run)) / WEIGHTS)
     return Source(
         network, run.resolve().name, (data.image_size, data.image_size), data.channels,
         data.classes, data.mean, data.std, *_fitted(recipe.model, network, data.image_size),
@@ -72,7 +71,7 @@ def _fitted(part: Model, network: nn.Module, size: int) -> tuple[str, dict[str, 
     from rfaconv.models.fitted import LAYOUTS, PLAIN
 
     known = part.name in LAYOUTS and part.operator in (PLAIN, *OPERATORS)
-    if not known or part.kernel_size is not None:
+    if not known or part.kernel_size is not None or part.width != 1:
         return "", {}
     layers: list[Any] = [m for m in network.modules() if isinstance(m, AttentionConv)]
     bias = any(layer.bias is not None for layer in layers)

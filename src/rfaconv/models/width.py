@@ -29,4 +29,14 @@ def narrowed(name: str, width: float) -> dict[str, Any]:
         return {}
     if "resnet" not in name:
         raise InvalidArgument("width", f"1 with {name}, which is no ResNet", width)
-    return {"channels": tuple(max(8, 8 * round(c * width / 8)) for c in _CHANNELS)}
+    return {"channels": scaled(_CHANNELS, width, 8)}
+
+
+def scaled(channels: tuple[int, ...], width: float, multiple: int = 1) -> tuple[int, ...]:
+    """Channels times ``width``, rounded to multiples.
+
+    Example:
+        >>> scaled((16, 24), 1.2)
+        (19, 29)
+    """
+    return tuple(max(multiple, multiple * round(c * width / multiple)) for c in channels)

@@ -3,12 +3,31 @@
 May import: data and errors.
 """
 
+from rfaconv.recipes.classify import Classify
+from rfaconv.recipes.detect import Detect
 from rfaconv.recipes.files import (
     apply_overrides,
+    parsed_recipe,
     read_recipe,
     recipe_names,
     recipe_text,
 )
-from rfaconv.recipes.schema import Recipe
+from rfaconv.recipes.parts import LightningRecipe, Recipe
+from rfaconv.recipes.schema import SCHEMAS
+from rfaconv.recipes.segment import Segment
+from rfaconv.recipes.yolo import Yolo
 
-__all__ = ["Recipe", "apply_overrides", "read_recipe", "recipe_names", "recipe_text"]
+__all__ = [
+    "SCHEMAS",
+    "Classify",
+    "Detect",
+    "LightningRecipe",
+    "Recipe",
+    "Segment",
+    "Yolo",
+    "apply_overrides",
+    "parsed_recipe",
+    "read_recipe",
+    "recipe_names",
+    "recipe_text",
+]

@@ -6,15 +6,14 @@ import difflib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.recipes.schema import Recipe
-
-Schema = TypeVar("Schema", bound=BaseModel)
+from rfaconv.recipes.parts import Recipe
+from rfaconv.recipes.schema import SCHEMAS, with_task
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -43,12 +42,14 @@ def read_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         >>> read_recipe("eurosat", ["model.operator=rfca", "seed=2"]).model.operator
         'rfca'
     """
-    return apply_overrides(_read(name), overrides)
+    return apply_overrides(
+        parsed(name) if name.endswith((".yaml", ".yml")) else parsed_recipe(name), overrides
+    )
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> Recipe:
     """The recipe of ``values`` with overrides applied; see :func:`read_recipe`."""
-    return checked(overridden(values, overrides), Recipe)
+    return checked(overridden(values, overrides))
 
 
 def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -66,8 +67,10 @@ def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
     return tree
 
 
-def checked(tree: Mapping[str, Any], schema: type[Schema]) -> Schema:
+def checked(values: Mapping[str, Any]) -> Recipe:
     """The recipe that the values make; InvalidArgument names the first that is wrong."""
+    tree = with_task(values)
+    schema = SCHEMAS[tree["task"]]
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
@@ -109,23 +112,16 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
 
 
 def parsed_recipe(name: str) -> Mapping[str, Any]:
-    """The values of a recipe that comes with the package, of any task."""
-    for place in ("rfaconv.recipes", "rfaconv.recipes.tasks"):
-        file = resources.files(place) / f"{name}.yaml"
-        if file.is_file():
-            return parsed(name, file.read_text(encoding="utf-8"))
-    raise unknown_name("recipe", name, recipe_names())
+    """The values of a recipe that comes with the package.
 
-
-def _read(name: str) -> Mapping[str, Any]:
-    if name.endswith((".yaml", ".yml")):
-        return parsed(name)
+    Raises:
+        InvalidArgument: there is none of this name; the nearest is named.
+    """
     names = recipe_names()
     if name not in names:
         raise unknown_name("recipe", name, [*names, "FILE.yaml"])
-    return parsed(
-        name, (resources.files("rfaconv.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
-    )
+    file = resources.files("rfaconv.recipes") / f"{name}.yaml"
+    return parsed(name, file.read_text(encoding="utf-8"))
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +141,10 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
 def _explain(error: ValidationError, schema: type[BaseModel]) -> InvalidArgument:
     """The first thing that is wrong, in the words of every other error of the library."""
     first = error.errors()[0]
-    path = [str(part) for part in first["loc"]]
+    # of what may be one of several things, the one that the value is most like
+    alike = [e for e in error.errors() if e["loc"][:1] == first["loc"][:1]]
+    first = max(alike, key=lambda e: len(e["loc"]))
+    path = [str(p) for p in first["loc"] if isinstance(p, int) or str(p).isidentifier()]
     key = ".".join(path) or "recipe"
     if first["type"] == "extra_forbidden":
         known = _keys(path[:-1], schema)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from rfaconv.errors import InvalidArgument
 from rfaconv.nn import UnfoldRFAConv2d
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 
@@ -19,26 +20,39 @@ class FeatureConv2d(ReceptiveFieldConv, nn.Conv2d):
 
     variant: ClassVar[str] = "none"
 
+    def make_attention(self, device: Any, dtype: Any) -> None:
+        """There is none to make."""
+
+    def reset_attention(self) -> None:
+        """There is none to initialise."""
+
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns none: all gates are 1."""
         return ()
 
 
-_LAYERS: dict[str, type[nn.Conv2d]] = {"none": FeatureConv2d, "unfold": UnfoldRFAConv2d}
+_LAYERS: dict[str, type[nn.Conv2d]] = {"features": FeatureConv2d, "unfold": UnfoldRFAConv2d}
 
 
 def ablate_(network: nn.Module, name: str) -> None:
     """Replaces the convolution of every residual block by the layer of an ablation, in place."""
-    for block, key, layer in _convolutions(network):
+    for block, key, layer in _some_convolutions(network):
         setattr(block, key, _like(layer, _LAYERS[name], layer.kernel_size[0]))
 
 
 def resize_kernels_(network: nn.Module, kernel_size: int) -> None:
     """Gives the convolution of every residual block a new kernel, freshly initialised, in place."""
-    for block, key, layer in _convolutions(network):
+    for block, key, layer in _some_convolutions(network):
         fresh = _like(layer, nn.Conv2d, kernel_size)
         nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
         setattr(block, key, fresh)
+
+
+def _some_convolutions(network: nn.Module) -> list[tuple[nn.Module, str, nn.Conv2d]]:
+    found = list(_convolutions(network))
+    if not found:
+        raise InvalidArgument("model", "a ResNet, for ablations", type(network).__name__)
+    return found
 
 
 def _convolutions(network: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Conv2d]]:

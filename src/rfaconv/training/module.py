@@ -1,4 +1,4 @@
-"""The classifier that Lightning trains: model, loss, optimizer, schedule and its own history."""
+"""What Lightning trains, whatever the task: losses, schedule, averaged weights, history."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from rfaconv.data import ImageData, Normalize, augmentation
-from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.errors import RFAConvError
+from rfaconv.recipes import LightningRecipe
+from rfaconv.training.preemption import of_all_processes, random_state, set_random_state
+from rfaconv.training.schedules import rate_factor, recipe_optimizer, timm_schedule
 from rfaconv.training.seeds import derive, seed_all
 
 
@@ -23,209 +24,195 @@ class TrainingDiverged(RFAConvError):
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train: SGD with Nesterov momentum, one cycle of the learning rate.
+class EpochRecord:
+    """What an epoch came to.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images a step.
-        lr: highest learning rate, reached after a quarter of the steps.
-        weight_decay: of all parameters.
-        momentum: of SGD.
-        nesterov: whether momentum looks ahead.
-        label_smoothing: of the cross-entropy in training.
-        shape: of the learning rate: ``one-cycle``, ``steps``, ``cosine`` or ``constant``.
-        milestones: epochs after which ``steps`` multiplies by ``gamma``.
-        gamma: see ``milestones``.
-        warmup_epochs: of a linear rise at the start (``one-cycle`` has its own).
+        epoch: its number, from 0.
+        steps: optimizer steps from the beginning of the training.
+        train_loss: mean over the training images.
+        val_loss: mean over the validation images; None where the task has none.
+        score: of the validation images, in [0, 1].
     """
-
-    epochs: int
-    batch_size: int = 64
-    lr: float = 0.1
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    nesterov: bool = True
-    label_smoothing: float = 0.0
-    shape: str = "one-cycle"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup_epochs: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument(name, "1 or more", getattr(self, name))
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InvalidArgument("lr", "a number above 0", self.lr)
-
-    def factor(self, step: int, steps: int) -> float:
-        """What the learning rate is multiplied by after ``step`` of ``steps`` steps.
-
-        Example:
-            >>> Schedule(4, shape="steps", milestones=(2,)).factor(5, 8)
-            0.1
-        """
-        if self.shape == "one-cycle":
-            return one_cycle(step, steps)
-        rise = self.warmup_epochs * steps / self.epochs
-        if step < rise:
-            return (step + 1) / (rise + 1)
-        if self.shape == "steps":
-            passed = sum(step * self.epochs >= epoch * steps for epoch in self.milestones)
-            return self.gamma**passed
-        if self.shape == "cosine":
-            part = min(1.0, (step - rise) / max(1.0, steps - rise))
-            return (1 + math.cos(math.pi * part)) / 2
-        return 1.0
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """Mean losses of an epoch, and top-1 accuracy on the validation images in [0, 1]."""
 
     epoch: int
+    steps: int
     train_loss: float
-    val_loss: float
-    val_top1: float
+    val_loss: float | None
+    score: float
 
-    @property
-    def score(self) -> float:
-        """By which checkpoints are compared."""
-        return self.val_top1
+    def named(self, score_name: str) -> dict[str, Any]:
+        """As plain values, the score under its own name.
 
-
-WARM_UP = 0.25
-FIRST = 0.04
-
-
-def one_cycle(step: int, steps: int) -> float:
-    """Factor of the learning rate: a cosine up in the first quarter of the steps, then one down.
-
-    Defined for any number of steps, one included (torch's OneCycleLR fails for few).
-
-    Args:
-        step: steps done, from 0.
-        steps: steps in the whole run.
-
-    Returns:
-        A number above 0 and up to 1 for every step of the run.
-
-    Example:
-        >>> [round(one_cycle(step, 8), 2) for step in range(8)]
-        [0.04, 0.52, 1.0, 0.93, 0.75, 0.5, 0.25, 0.07]
-    """
-    rise = int(WARM_UP * steps)
-    if step < rise:
-        return FIRST + (1 - FIRST) * (1 - math.cos(math.pi * step / rise)) / 2
-    part = min(1.0, (step - rise) / max(1, steps - rise))
-    return (1 + math.cos(math.pi * part)) / 2
+        Example:
+            >>> EpochRecord(0, 8, 1.5, None, 0.25).named("miou")
+            {'epoch': 0, 'steps': 8, 'train_loss': 1.5, 'val_loss': None, 'miou': 0.25}
+        """
+        values = asdict(self)
+        return {**{k: v for k, v in values.items() if k != "score"}, score_name: self.score}
 
 
-class Classifier(LightningModule):
-    """Trains ``model`` on bytes: normalises, augments, cross-entropy, top-1 by torchmetrics.
+class TrainingModule(LightningModule):
+    """A network with its loss, its score and all that training it needs; a task adds the first two.
 
-    Every epoch starts from a seed of its own, so a run that goes on from a checkpoint of
-    epoch e does what the run that never stopped does.
+    Every epoch starts from a seed of its own, so a run that goes on from a checkpoint of epoch e
+    does what the run that never stopped does.
 
     Args:
-        model: images (B, C, H, W), normalised, to logits (B, classes).
-        data: channel statistics and class count are taken from it.
-        schedule: optimizer and learning rate.
-        steps: optimizer steps in the whole run.
-        seed: of shuffles and augmentation.
+        network: what is trained.
+        recipe: of what task ever.
+        steps: optimizer steps of the whole training.
     """
 
     train_loss_sum: Tensor
     val_loss_sum: Tensor
-    score_name: ClassVar[str] = "top1"
+    score_name: ClassVar[str]
 
-    def __init__(
-        self, model: nn.Module, data: ImageData, schedule: Schedule, steps: int, seed: int
-    ) -> None:
+    def __init__(self, network: nn.Module, recipe: LightningRecipe, steps: int) -> None:
         super().__init__()
-        self.model = model
-        self.normalize = Normalize(data.mean, data.std)
-        self.augment = augmentation(data.image_size, data.mirror)
-        self.schedule = schedule
-        self.steps = steps
-        self.seed = seed
-        self.top1 = MulticlassAccuracy(len(data.classes), average="micro", validate_args=False)
+        self.network, self.recipe, self.steps = network, recipe, steps
         self.history: list[EpochRecord] = []
         self.train_images = self.val_images = 0
         self.register_buffer("train_loss_sum", torch.zeros(()), persistent=False)
         self.register_buffer("val_loss_sum", torch.zeros(()), persistent=False)
+        # DDP copies the first process's buffers to all others before every step: not the sums
+        self._ddp_params_and_buffers_to_ignore = ["train_loss_sum", "val_loss_sum"]
+        self.within = 0
+        """Batches of the current epoch that a checkpoint in its middle has; 0 at its end."""
+        self.rest: dict[str, Any] | None = None
+        self.average: AveragedModel | None = None
+        if recipe.ema is not None:
+            self.average = AveragedModel(
+                network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+            )
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes) of uint8 images (B, C, H, W)."""
-        logits: Tensor = self.model(self.normalize(images))
-        return logits
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and published: the average if there is one."""
+        return self.network if self.average is None else self.average.module
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    @property
+    def current(self) -> nn.Module:
+        """The network that is trained, or in validation the one that is validated."""
+        return self.network if self.training else self.evaluated
+
+    def loss(self, batch: Any) -> tuple[Tensor, int]:
+        """Mean loss of a training batch, and its number of images."""
+        raise NotImplementedError
+
+    def score(self) -> float:
+        """The score of the validation images seen, which are then forgotten."""
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Loss of one batch; the first one makes the epoch a function of (seed, epoch)."""
-        if batch_idx == 0:
-            # not in on_train_epoch_start, which Lightning leaves out in the first epoch of a run
-            # that goes on from a checkpoint
-            rank = ("rank", self.global_rank) if self.global_rank else ()
-            seed_all(derive(self.seed, "epoch", self.current_epoch, *rank))
+        self._begin(batch_idx)
+        loss, images = self.loss(batch)
+        self.train_loss_sum += loss.detach() * images
+        self.train_images += images
+        return loss
+
+    def _begin(self, batch_idx: int) -> None:
+        """Not in on_train_epoch_start, which Lightning leaves out where a run goes on."""
+        seed, epoch, rank = self.recipe.seed, self.current_epoch, self.global_rank
+        if self.rest is not None:
+            # the first batch after a save within the epoch finds all as it was
+            if self.rest["random"] is not None:
+                set_random_state(self.rest["random"])
+            else:
+                seed_all(derive(seed, "batch", epoch, batch_idx, rank))
+            self.train_loss_sum.fill_(self.rest["loss"])
+            self.train_images = self.rest["images"]
+            self.rest, self.within = None, 0
+        elif batch_idx == 0:
+            seed_all(derive(seed, "epoch", epoch, *(("rank", rank) if rank else ())))
             self.train_loss_sum.zero_()
             self.train_images = 0
-        images, labels = batch
-        loss = F.cross_entropy(
-            self(self.augment(images)), labels, label_smoothing=self.schedule.label_smoothing
-        )
-        self.train_loss_sum += loss.detach() * len(labels)
-        self.train_images += len(labels)
-        return loss
 
     def on_validation_epoch_start(self) -> None:
         """Clears the sums."""
-        self.top1.reset()
         self.val_loss_sum.zero_()
         self.val_images = 0
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Adds one batch to accuracy and loss."""
-        images, labels = batch
-        logits = self(images)
-        self.top1.update(logits, labels)
-        self.val_loss_sum += F.cross_entropy(logits, labels, reduction="sum")
-        self.val_images += len(labels)
-
     def on_validation_epoch_end(self) -> None:
-        """Closes the epoch's record."""
+        """Adds up the sums of all processes and closes the epoch's record."""
+        sums = torch.stack([self.train_loss_sum, self.val_loss_sum]).tolist()
+        counts = [self.train_images, self.val_images]
+        if self.trainer.world_size > 1:
+            every = torch.tensor([*sums, *map(float, counts)], device=self.device)
+            total = self.trainer.strategy.reduce(every, reduce_op="sum").tolist()
+            sums, counts = total[:2], [int(count) for count in total[2:]]
+        self.train_images, self.val_images = counts
+        losses = [total / max(1, count) for total, count in zip(sums, counts, strict=True)]
+        if not all(map(math.isfinite, losses)):
+            raise self.diverged()
+        has_loss = self.val_images > 0
         record = EpochRecord(
-            epoch=self.current_epoch,
-            train_loss=self.train_loss_sum.item() / max(1, self.train_images),
-            val_loss=self.val_loss_sum.item() / max(1, self.val_images),
-            val_top1=self.top1.compute().item(),
-        )
-        if not (math.isfinite(record.train_loss) and math.isfinite(record.val_loss)):
-            raise TrainingDiverged(
-                f"the loss is not a number in epoch {record.epoch + 1}; "
-                f"lower the learning rate (lr is {self.schedule.lr})"
-            )
+            self.current_epoch, self.global_step, losses[0], losses[1] if has_loss else None,
+            self.score(),
+        )  # fmt: skip
         self.history.append(record)
+        if self.trainer.loggers:
+            named = record.named(self.score_name)
+            self.log_dict({k: v for k, v in named.items() if k != "epoch" and v is not None},
+                          rank_zero_only=True)  # fmt: skip
+
+    def diverged(self) -> TrainingDiverged:
+        """The error of a loss that is no number."""
+        return TrainingDiverged(
+            f"the loss is not a number in epoch {self.current_epoch + 1}; "
+            f"lower the learning rate (lr is {self.recipe.optimizer.lr})"
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """SGD, one cycle."""
-        plan = self.schedule
-        optimizer = torch.optim.SGD(
-            self.model.parameters(),
-            lr=plan.lr,
-            momentum=plan.momentum,
-            nesterov=plan.nesterov and plan.momentum > 0,
-            weight_decay=plan.weight_decay,
+        """The recipe's optimizer and learning rate."""
+        wanted = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer = recipe_optimizer(wanted, self.recipe)
+        whole = timm_schedule(optimizer, self.recipe)
+        if whole is not None:
+            schedule: Any = {"scheduler": whole, "interval": "epoch"}
+            return {"optimizer": optimizer, "lr_scheduler": schedule}
+        rate = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: rate_factor(self.recipe, step, self.steps)
         )
-        cycle = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: plan.factor(step, self.steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Timm's schedules want to know the epoch, torch's do not."""
+        if hasattr(scheduler, "step_update"):
+            scheduler.step(self.current_epoch + 1)
+        else:
+            scheduler.step()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step, after which the average moves."""
+        super().optimizer_step(*args, **kwargs)
+        if self.average is not None:
+            self.average.update_parameters(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Puts the history into the checkpoint."""
+        """Adds the history and what the rest of an epoch depends on, of every process."""
         checkpoint["history"] = [asdict(record) for record in self.history]
+        checkpoint["val_images"] = self.val_images
+        if self.within:
+            checkpoint["within"] = self.within
+            checkpoint["processes"] = of_all_processes(
+                {"loss": self.train_loss_sum.item(), "images": self.train_images,
+                 "random": random_state()}
+            )  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes the history out of the checkpoint."""
+        """Takes it out again; on another number of processes the random numbers are others."""
         self.history = [EpochRecord(**record) for record in checkpoint["history"]]
+        # a run that was stopped behind its last epoch validates no more
+        self.val_images = checkpoint["val_images"]
+        self.within = checkpoint.get("within", 0)
+        if not self.within:
+            return
+        parts = checkpoint["processes"]
+        if len(parts) == self.trainer.world_size:
+            self.rest = parts[self.global_rank]
+        else:
+            first = self.global_rank == 0
+            total = {k: sum(part[k] for part in parts) if first else 0 for k in ("loss", "images")}
+            self.rest = {**total, "random": None}

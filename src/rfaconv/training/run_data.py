@@ -2,75 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from rfaconv.data import ImageData
 from rfaconv.data.global_batches import GlobalBatches
-from rfaconv.data.loaders import _as_is
 from rfaconv.data.shards import ShardImages
 from rfaconv.data.streams import ShardBatches
-from rfaconv.recipes import Recipe
-from rfaconv.training.recipe_module import RecipeModule
+from rfaconv.recipes import LightningRecipe
+from rfaconv.training.module import TrainingModule
 from rfaconv.training.seeds import derive
-
-VAL_BATCH = 256
 
 
 class RunData(LightningDataModule):
-    """This process's share of the images of a recipe."""
+    """This process's share of the images of a recipe, whatever the task.
 
-    def __init__(self, data: ImageData, recipe: Recipe) -> None:
+    Args:
+        recipe: batch size, seed and processes that decode.
+        train: images to learn from.
+        val: images to judge on.
+        collate: from a list of samples to a batch; None for torch's own.
+        val_batch: images of a batch that is judged.
+    """
+
+    def __init__(
+        self,
+        recipe: LightningRecipe,
+        train: Any,
+        val: Any,
+        collate: Callable[[Any], Any] | None = None,
+        val_batch: int | None = None,
+    ) -> None:
         super().__init__()
-        self.data, self.recipe = data, recipe
+        self.recipe, self.train, self.val, self.collate = recipe, train, val, collate
+        self.val_batch = val_batch or recipe.batch_size
         self.stream: ShardBatches | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return max(1, len(self.train) // self.recipe.batch_size)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This process's share of every step, from where the epoch was left."""
-        assert self.trainer is not None
-        recipe, module = self.recipe, self.trainer.lightning_module
-        assert isinstance(module, RecipeModule)
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        # loader processes fetch ahead, before Lightning tells the sampler its epoch
-        epoch, done = self.trainer.current_epoch, module.within
+        recipe, trainer = self.recipe, self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        epoch = done = 0
+        if trainer is not None:
+            module = trainer.lightning_module
+            assert isinstance(module, TrainingModule)
+            # loader processes fetch ahead, before Lightning tells the sampler its epoch
+            epoch, done = trainer.current_epoch, module.within
         seed, size = derive(recipe.seed, "order"), recipe.batch_size
         # of the seeds of loader processes: a function of the epoch alone, for resuming
         generator = torch.Generator().manual_seed(derive(recipe.seed, "workers", epoch))
         options: dict[str, Any] = {"num_workers": recipe.data.workers, "generator": generator}
-        images = self.data.train
-        if isinstance(images, ShardImages):
-            steps = len(images) // size
+        if isinstance(self.train, ShardImages):
+            steps = len(self.train) // size
             self.stream = ShardBatches(
-                images, size // (world * recipe.accumulate), steps * recipe.accumulate, seed,
+                self.train, size // (world * recipe.accumulate), steps * recipe.accumulate, seed,
                 rank, world, recipe.data.workers,
             )  # fmt: skip
             self.stream.go_on(epoch, done)
             return DataLoader(self.stream, batch_size=None, **options)
-        batches = GlobalBatches(len(images), size, seed, rank, world, recipe.accumulate)
+        batches = GlobalBatches(len(self.train), size, seed, rank, world, recipe.accumulate)
         batches.go_on(epoch, done)
-        return DataLoader(
-            images,  # type: ignore[arg-type]
-            batch_sampler=batches,
-            collate_fn=_as_is,
-            **options,
-        )
+        return DataLoader(self.train, batch_sampler=batches, collate_fn=self.collate, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """This process's share of the validation images, each once."""
-        assert self.trainer is not None
-        rank, world = self.trainer.global_rank, self.trainer.world_size
-        images, workers = self.data.val, self.recipe.data.workers
-        if isinstance(images, ShardImages):
-            stream = ShardBatches(images, VAL_BATCH, rank=rank, world=world)
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        workers = self.recipe.data.workers
+        if isinstance(self.val, ShardImages):
+            stream = ShardBatches(self.val, self.val_batch, rank=rank, world=world)
             return DataLoader(stream, batch_size=None, num_workers=workers)
         return DataLoader(
-            images,  # type: ignore[arg-type]
-            sampler=list(range(rank, len(images), world)),
-            batch_size=VAL_BATCH,
-            collate_fn=_as_is,
+            self.val,
+            sampler=list(range(rank, len(self.val), world)),
+            batch_size=self.val_batch,
+            collate_fn=self.collate,
             num_workers=workers,
         )
 

@@ -119,16 +119,17 @@ def _first_process() -> bool:
 
 
 def _difference(found: BaseModel, wanted: BaseModel) -> str:
-    theirs, ours = _flat(found.model_dump(mode="json")), _flat(wanted.model_dump(mode="json"))
+    theirs, ours = flat(found.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
     for key in [*ours, *theirs]:
         if theirs.get(key) != ours.get(key):
             return f"{key} {theirs.get(key)!r}, not {ours.get(key)!r}"
     return "another recipe"
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys of all levels with dots between, as overrides have them."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found

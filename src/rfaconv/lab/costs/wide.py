@@ -1,0 +1,59 @@
+"""How wide a plain network is that takes as long as one with an operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.lab.building import recipe_network
+from rfaconv.lab.costs.measure import latencies
+from rfaconv.lab.tasks import task_named
+from rfaconv.recipes import Recipe
+
+LARGEST, ROUNDS, TURNS = 6.0, 7, 9
+
+
+def with_model(recipe: Recipe, **changes: Any) -> Recipe:
+    """The recipe with other keys of its model."""
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
+
+
+def matched_width(recipe: Recipe, operator: str, data: Any, device: torch.device) -> float:
+    """Factor of the plain network's channels at which its latency is that of ``operator``.
+
+    Found by halving the interval from the network's own width to six times that; every
+    comparison times both networks in turns.
+
+    Args:
+        recipe: of the network.
+        operator: whose latency is to be matched.
+        data: the recipe's images.
+        device: where to measure.
+
+    Raises:
+        InvalidArgument: the network cannot be widened.
+    """
+    task = task_named(recipe.task)
+    example: Any = task.example(recipe, data)
+    example = [one.to(device) for one in example] if isinstance(example, list) else example.to(
+        device
+    )  # fmt: skip
+    aim = recipe_network(with_model(recipe, operator=operator), data).to(device)
+    own: float = recipe.model.width
+
+    def faster(width: float) -> bool:
+        try:
+            plain = recipe_network(with_model(recipe, operator="conv", width=width), data)
+        except InvalidArgument as error:
+            raise InvalidArgument("operators", "a network that can be widened", "wide") from error
+        both = {"plain": (plain.to(device), example), "aim": (aim, example)}
+        found = latencies(both, device, ROUNDS)
+        return found["plain"] < found["aim"]
+
+    low, high = own, own * LARGEST
+    for _ in range(TURNS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if faster(middle) else (low, middle)
+    return round(low, 3)

@@ -1,0 +1,78 @@
+"""What a trained run gets right, in detail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.building import read_run, recipe_data, recipe_network
+from rfaconv.lab.tasks import task_named
+from rfaconv.recipes import Yolo
+from rfaconv.training.saves import WEIGHTS, best_good, last_good
+
+
+def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
+    """The figures of a run on its validation images; writes ``eval.json`` into it.
+
+    Args:
+        run: the run's folder.
+        which: ``last`` or ``best`` checkpoint.
+
+    Returns:
+        Of a classifier ``top1``, ``top5``, ``ece``, ``per_class`` recall and
+        ``confusion[i][j]``, images of class i that were taken for class j; of a detector ``map``
+        and its kin; of a segmenter ``miou`` and ``pixel_accuracy``. All are in [0, 1];
+        ``per_class`` has None for a class that does not occur.
+
+    Raises:
+        InvalidArgument: not a run, or no whole checkpoint.
+    """
+    recipe = read_run(run)
+    task = task_named(recipe.task)
+    if isinstance(recipe, Yolo):
+        from rfaconv.lab.tasks.yolo import WEIGHTS as YOLO_WEIGHTS
+        from rfaconv.lab.tasks.yolo import YoloTask
+
+        path = run / YOLO_WEIGHTS
+        if not path.is_file():
+            raise InvalidArgument("run", f"a run folder with {YOLO_WEIGHTS}", str(run))
+        data = recipe_data(recipe)
+        value = YoloTask().judge_run(run, recipe, data)
+    else:
+        last, _ = last_good(run)
+        path = last if which == "last" and last is not None else best_good(run)
+        data = recipe_data(recipe)
+        network = recipe_network(recipe, data, path / WEIGHTS).eval()
+        with torch.inference_mode():
+            value = task.judge(network, recipe, data)
+    value |= {
+        "task": recipe.task,
+        "score_name": task.score,
+        "classes": list(data.classes),
+        "checkpoint": path.name,
+    }
+    write_atomic(run / "eval.json", strict_json(value))
+    return value
+
+
+def confusion_picture(value: dict[str, Any], path: Path) -> None:
+    """Draws the confusion matrix of :func:`evaluate_run` as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(value["confusion"], cmap="Blues")
+    places = range(len(value["classes"]))
+    axes.set_xticks(places, value["classes"], rotation=90)
+    axes.set_yticks(places, value["classes"])
+    axes.set(xlabel="taken for", ylabel="is")
+    half = max(map(max, value["confusion"])) / 2
+    for i, row in enumerate(value["confusion"]):
+        for j, count in enumerate(row):
+            colour = "white" if count > half else "black"
+            axes.text(j, i, str(count), ha="center", va="center", fontsize=7, color=colour)
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,158 @@
+"""The folder of a comparison: settings, one file per finished training, and nothing half-written.
+
+run.json                     the settings; written first
+cost.json                    parameters, multiply-adds, latency, memory; measured once
+pairs/digits-rfa-seed0.json  score and curve of one finished training
+runs/digits-rfa-seed0/       its run, as of ``rfaconv train``; of the first seed with its weights
+results.json, report.html, table.*, plots/   made from the files above when all are there
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.progress import Cell
+
+SCHEMA = 2
+
+
+class Store:
+    """Reads and writes one results folder; see the module's text for what lies in it.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open(self, settings: dict[str, Any]) -> None:
+        """Takes the folder for this run: makes it, or finds the same run in it.
+
+        Raises:
+            InvalidArgument: the folder holds another run, other files, or cannot be written.
+        """
+        if self.root.exists() and not self.root.is_dir():
+            raise InvalidArgument("out", "a folder", f"{self.root} (a file)")
+        record = self.root / "run.json"
+        if record.exists():
+            self._check_same(settings)
+        elif self.root.is_dir() and any(not p.name.startswith(".") for p in self.root.iterdir()):
+            expected = "an empty folder, a new one, or one with an earlier rfaconv comparison"
+            raise InvalidArgument("out", expected, f"{self.root} with other files in it")
+        try:
+            for folder in ("pairs", "runs"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            if not record.exists():
+                write_atomic(record, strict_json({"schema": SCHEMA, "settings": settings}))
+        except OSError as error:
+            got = f"{self.root} ({error.strerror})"
+            raise InvalidArgument("out", "a folder that can be written", got) from error
+
+    def _check_same(self, settings: dict[str, Any]) -> None:
+        try:
+            record = json.loads((self.root / "run.json").read_text(encoding="utf-8"))
+            found = record["settings"]
+            schema = record["schema"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            got = f"{self.root / 'run.json'} ({type(error).__name__})"
+            raise InvalidArgument("out", "a readable run.json", got) from error
+        if schema != SCHEMA:
+            got = f"format {schema} in {self.root}"
+            raise InvalidArgument("out", f"a comparison in format {SCHEMA}", got)
+        other = [k for k in {**settings, **found} if settings.get(k) != found.get(k)]
+        if other:
+            there = ", ".join(f"{k}={_short(found.get(k))}" for k in other[:3])
+            here = ", ".join(f"{k}={_short(settings.get(k))}" for k in other[:3])
+            more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+            raise InvalidArgument(
+                "out",
+                f"a new folder or one of this same run ({here}{more})",
+                f"{self.root} with another run ({there}{more})",
+            )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second process out of the folder while this one works in it.
+
+        Raises:
+            RFAConvError: another process is at work there.
+        """
+        lock = FileLock(self.root / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            message = f"out: another rfaconv compare is at work in {self.root}"
+            raise RFAConvError(message) from error
+        except NotImplementedError:
+            pass  # a file system without locks
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The content of a JSON file of the folder, or None where there is none.
+
+        Raises:
+            InvalidArgument: the file is damaged.
+        """
+        path = self.root / name
+        if not path.exists():
+            return None
+        try:
+            value: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InvalidArgument("out", f"readable JSON in {path}", reason) from error
+        if not isinstance(value, dict):
+            raise InvalidArgument("out", f"an object in {path}", type(value).__name__)
+        return value
+
+    def write(self, name: str, value: dict[str, Any]) -> None:
+        """Writes a JSON file of the folder, whole or not at all."""
+        write_atomic(self.root / name, strict_json(value))
+
+    def pair(self, cell: Cell) -> dict[str, Any] | None:
+        """The finished training, or None."""
+        value = self.read(f"pairs/{file_name(cell)}.json")
+        if value is not None and not {"result", "measured"} <= value.keys():
+            place = self.root / f"pairs/{file_name(cell)}.json"
+            raise InvalidArgument("out", f"result and measured in {place}", "neither")
+        return value
+
+    def finish_pair(self, cell: Cell, value: dict[str, Any], keep: bool) -> None:
+        """Records a finished training; without ``keep`` its run is dropped."""
+        self.write(f"pairs/{file_name(cell)}.json", value)
+        if not keep:
+            shutil.rmtree(self.run(cell), ignore_errors=True)
+
+    def run(self, cell: Cell) -> Path:
+        """The run's folder."""
+        return self.root / "runs" / file_name(cell)
+
+
+def file_name(cell: Cell) -> str:
+    """What the files of a training are called.
+
+    Example:
+        >>> file_name(Cell("my pictures", "rfa", 0))
+        'my-pictures-rfa-seed0'
+    """
+    recipe = re.sub(r"[^A-Za-z0-9._]+", "-", cell.recipe)
+    return f"{recipe}-{cell.operator}-seed{cell.seed}"
+
+
+def _short(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,173 @@
+"""What training, judging and comparing ask of a task."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from torch import Tensor, nn
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.training.module import TrainingModule
+from rfaconv.training.run_data import RunData
+
+HELD_OUT = 0.2
+
+TITLES = {"top1": "top-1", "map": "mAP", "miou": "mIoU"}
+"""What people call the scores."""
+
+
+class Sets(Protocol):
+    """Images to learn from and to judge on, with the same classes."""
+
+    @property
+    def train(self) -> Any:
+        """Images to learn from."""
+
+    @property
+    def val(self) -> Any:
+        """Images to judge on."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was passed over while reading."""
+
+    @property
+    def digest(self) -> str:
+        """A name of the content: equal data, equal digest."""
+
+
+@dataclass(frozen=True)
+class TaskSets:
+    """Pictures with boxes or masks."""
+
+    train: Any
+    val: Any
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names."""
+        names: tuple[str, ...] = self.train.classes
+        return names
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was passed over while reading."""
+        return tuple(str(p) for p in (*self.train.problems, *self.val.problems))
+
+    @property
+    def digest(self) -> str:
+        """Of the pictures' names and sizes, and of their labels."""
+        named = hashlib.sha256(repr(self.classes).encode())
+        for part in (self.train, self.val):
+            for entry in getattr(part, "pairs", None) or map(astuple, part.samples):
+                shown = [(v.name, v.stat().st_size) if isinstance(v, Path) else v for v in entry]
+                named.update(repr(shown).encode())
+        return named.hexdigest()[:16]
+
+
+class Task(ABC):
+    """One task: its data, its network, its loss and score, and what it writes at the end."""
+
+    score: ClassVar[str]
+    """Name of the score in every file."""
+    processes: ClassVar[bool] = False
+    """Whether several processes may share a training."""
+
+    @abstractmethod
+    def data(self, recipe: Any) -> Any:
+        """The images of a recipe.
+
+        Raises:
+            InvalidArgument: they are missing, or damaged with ``data.strict``.
+        """
+
+    @abstractmethod
+    def plain(self, recipe: Any, data: Any, fetch: bool = True) -> nn.Module:
+        """The recipe's network without the operator, initialised.
+
+        Without ``fetch`` it is its structure alone, for weights that are to be loaded.
+        """
+
+    @abstractmethod
+    def body(self, network: nn.Module) -> nn.Module:
+        """The part of it that gets the operator."""
+
+    @abstractmethod
+    def example(self, recipe: Any, data: Any) -> Any:
+        """One image in the form that the network takes in evaluation."""
+
+    @abstractmethod
+    def training_loss(
+        self, network: nn.Module, recipe: Any, data: Any, device: torch.device
+    ) -> Callable[[], Tensor]:
+        """The loss of one batch, to be taken again and again."""
+
+    @abstractmethod
+    def judge(self, network: nn.Module, recipe: Any, data: Any) -> dict[str, Any]:
+        """The score in detail, of the validation images."""
+
+
+class LightningTask(Task):
+    """A task that Lightning trains."""
+
+    @abstractmethod
+    def calibration(self, network: nn.Module, recipe: Any, data: Any) -> list[Tensor]:
+        """Batches of what the body is given, of training images."""
+
+    @abstractmethod
+    def module(self, network: nn.Module, recipe: Any, data: Any, steps: int) -> TrainingModule:
+        """The module that Lightning trains."""
+
+    @abstractmethod
+    def loading(self, recipe: Any, data: Any) -> RunData:
+        """The loaders."""
+
+    def finish(self, out: Path, network: nn.Module, recipe: Any, data: Any) -> None:
+        """What a run leaves behind beside its checkpoints."""
+        return
+
+    def training_loss(
+        self, network: nn.Module, recipe: Any, data: Any, device: torch.device
+    ) -> Callable[[], Tensor]:
+        """The loss of the first batch."""
+        loading = self.loading(recipe, data)
+        module = self.module(network, recipe, data, loading.steps * recipe.epochs).to(device)
+        batch = move_data_to_device(next(iter(loading.train_dataloader())), device)
+        return lambda: module.train().loss(batch)[0]
+
+
+def held_out(every: Any, seed: int) -> TaskSets:
+    """Four fifths to learn from and a fifth to judge on; what was passed over is named once."""
+    if len(every) < 2:
+        raise InvalidArgument("data", "two images or more to hold one out", f"{len(every)}")
+    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = max(1, round(HELD_OUT * len(every)))
+    return TaskSets(every.subset(sorted(order[held:])), every.subset(sorted(order[:held])))
+
+
+def folder_of(recipe: Any) -> Path:
+    """The folder of ``data.root``.
+
+    Raises:
+        InvalidArgument: there is none.
+    """
+    root = Path(recipe.data.root).expanduser()
+    if not root.is_dir():
+        raise InvalidArgument("data.root", "a folder", str(root))
+    return root
+
+
+def spread(count: int, wanted: int) -> range:
+    """About ``wanted`` indices of ``count``, evenly."""
+    return range(0, count, max(1, count // wanted))

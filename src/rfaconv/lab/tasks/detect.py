@@ -1,0 +1,115 @@
+"""Detectors of torchvision: boxes, judged by mean average precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torchmetrics.detection import MeanAveragePrecision
+
+from rfaconv.detection import DetectionSet, build_detector, read_coco, read_voc, read_yolo
+from rfaconv.detection.module import Detector, columns, of_classes
+from rfaconv.errors import InvalidArgument
+from rfaconv.lab.tasks.base import LightningTask, TaskSets, folder_of, held_out, spread
+from rfaconv.lab.tasks.predictors import save_run_predictor
+from rfaconv.recipes import Detect
+from rfaconv.surgery.structure import backbone_of
+from rfaconv.training.run_data import RunData
+from rfaconv.training.seeds import derive, seed_all
+
+CALIBRATION, BLOCK = 64, 16
+_SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+
+
+class DetectTask(LightningTask):
+    """FCOS, RetinaNet and Faster R-CNN on backbones of timm."""
+
+    score: ClassVar[str] = "map"
+
+    def data(self, recipe: Detect) -> TaskSets:
+        """Boxes of VOC, COCO or YOLO."""
+        part, root = recipe.data, folder_of(recipe)
+        train = _read(recipe, root, part.train)
+        if part.val is None:
+            return held_out(train, part.split_seed)
+        val = _read(recipe, root, part.val, train.classes)
+        if train.classes != val.classes:
+            expected = "the classes of the training pictures in data.val"
+            raise InvalidArgument("data", expected, ", ".join(val.classes))
+        return TaskSets(train, val)
+
+    def plain(self, recipe: Detect, data: TaskSets, fetch: bool = True) -> nn.Module:
+        """The detector on the backbone as timm has it."""
+        seed_all(derive(recipe.seed, "network"))
+        model = recipe.model
+        return build_detector(model.kind, model.backbone, len(data.classes), **_settings(recipe))
+
+    def body(self, network: nn.Module) -> nn.Module:
+        """The backbone."""
+        return backbone_of(network)
+
+    def calibration(self, network: Any, recipe: Detect, data: TaskSets) -> list[Tensor]:
+        """Pictures of several sizes are filled up to the largest of their block, as in training."""
+        images = [data.train[i][0] for i in spread(len(data.train), CALIBRATION)]
+        return [
+            network.transform(images[i : i + BLOCK])[0].tensors
+            for i in range(0, len(images), BLOCK)
+        ]
+
+    def module(self, network: nn.Module, recipe: Detect, data: TaskSets, steps: int) -> Detector:
+        """The detector's own losses."""
+        return Detector(network, recipe, steps)
+
+    def loading(self, recipe: Detect, data: TaskSets) -> RunData:
+        """Pictures without a box are left out of training."""
+        kept = [sample for sample in data.train.samples if sample.boxes]
+        return RunData(recipe, DetectionSet(kept, data.classes), data.val, columns)
+
+    def example(self, recipe: Detect, data: TaskSets) -> list[Tensor]:
+        """The first picture that is judged."""
+        return [data.val[0][0]]
+
+    def judge(self, network: nn.Module, recipe: Detect, data: TaskSets) -> dict[str, Any]:
+        """Average precision as COCO counts, of sizes and classes; None where there is no box."""
+        metric = MeanAveragePrecision(class_metrics=True)
+        for images, targets in self.loading(recipe, data).val_dataloader():
+            found = network(list(images))
+            metric.update(found, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
+        figures = metric.compute()
+        # torchmetrics has -1 for sizes without a box
+        values = {key: float(figures[key]) for key in _SIZES}
+        return {
+            **{key: value if value >= 0 else None for key, value in values.items()},
+            "per_class": list(of_classes(figures, len(data.classes))),
+            "images": len(data.val),
+        }
+
+    def finish(self, out: Path, network: nn.Module, recipe: Detect, data: TaskSets) -> None:
+        """The file for ``rfaconv predict``."""
+        save_run_predictor(out, network, recipe, data.classes, **_settings(recipe))
+
+
+def _settings(recipe: Detect) -> dict[str, Any]:
+    """What else the network is built with: the keys of the recipe that are not None."""
+    model = recipe.model
+    chosen = {"size": model.size, "channels": model.channels, "width": model.width}
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+def _read(
+    recipe: Detect, root: Path, split: str, classes: tuple[str, ...] | None = None
+) -> DetectionSet:
+    data = recipe.data
+    if data.format == "yolo":
+        return read_yolo(root, split, strict=data.strict)
+    if data.format == "coco":
+        annotations = root / "annotations" / f"instances_{split}.json"
+        beside = root / split / "_annotations.coco.json"
+        if not annotations.is_file() and beside.is_file():
+            annotations = beside
+        # where it is not called as the split is, all images lie in one folder
+        folder = next((p for p in (root / split, root / "images" / split, root / "images")
+                       if p.is_dir()), root / split)  # fmt: skip
+        return read_coco(folder, annotations, strict=data.strict)
+    return read_voc(root, split, data.classes or classes, strict=data.strict)

@@ -1,0 +1,147 @@
+"""What recipes of all tasks have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Pixels = Annotated[int, Field(ge=4, le=1024)]
+OPERATORS = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold")
+
+
+def _present_name(value: Any) -> Any:
+    return "features" if value == "none" else value
+
+
+Operator = Annotated[
+    Literal["conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold"],
+    BeforeValidator(_present_name),
+]
+"""In place of convolutions: ``conv`` for none, an operator, or one of two ablations: ``features``
+(those of the receptive field without attention) and ``unfold`` (attention on the patches)."""
+
+
+class Part(BaseModel):
+    """A group of keys; any other key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(Part):
+    """What moves the weights.
+
+    Attributes:
+        name: ``sgd``, ``adamw``, or any other optimizer that timm knows, such as ``lamb``.
+        lr: highest learning rate.
+        momentum: of SGD.
+        nesterov: whether it looks ahead.
+        weight_decay: of all parameters.
+    """
+
+    name: str = "sgd"
+    lr: Above0 = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: From0 = 1e-4
+
+
+class AdamW(Optimizer):
+    """The same keys with the defaults of tasks that are trained by AdamW."""
+
+    name: str = "adamw"
+    lr: Above0 = 1e-3
+
+
+class LearningRate(Part):
+    """How the learning rate goes.
+
+    Attributes:
+        name: ``one-cycle`` (up in the first quarter of the steps, then down), ``steps``,
+            ``cosine`` or ``constant``; ``tanh``, ``poly`` and ``step`` are timm's, an epoch a step.
+        milestones: epochs after which ``steps`` multiplies by ``gamma``.
+        gamma: see ``milestones``.
+        warmup_epochs: of a linear rise from zero (not for ``one-cycle``, which has its own).
+    """
+
+    name: Literal["one-cycle", "steps", "cosine", "constant", "tanh", "poly", "step"] = "one-cycle"
+    milestones: tuple[Positive, ...] = ()
+    gamma: Above0 = 0.1
+    warmup_epochs: From0 = 0.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("ascending milestones")
+        if self.name != "steps" and self.milestones:
+            raise ValueError("milestones only with name: steps")
+        if self.name == "one-cycle" and self.warmup_epochs:
+            raise ValueError("no warmup_epochs with name: one-cycle")
+        return self
+
+
+class Checkpoints(Part):
+    """What to keep; a checkpoint is written at the end of every epoch.
+
+    Attributes:
+        keep: newest checkpoints to keep beside the best.
+    """
+
+    keep: Annotated[int, Field(ge=2)] = 2
+
+
+ClassWeights = Literal["balanced"] | tuple[Above0, ...] | None
+"""Of the cross-entropy: a number for each class, or such that all classes count the same."""
+
+
+class Recipe(Part):
+    """A whole training. Equal recipes on one machine give equal numbers.
+
+    Attributes:
+        task: ``classify``, ``detect``, ``segment`` or ``yolo``: decides which keys there are.
+        about: what it is, for people.
+        optimizer: its numbers.
+        epochs: passes over the training images.
+        batch_size: images in an optimizer step, over all processes together.
+        threads: of torch in each process; None for torch's own choice.
+        seed: of initialisation, order and augmentation.
+    """
+
+    task: str
+    about: str = ""
+    model: Any
+    data: Any
+    optimizer: Optimizer = Optimizer()
+    epochs: Positive = 10
+    batch_size: Positive = 64
+    threads: Positive | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+
+class LightningRecipe(Recipe):
+    """A training by Lightning.
+
+    Attributes:
+        learning_rate: how the learning rate goes.
+        checkpoints: what to keep.
+        accumulate: parts in which each process computes its share of a step.
+        ema: decay of the moving average of the weights, which is then what is evaluated.
+        precision: as of Lightning's Trainer.
+    """
+
+    learning_rate: LearningRate = LearningRate()
+    checkpoints: Checkpoints = Checkpoints()
+    accumulate: Positive = 1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+
+    @model_validator(mode="after")
+    def _accumulates(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError("a batch_size that accumulate divides")
+        return self
