@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rfaconv._autocast import without_autocast
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional._checks import (
-    check_final,
+from rfaconv.functional._arguments import (
     check_operand,
     check_pointwise,
     check_spatial,
     check_weight,
+    fitted,
+    prepare_input,
 )
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import prepare_input
 from rfaconv.geometry import Window
 from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, tracing
 
@@ -233,7 +233,8 @@ def _attend_and_convolve(
     channels = weight.shape[1] * groups
     dims = check_weight(weight, groups)
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
-    x = attend(prepare_input(x, channels, weight.dtype, window))
+    x = fitted(x, weight, bias, channels, window, groups)
+    x = attend(prepare_input(x, window))
     return convolve_attended(x, weight, bias, window, groups)
 
 
@@ -241,6 +242,5 @@ def convolve_attended(
     x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int
 ) -> Tensor:
     """The convolution behind the attention, in the dtype of x."""
-    check_final(weight, bias, x, window, groups)
     shift = None if bias is None else bias.to(x.dtype)
     return convolve(x, weight.to(x.dtype), shift, window, groups)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rfaconv import dispatch
-from rfaconv.functional._checks import check_operand
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import select_gate
+from rfaconv._autocast import without_autocast
+from rfaconv.functional._arguments import check_operand
+from rfaconv.functional._select import select_gate
 from rfaconv.reference import attention
 from rfaconv.reference.features import accumulation_dtype, fixed_size, tracing
 
