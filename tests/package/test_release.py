@@ -117,3 +117,15 @@ def test_the_record_of_a_platform_is_of_one_run(
     assert found[first.name]["kernels"] == ["scalar", "neon"]
     assert found[first.name]["bytes"] == 3
     assert found[second.name]["emulator"] == "qemu-aarch64"
+
+
+def test_actions_are_pinned_to_commits() -> None:
+    """A tag of somebody else's action can be moved; a commit cannot."""
+    import re
+
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = re.search(r"uses: (\S+)(.*)", line)
+            if found and not found[1].startswith("./"):
+                assert re.fullmatch(r"\S+@[0-9a-f]{40}", found[1]), (path.name, line)
+                assert re.fullmatch(r" # v\d+\.\d+\.\d+", found[2]), (path.name, line)

@@ -40,9 +40,10 @@ def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Ten
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         spatial = tuple(range(2, x.dim()))
-        pooled = torch.stack([x.amax(spatial).to(acc), x.mean(spatial, dtype=acc)])
+        # not along the batch: ncnn's graphs have no such axis
+        pooled = torch.stack([x.amax(spatial).to(acc), x.mean(spatial, dtype=acc)], 1)
         hidden = (pooled @ reduce_weight.to(acc).flatten(1).t()).relu()
-        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(0).sigmoid()
+        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(1).sigmoid()
 
 
 def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
