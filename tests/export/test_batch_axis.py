@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 
@@ -39,3 +41,15 @@ def test_no_map_of_a_form_has_more_than_four_axes(operator):
     program = torch.export.export(layer, (torch.zeros(1, 8, 9, 9),))
     ranks = [n.meta["val"].dim() for n in program.graph.nodes if hasattr(n.meta.get("val"), "dim")]
     assert max(ranks) <= 4
+
+
+@pytest.mark.parametrize("operator", [o for o in OPERATORS if o != "rfcbam"])
+def test_a_traced_layer_has_no_more_axes_than_its_gates(operator):
+    """(B, C, T, H, W): ultralytics hands the traced layers to ncnn as they are."""
+    layer = LAYERS[operator](8, 6, 3, stride=2).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that tracing is old
+        graph = torch.jit.trace(layer, torch.zeros(1, 8, 9, 9)).inlined_graph
+    found = [value for node in graph.nodes() for value in node.outputs()]
+    ranks = [v.type().dim() for v in found if v.type().kind() == "TensorType"]
+    assert max(rank for rank in ranks if rank is not None) <= 5

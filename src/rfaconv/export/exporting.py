@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
+from rfaconv.export.mobile import lenient
 from rfaconv.export.prepare import prepare
 from rfaconv.export.source import Source
 from rfaconv.export.targets import OPSET, TARGETS, Job
@@ -117,8 +118,9 @@ def export(
     if (dtype == "int8") != bool(len(calibration)):
         raise InvalidArgument("calibration", "pictures for int8, and for nothing else", dtype)
     check_free(path, force)
-    for package in target.needs:
-        importlib.import_module(package)
+    with lenient():
+        for package in target.needs:
+            importlib.import_module(package)
     half = to == "openvino" and dtype == "float16"
     computed = "float32" if half or dtype == "int8" else dtype
     form = "int8" if dtype == "int8" else to

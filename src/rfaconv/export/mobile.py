@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,12 @@ METADATA = "rfaconv.json"
 
 def write_executorch(job: Job, path: Path) -> None:
     """By ExecuTorch, for its XNNPACK backend."""
+    with lenient():
+        _executorch(job, path)
+    _beside(job, path)
+
+
+def _executorch(job: Job, path: Path) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
@@ -33,14 +40,13 @@ def write_executorch(job: Job, path: Path) -> None:
         program = torch.export.export(job.network, (job.sample,))
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     path.write_bytes(lowered.to_executorch().buffer)
-    _beside(job, path)
 
 
 def write_litert(job: Job, path: Path) -> None:
     """By litert-torch; the file is a zip archive too, which holds the metadata."""
-    import litert_torch
+    with lenient(), silent():
+        import litert_torch
 
-    with silent():
         litert_torch.convert(job.network, (job.sample,)).export(str(path))
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA, json.dumps(job.metadata))
@@ -48,12 +54,12 @@ def write_litert(job: Job, path: Path) -> None:
 
 def write_ncnn(job: Job, path: Path) -> None:
     """By pnnx: ``NAME.ncnn.param`` and the weights in ``NAME.ncnn.bin``."""
-    import pnnx
-
     stem = path.name.removesuffix(".ncnn.param")
     weights = path.with_name(f"{stem}.ncnn.bin")
     # pnnx names variables of a Python file by the modules, and those of a list are numbers
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, silent():
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, lenient(), silent():
+        import pnnx
+
         traced = f"{folder}/network.pt"
         pnnx.export(
             Named(job.network).eval(), traced, job.sample, fp16=False, check_trace=False,
@@ -66,9 +72,9 @@ def write_ncnn(job: Job, path: Path) -> None:
 
 def write_coreml(job: Job, path: Path) -> None:
     """By coremltools: an ML program, computed in float32; runs on Apple's systems alone."""
-    import coremltools
+    with lenient(), silent(), torch.no_grad():
+        import coremltools
 
-    with silent(), torch.no_grad():
         traced = torch.jit.trace(job.network, job.sample, check_trace=False)
         model: Any = coremltools.convert(
             traced,
@@ -98,6 +104,14 @@ class Named(nn.Module):
 def _beside(job: Job, path: Path) -> None:
     """Metadata of a file that has no place for strings."""
     path.with_name(f"{path.name}.json").write_text(json.dumps(job.metadata), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """Lets converters and their packages warn of each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

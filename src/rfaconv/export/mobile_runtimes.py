@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.export.mobile import lenient
 
 
 def load_executorch(path: Path, threads: int | None, precise: bool) -> Any:
     """A ``.pte``, by ExecuTorch's runtime."""
-    from executorch.runtime import Runtime
+    with lenient():
+        from executorch.runtime import Runtime
 
-    program = Runtime.get().load_program(path)
-    method: Any = program.load_method("forward")
+        program = Runtime.get().load_program(path)
+        method: Any = program.load_method("forward")
 
     def run(x: Tensor, program: Any = program) -> Tensor:  # the method does not keep its program
         result: Tensor = method.execute([x.contiguous()])[0].clone()
@@ -28,7 +30,8 @@ def load_executorch(path: Path, threads: int | None, precise: bool) -> Any:
 
 def load_litert(path: Path, threads: int | None, precise: bool) -> Any:
     """A ``.tflite``, by LiteRT's interpreter."""
-    from ai_edge_litert.interpreter import Interpreter
+    with lenient():
+        from ai_edge_litert.interpreter import Interpreter
 
     interpreter: Any = Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
@@ -45,7 +48,8 @@ def load_litert(path: Path, threads: int | None, precise: bool) -> Any:
 
 def load_ncnn(path: Path, threads: int | None, precise: bool) -> Any:
     """A ``.ncnn.param`` with its ``.ncnn.bin``, one picture at a time."""
-    import ncnn
+    with lenient():
+        import ncnn
 
     net: Any = ncnn.Net()
     net.opt.use_vulkan_compute = False
