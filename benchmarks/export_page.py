@@ -98,6 +98,30 @@ def int8() -> list[str]:
     return lines
 
 
+def mobile() -> list[str]:
+    """Errors and speeds of the runtimes of phones, one thread of this kind of processor."""
+    rows = load("mobile")["rows"]
+    targets = [
+        t for t in ("executorch", "litert", "ncnn", "coreml") if any(r["target"] == t for r in rows)
+    ]
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    cells = {(row["network"], row["target"]): row for row in rows}
+    lines = [f"| network | {' | '.join(targets)} |", "|---" * (len(targets) + 1) + "|"]
+    for name in names:
+        texts = []
+        for target in targets:
+            row = cells.get((name, target), {})
+            if "error" in row:
+                differs = "" if row["holds"] else "differs: "
+                speed = row["ms"] / row["torch_ms"]
+                texts.append(f"{differs}{row['error']:.0e}, {row['ms']:.1f} ms, {speed:.2f}")
+            else:
+                texts.append("converted" if row.get("converted") else row.get("reason", ""))
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    used = {k: v for row in rows for k, v in row["versions"].items()}
+    return [*lines, "", "With " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "networks": partial(networks, ""),
     "networks-zen5": partial(networks, "-zen5"),
@@ -105,6 +129,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "published": against_published,
     "custom": custom,
     "int8": int8,
+    "mobile": mobile,
 }
 
 

@@ -225,9 +225,11 @@ def exports() -> list[str]:
             group = cells[kind, network]
             held = [row["largest"] for row in group if row["holds"]]
             texts.append(f"{max(held):.1e}" if held else "")
+            if held and len(group) < 6:
+                texts[-1] += f" ({len(group)} of 6 tried)"
             failed = [row for row in group if not row["holds"]]
             if failed:
-                texts[-1] += f" {len(failed)} of {len(group)} fail" if held else "fails"
+                texts[-1] += f", {len(failed)} fail" if held else "fails"
             for row in failed:
                 larger = f"differs by {row.get('largest', 0):.1e}"
                 reasons[kind, row.get("reason", larger)].append(f"{network}-{row['operator']}")
