@@ -75,8 +75,9 @@ def test_what_was_drawn_is_found(task, tmp_path):
     assert len(content["pictures"]) == len(scenes)
     right = []
     for entry in content["pictures"]:
-        assert Image.open(out / entry["drawn"]).size == (128, 128)
-        found = scenes[os.path.basename(entry["file"])]
+        with Image.open(out / entry["drawn"]) as drawn:
+            assert drawn.size == (128, 128)
+        found = scenes[os.path.basename(entry["source"])]
         if task == "classify":
             right.append(entry["classes"][0]["name"] == CLASSES[found[0]["kind"]])
             continue
