@@ -122,6 +122,22 @@ def mobile() -> list[str]:
     return [*lines, "", "With " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."]
 
 
+def precision() -> list[str]:
+    """OpenVINO's own choice of precision beside float32."""
+    found = load("openvino-precision")
+    lines = ["| network | it chooses | error | in float32 | time | in float32 |", "|---" * 6 + "|"]
+    for name, row in found["networks"].items():
+        own, exact = row["ms own choice"], row["ms f32"]
+        chosen = row["chosen"].partition("'")[2].rstrip("'>") or row["chosen"]
+        cells = [
+            name, chosen, f"{row['error own choice']:.0e}", f"{row['error f32']:.0e}",
+            f"{own / exact:.2f}", f"{exact:.1f} ms",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    threads = "one thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    return [*lines, "", f"{found['processor']}, {threads}, OpenVINO {found['openvino']}."]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "networks": partial(networks, ""),
     "networks-zen5": partial(networks, "-zen5"),
@@ -130,6 +146,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "custom": custom,
     "int8": int8,
     "mobile": mobile,
+    "precision": precision,
 }
 
 
