@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import openvino
 import torch
 
-import openvino
 from rfaconv.export import Source, export
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source

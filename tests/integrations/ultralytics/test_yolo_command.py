@@ -67,7 +67,7 @@ def test_login_ends_as_ultralytics_says(monkeypatch):
     monkeypatch.setattr(ultralytics.cfg, "handle_yolo_login", refuse)
     for run in (lambda: ultralytics.cfg.entrypoint(), lambda: main(["yolo", "login", "a key"])):
         monkeypatch.setattr(ultralytics.cfg, "ARGV", ["yolo", "login", "a key"])
-        with pytest.raises(SystemExit, match="^Invalid API key$"):
+        with pytest.raises(SystemExit, match=r"^Invalid API key$"):
             run()
     assert seen[0] == seen[1]
     assert "a key" in seen[0]
