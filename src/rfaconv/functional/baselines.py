@@ -18,7 +18,7 @@ from rfaconv.functional._arguments import (
     prepare_input,
 )
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, tracing
+from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, mean, tracing
 
 
 def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Tensor:
@@ -40,9 +40,10 @@ def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Ten
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         spatial = tuple(range(2, x.dim()))
-        pooled = torch.stack([x.amax(spatial).to(acc), x.mean(spatial, dtype=acc)])
+        # not along the batch: ncnn's graphs have no such axis
+        pooled = torch.stack([x.amax(spatial).to(acc), mean(x, spatial)], 1)
         hidden = (pooled @ reduce_weight.to(acc).flatten(1).t()).relu()
-        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(0).sigmoid()
+        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(1).sigmoid()
 
 
 def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
     check_operand("spatial_weight", spatial_weight, x)
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
-        maps = torch.cat([x.amax(1, keepdim=True).to(acc), x.mean(1, keepdim=True, dtype=acc)], 1)
+        maps = torch.cat([x.amax(1, keepdim=True).to(acc), mean(x, 1, True)], 1)
         kernel = [fixed_size(size) for size in spatial_weight.shape[2:]]
         window = Window.create(kernel, dims=x.dim() - 2)
         return convolve(maps, spatial_weight.to(acc), None, window, 1).sigmoid()
@@ -201,7 +202,7 @@ def axis_means(x: Tensor) -> tuple[Tensor, ...]:
     result = []
     for axis in spatial:
         others = [i for i in spatial if i != axis]
-        result.append(x.mean(others, dtype=acc) if others else x.to(acc))
+        result.append(mean(x, others) if others else x.to(acc))
     return tuple(result)
 
 

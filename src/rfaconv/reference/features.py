@@ -21,6 +21,14 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def mean(x: Tensor, dims: int | tuple[int, ...] | list[int], keepdim: bool = False) -> Tensor:
+    """Mean over some dimensions, summed and given in the accumulation dtype."""
+    acc = accumulation_dtype(x.dtype)
+    if acc == x.dtype:  # LiteRT's converter does not know the argument
+        return x.mean(dims, keepdim)
+    return x.mean(dims, keepdim, dtype=acc)
+
+
 def tracing() -> bool:
     """Whether torch.jit records operations into a graph."""
     return torch._C._get_tracing_state() is not None
