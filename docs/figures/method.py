@@ -205,7 +205,10 @@ def sharing(scheme: str, language: str) -> Sheet:
         12.5,
     )
     sheet.text(
-        570, 370, say("measured in the network of the picture above.", "在上图的网络中测得。"), 12.5
+        570,
+        370,
+        say("measured in a trained network (EuroSAT).", "在训练好的网络（EuroSAT）中测得。"),
+        12.5,
     )
     sheet.text(570, 398, say("No gate of one is a gate of the other.", "一个窗口的门控不是另一个窗口的门控。"), 13, bold=True)  # fmt: skip
     sheet.text(

@@ -18,6 +18,10 @@ LINK = re.compile(
     r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>(?!\w+:|#|/)[^)#\s]+)(?P<anchor>#[^)\s]*)?\)"
 )
 MATH = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
+VALUE = re.compile(r"<!-- /?v[^>]*-->")
+# a line that ends and goes on in Chinese has no space in between
+BROKEN = re.compile(r"(?<=[*\u3000-\u9fff\uff00-\uffef])\n[ ]*(?=[\u3000-\u9fff\uff00-\uffef])")
+TAG = re.compile(r"\\tag\{(\d+)\}")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 
 
@@ -75,6 +79,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         mark = f"<!-- generated {name} -->"
         if mark in markdown:
             markdown = markdown.replace(mark, make())
+    markdown = VALUE.sub("", markdown)
+    if page.file.src_uri.endswith(".zh.md"):
+        pieces = FENCE.split(markdown)
+        markdown = "".join(p if p.startswith("```") else BROKEN.sub("", p) for p in pieces)
     source = Path(page.file.abs_src_path).parent
     docs = ROOT / "docs"
 
@@ -100,7 +108,10 @@ def on_page_content(html_text: str, **_: Any) -> str:
         tex = html.unescape(match["tex"]).strip()
         block = match["tag"] == "div"
         tex = tex.removeprefix(r"\[" if block else r"\(").removesuffix(r"\]" if block else r"\)")
-        return str(convert(tex.strip(), display="block" if block else "inline"))
+        number = TAG.search(tex)
+        formula = str(convert(TAG.sub("", tex).strip(), display="block" if block else "inline"))
+        shown = f'<span class="number">({number[1]})</span>' if number else ""
+        return f'<div class="equation">{formula}{shown}</div>' if block else formula
 
     return MATH.sub(formula, html_text)
 
