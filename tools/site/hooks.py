@@ -33,10 +33,11 @@ def commands() -> str:
     from rfaconv.cli.main import COMMANDS, build
 
     group: Any = typer.main.get_command(build())
+    above = group.make_context("rfaconv", [], resilient_parsing=True)
     parts = []
     for name in COMMANDS:
         command = group.commands[name]
-        context = command.make_context(f"rfaconv {name}", [], resilient_parsing=True)
+        context = command.make_context(name, [], parent=above, resilient_parsing=True)
         context.terminal_width = 78
         parts.append(f"## rfaconv {name}\n\n```text\n{command.get_help(context).strip()}\n```\n")
     return "\n".join(parts)
