@@ -61,25 +61,29 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+LINES = """
+import shlex, sys
+from rfaconv.cli.main import main
+for line in sys.stdin.read().splitlines():
+    name, *words = shlex.split(line)
+    assert name == "rfaconv"
+    if main(words):
+        sys.exit(line)
+"""
+
+
 def outside(text: str, home: Path) -> None:
-    """Commands in a shell: ultralytics writes elsewhere where it sees pytest."""
-    command = home / "bin" / "rfaconv"
-    command.parent.mkdir()
-    command.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom rfaconv.cli.main import main\nsys.exit(main())\n",
-        encoding="utf-8",
-    )
-    command.chmod(0o755)
+    """Commands in one process of their own: ultralytics writes elsewhere where it sees pytest."""
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")},
-        "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(Path(rfaconv.__file__).parents[1]),
         "YOLO_AUTOINSTALL": "false",
         "YOLO_CONFIG_DIR": str(home / "settings"),
     }
     done = subprocess.run(
-        ["bash", "-euc", text], cwd=home, env=environment, capture_output=True, encoding="utf-8"
-    )
+        [sys.executable, "-c", LINES],
+        input=text, cwd=home, env=environment, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
