@@ -142,7 +142,11 @@ class Sheet:
             if any(f"#head-{name})" in mark for mark in self.marks)
         )
         defs = f"<defs>{heads}</defs>\n" if heads else ""
-        body = "\n".join(self.marks)
+        # light pictures have a ground of their own: viewers with a dark page show them too
+        ground = (
+            '<rect width="100%" height="100%" fill="#ffffff"/>\n' if self.scheme == "light" else ""
+        )
+        body = ground + "\n".join(self.marks)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {number(self.width)} '
             f'{number(self.height)}" width="{number(self.width)}" height="{number(self.height)}" '

@@ -22,6 +22,8 @@ VALUE = re.compile(r"<!-- /?v[^>]*-->")
 # a line that ends and goes on in Chinese has no space in between
 BROKEN = re.compile(r"(?<=[*\u3000-\u9fff\uff00-\uffef])\n[ ]*(?=[\u3000-\u9fff\uff00-\uffef])")
 TAG = re.compile(r"\\tag\{(\d+)\}")
+# the pages name the light picture alone, which is what other viewers of Markdown show
+FIGURE = re.compile(r"(!\[[^\]]*\]\([^)]*)-light\.svg\)")
 FENCE = re.compile(r"^(```.*?^```)", re.MULTILINE | re.DOTALL)
 
 
@@ -84,6 +86,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri.endswith(".zh.md"):
         pieces = FENCE.split(markdown)
         markdown = "".join(p if p.startswith("```") else BROKEN.sub("", p) for p in pieces)
+    markdown = FIGURE.sub(r"\1-light.svg#only-light)\n\1-dark.svg#only-dark)", markdown)
     source = Path(page.file.abs_src_path).parent
     docs = ROOT / "docs"
 
