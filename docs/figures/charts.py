@@ -75,9 +75,11 @@ def accuracy(scheme: str, language: str) -> Sheet:
         ("EuroSAT", sheet.say("top-1", "top-1"), *results.classification("eurosat")),
         ("Fashion-MNIST", "top-1", *results.classification("fashion-mnist")),
         ("BCCD, YOLOv8n", "mAP", *results.task("yolov8n-bccd", "map")),
+        ("BCCD, YOLOv8n", "mAP", *results.task("yolov8n-bccd-100", "map")),
         ("BCCD, FCOS", "mAP", *results.task("fcos-bccd", "map")),
         ("CamVid, Unet", "mIoU", *results.task("unet-camvid-120x90", "miou")),
     ]
+    panels = [panel for panel in panels if panel[2]]
     # one scale for all, to the nearest five points
     most = max(abs(d.mean) + (d.half or 0) for *_, found, _ in panels for d in found.values())
     most = 5 * -(-most // 5)
