@@ -67,7 +67,7 @@ def export(
         dtype: of weights and computation; the file takes and gives float32 always. OpenVINO
             stores float16 weights and computes as its ``INFERENCE_PRECISION_HINT`` says. ``int8``
             (ONNX and OpenVINO) keeps the gates in float32.
-        dynamic: whether batch, height and width stay free; else they are those of the source.
+        dynamic: whether batch, height and width stay free. If not, the source's are fixed.
         batch: images of the sample that is traced, and the batch where it is not free.
         force: whether a file that exists is replaced.
         shaped: whether the receptive-field layers take the form that runtimes run fastest.
@@ -133,7 +133,7 @@ def export(
 
 
 def _run_once(network: nn.Module, sample: torch.Tensor, to: str) -> None:
-    """The smallest run that says what exporters would say in their own words, or not at all."""
+    """Runs one sample, so that a network that cannot run is refused in its own words."""
     try:
         with torch.no_grad():
             result: Any = network(sample[:1])
