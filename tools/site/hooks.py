@@ -20,7 +20,10 @@ LINK = re.compile(
 MATH = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<tex>.*?)</(?P=tag)>', re.DOTALL)
 VALUE = re.compile(r"<!-- /?v[^>]*-->")
 # a line that ends and goes on in Chinese has no space in between
-BROKEN = re.compile(r"(?<=[*\u3000-\u9fff\uff00-\uffef])\n[ ]*(?=[\u3000-\u9fff\uff00-\uffef])")
+BROKEN = re.compile(
+    r"(?<=[*\u3000-\u9fff\uff00-\uffef])\n[ ]*(?=[\u3000-\u9fff\uff00-\uffef])"
+    r"|(?<=[，。：；、（])\n[ ]*(?=[A-Za-z`\[])"
+)
 TAG = re.compile(r"\\tag\{(\d+)\}")
 # the pages name the light picture alone, which is what other viewers of Markdown show
 FIGURE = re.compile(r"(!\[[^\]]*\]\([^)]*)-light\.svg\)")
@@ -98,7 +101,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if REPOSITORY:
             return f"[{match['text']}]({REPOSITORY}/blob/main/{inside})"
         text = match["text"].strip("`")
-        return f"`{inside}`" if text in (inside, target.name) else f"{match['text']} (`{inside}`)"
+        return f"`{inside}`" if inside.endswith(text) else f"{match['text']} (`{inside}`)"
 
     pieces = FENCE.split(markdown)
     return "".join(p if p.startswith("```") else LINK.sub(turned, p) for p in pieces)
