@@ -27,10 +27,19 @@ with torch.no_grad():
     expected = network(x)
 
 # %% [markdown]
-# One call writes a file: norms folded, standard operators, batch and size free.
+# One call writes a file: norms folded, standard operators, batch and size free. Class names and normalisation go into its
+# metadata.
 
 # %%
-source = Source(network, "eurosat", (64, 64))
+known = network.pretrained_cfg
+source = Source(
+    network,
+    "eurosat",
+    (64, 64),
+    classes=tuple(known["label_names"]),
+    mean=tuple(known["mean"]),
+    std=tuple(known["std"]),
+)
 files = {target: export(source, folder / f"eurosat.{end}", target).path
          for target, end in (("onnx", "onnx"), ("openvino", "xml"))}  # fmt: skip
 for target, path in files.items():
