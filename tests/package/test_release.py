@@ -68,10 +68,10 @@ def test_disagreement_is_found(
 
 def test_links_of_the_readme_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     links = _load("wheels/source.py", monkeypatch).absolute_links
-    text = "[a](docs/a.md#b) [c](https://x.y/z) [d](#e) ![f](docs/f.png)"
+    text = '[a](docs/a.md#b) [c](https://x.y/z) [d](#e) ![f](docs/f.png) <img src="docs/g.svg">'
     assert links(text, "https://r", "v1") == (
         "[a](https://r/blob/v1/docs/a.md#b) [c](https://x.y/z) [d](#e) "
-        "![f](https://r/raw/v1/docs/f.png)"
+        '![f](https://r/raw/v1/docs/f.png) <img src="https://r/raw/v1/docs/g.svg">'
     )
 
 

@@ -145,7 +145,7 @@ def export(
 
 
 def _run_once(network: nn.Module, sample: torch.Tensor, to: str) -> None:
-    """The smallest run that says what exporters would say in their own words, or not at all."""
+    """Runs one sample, so that a network that cannot run is refused in its own words."""
     try:
         with torch.no_grad():
             result: Any = network(sample[:1])

@@ -159,7 +159,7 @@ def _free(job: Job) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences what exporters say of themselves: that they are old, or which steps they take."""
+    """Silences the exporters' own deprecation warnings and progress messages."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
