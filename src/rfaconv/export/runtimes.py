@@ -104,3 +104,5 @@ _LOADERS: dict[str, Callable[[Path, int | None, bool], Run]] = {
     ".pt2": _torch_export,
     ".torchscript": _torchscript,
 }
+SUFFIXES = tuple(_LOADERS)
+"""Endings of exported files."""
