@@ -109,3 +109,5 @@ _LOADERS: dict[str, Callable[[Path, int | None, bool], Run]] = {
     ".ncnn.param": mobile_runtimes.load_ncnn,
     ".mlpackage": mobile_runtimes.load_coreml,
 }
+SUFFIXES = tuple(_LOADERS)
+"""Endings of exported files."""

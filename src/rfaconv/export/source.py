@@ -27,6 +27,7 @@ class Source:
         std: per channel.
         architecture: by which ``timm.create_model`` makes the network; empty where none does.
         arguments: of ``timm.create_model``, beside those that it records itself.
+        task: ``classify``, ``segment``, ``detect``, or empty where nobody has said.
     """
 
     network: nn.Module
@@ -38,6 +39,7 @@ class Source:
     std: tuple[float, ...] = ()
     architecture: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
 
     def metadata(self) -> dict[str, str]:
         """What is written into every exported file: strings, lists as JSON."""
