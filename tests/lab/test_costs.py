@@ -98,17 +98,14 @@ def test_rows_of_linear_layers_are_counted() -> None:
 
 @pytest.mark.parametrize("operator", ["features", "unfold"])
 def test_ablations_are_counted(operator: str) -> None:
-    """By hand: features of a channel take 9 x 9, unfolded gates a 1x1 convolution."""
+    """By hand: features, or gates of unfolded patches, of a channel take 9 x 9."""
     network = build_network("small", operator, classes=10, channels=1, image_size=8, seed=0)
     plain = build_network("small", "conv", classes=10, channels=1, image_size=8, seed=0)
     more = network_cost(network, (1, 8, 8)).attention_macs
     assert network_cost(network, (1, 8, 8)).macs == network_cost(plain, (1, 8, 8)).macs + more
     # channels and output pixels of the four replaced convolutions; strides 1, 2, 2, 2
     places = [(16, 64), (16, 16), (24, 4), (32, 1)]
-    if operator == "features":
-        assert more == sum(81 * channels * pixels for channels, pixels in places)
-    else:
-        assert more == sum(9 * channels * pixels for channels, pixels in places)
+    assert more == sum(81 * channels * pixels for channels, pixels in places)
 
 
 def test_a_wide_network_takes_as_long() -> None:

@@ -223,7 +223,7 @@ def test_published_folders_predict(tmp_path: Path, capsys) -> None:
 def test_no_run_and_no_folder(tmp_path: Path, capsys) -> None:
     picture(tmp_path / "0.png", np.ones((SIDE, SIDE), np.uint8))
     (tmp_path / "empty").mkdir()
-    for place, said in (("empty", "a run"), ("gone", "no file")):
+    for place, said in (("empty", "an empty folder"), ("gone", "which does not exist")):
         assert main(["predict", str(tmp_path / place), str(tmp_path / "0.png")]) == 2
         assert said in capsys.readouterr().err
     assert not shutil.os.path.exists("predictions")

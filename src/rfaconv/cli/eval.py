@@ -1,40 +1,95 @@
-"""``rfaconv eval``: what a trained run gets right."""
+"""``rfaconv eval``: what a trained network gets right."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def eval(  # the command's name
-    run: Annotated[Path, typer.Argument(help="Folder of a run of rfaconv train.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run; or with --data a folder of a network, a .safetensors, a .pt of "
+            "ultralytics, an exported file or, with --pretrained, a network of timm."
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Folder of images with truth. [default: the validation of the run]"),
+    ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="The best checkpoint, not the last.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print eval.json.")] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG); mAP; mIoU."""
+    """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG); mAP; mIoU.
+
+    A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
+    """
+    if data is not None:
+        _on_data(model, data, pretrained, as_json)
+        return
+    from rfaconv.errors import InvalidArgument
     from rfaconv.files import strict_json
     from rfaconv.lab.evaluate import confusion_picture, evaluate_run
-    from rfaconv.lab.tasks import TITLES
+    from rfaconv.lab.sources import identify
 
+    run = Path(model).expanduser()
+    if not (run / "recipe.yaml").is_file():
+        place = identify(model)
+        # a folder that does not exist is taken for a name
+        found = "no folder or file" if place.kind == "name" else f"kind: {place.kind}"
+        expected = "the folder of a run, or --data FOLDER with the images to judge on"
+        raise InvalidArgument("model", expected, f"{model} ({found})")
     value = evaluate_run(run, "best" if best else "last")
     if as_json:
         typer.echo(strict_json(value), nl=False)
         return
+    _show(value, f", {value['checkpoint']}")
+    if "confusion" in value:
+        confusion_picture(value, run / "confusion.png")
+
+
+def _on_data(model: str, data: str, pretrained: bool, as_json: bool) -> None:
+    """Judges any model on a folder of images."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rfaconv.files import strict_json
+    from rfaconv.lab.judging import judge
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("judging", total=None)
+        value = judge(
+            model, data, pretrained=pretrained,
+            on_image=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if as_json:
+        typer.echo(strict_json(value), nl=False)
+        return
+    _show(value, "")
+
+
+def _show(value: Mapping[str, Any], more: str) -> None:
+    """A table of the classes, and the figures."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("class", {"detect": "AP", "segment": "IoU"}.get(value["task"], "recall"))
+    from rfaconv.lab.tasks import TITLES
+
+    table = Table("class", {"classify": "recall", "segment": "IoU"}.get(value["task"], "AP"))
     for name, share in zip(value["classes"], value["per_class"], strict=True):
         table.add_row(name, "-" if share is None else f"{share:.1%}")
     console = Console()
     console.print(table)
-    shown = {k: v for k, v in value.items() if isinstance(v, float)}
-    figures = "  ".join(f"{TITLES.get(key, key)} {number:.2%}" for key, number in shown.items())
-    about = f"({value['images']} images, {value['checkpoint']})"
-    console.print(f"{figures}  {about}", highlight=False)
-    if "confusion" in value:
-        confusion_picture(value, run / "confusion.png")
+    shown = [(TITLES.get(k, k), v) for k, v in value.items() if isinstance(v, float)]
+    figures = "  ".join(f"{name} {number:.2%}" for name, number in shown)
+    console.print(f"{figures}  ({value['images']} images{more})", highlight=False)

@@ -9,9 +9,12 @@ import typer
 
 
 def predict(
-    weights: Annotated[
-        Path,
-        typer.Argument(help="A run, a folder of a network, a .safetensors, a .pt of ultralytics."),
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a folder of a network, a .safetensors, a .pt of ultralytics, "
+            "an exported file or, with --pretrained, a network of timm."
+        ),
     ],
     sources: Annotated[list[Path], typer.Argument(help="Pictures, folders, videos.")],
     out: Annotated[
@@ -21,6 +24,9 @@ def predict(
     every: Annotated[int, typer.Option(help="Of a video, one frame in so many.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="A damaged file is an error, not skipped.")
+    ] = False,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print predictions.json too.")] = False,
 ) -> None:
@@ -43,7 +49,7 @@ def predict(
     files = expand(sources)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
-    predictor = open_predictor(weights, threshold=threshold)
+    predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
     out.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     entries, skipped = [], []

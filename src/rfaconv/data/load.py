@@ -22,6 +22,7 @@ from rfaconv.data.digits import NATIVE_SIZE, read_digits
 from rfaconv.data.eurosat import NATIVE_SIZE as EUROSAT_SIZE
 from rfaconv.data.eurosat import PARTS, read_eurosat
 from rfaconv.data.folder import Progress, read_folder
+from rfaconv.data.sample import read_sample
 from rfaconv.data.shards import read_shards
 from rfaconv.data.vision import NATIVE_SIZES, read_vision
 from rfaconv.errors import InvalidArgument, unknown_name
@@ -31,7 +32,8 @@ FOLDER_SIZE = 64
 STATISTICS = 1024
 """Images of shards from which mean and standard deviation are taken."""
 SMALLEST, LARGEST = 4, 1024
-DATA_NAMES = ("digits", *NATIVE_SIZES, "eurosat", "folder:PATH", "webdataset:PLACE")
+SAMPLE = "eurosat-sample"
+DATA_NAMES = ("digits", SAMPLE, *NATIVE_SIZES, "eurosat", "folder:PATH", "webdataset:PLACE")
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ class DataSpec:
     """Which images, in which form; everything that decides what ``load_data`` returns.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
-            ``folder:PATH`` or ``webdataset:PLACE`` (a folder or URL with shards and their index).
+        name: ``digits``, ``eurosat-sample``, ``fashion-mnist``, ``cifar10``, ``cifar100``,
+            ``eurosat``, ``folder:PATH`` or ``webdataset:PLACE`` (a folder or URL with shards and
+            their index).
         image_size: height and width in pixels; None takes the set's own (64 for a folder).
         root: where torchvision's sets lie.
         download: whether torchvision may fetch a set that is not there.
@@ -86,9 +89,8 @@ def native_size(spec: DataSpec) -> int:
     """
     if spec.image_size is not None:
         return spec.image_size
-    return {"digits": NATIVE_SIZE, "eurosat": EUROSAT_SIZE, **NATIVE_SIZES}.get(
-        spec.name, FOLDER_SIZE
-    )
+    own = {"digits": NATIVE_SIZE, SAMPLE: EUROSAT_SIZE, "eurosat": EUROSAT_SIZE, **NATIVE_SIZES}
+    return own.get(spec.name, FOLDER_SIZE)
 
 
 def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
@@ -157,7 +159,8 @@ def _named(
     root = spec.root.expanduser()
     if spec.name == "eurosat":
         return read_eurosat(root, spec.part, spec.strict)
-    read = read_digits() if spec.name == "digits" else read_vision(spec.name, root, spec.download)
+    bundled = {"digits": read_digits, SAMPLE: read_sample}.get(spec.name)
+    read = bundled() if bundled else read_vision(spec.name, root, spec.download)
     return (*read, ())
 
 

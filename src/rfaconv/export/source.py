@@ -27,6 +27,7 @@ class Source:
         std: per channel.
         architecture: by which ``timm.create_model`` makes the network; empty where none does.
         arguments: of ``timm.create_model``, beside those that it records itself.
+        task: ``classify``, ``segment``, ``detect``, or empty where nobody has said.
     """
 
     network: nn.Module
@@ -38,6 +39,7 @@ class Source:
     std: tuple[float, ...] = ()
     architecture: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
 
     def metadata(self) -> dict[str, str]:
         """What is written into every exported file: strings, lists as JSON."""
@@ -111,7 +113,7 @@ def folder_source(folder: Path) -> Source:
 def normalisation(
     config: Mapping[str, Any], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of timm's configuration; empty where they are those of other pictures."""
+    """Mean and std of timm's configuration; empty if their number is not the number of channels."""
     mean, std = tuple(config.get("mean") or ()), tuple(config.get("std") or ())
     return (mean, std) if len(mean) == len(std) == channels else ((), ())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.reading import CONFIG
+from rfaconv.export.runtimes import SUFFIXES
 from rfaconv.export.source import Source, folder_source, named_source
 from rfaconv.nn._convolution import AttentionConv
 from rfaconv.variants import OPERATORS
@@ -17,16 +19,108 @@ from rfaconv.variants import OPERATORS
 if TYPE_CHECKING:
     from rfaconv.recipes.classify import Model
 
+EXPECTED = (
+    "a run of rfaconv train, a folder of save_pretrained, a .safetensors, a .pt of ultralytics, "
+    "an exported file or a network of timm"
+)
+YOLO_RUN = "ultralytics/weights/last.pt"
+YOLO_WEIGHTS = ("weights/best.pt", "weights/last.pt")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a user's word for a model stands for.
+
+    Attributes:
+        kind: ``run`` (a classifier's), ``checkpoint`` (of such a run), ``predictor`` (a file of
+            :func:`rfaconv.predict.save_predictor`), ``folder`` (of ``save_pretrained``), ``yolo``,
+            ``exported`` or ``name`` (of a network of timm).
+        path: where it lies; of a run of detectors or segmenters, the file that it ended with. Of a
+            name, the name.
+    """
+
+    kind: str
+    path: Path
+
+
+def identify(model: str | Path) -> Place:
+    """Says what a word for a model stands for, without reading any weights.
+
+    Args:
+        model: folder of a run of ``rfaconv train`` or of a training of ultralytics, or one of its
+            checkpoints; a folder of :func:`rfaconv.export.save_pretrained`; a ``.safetensors``; a
+            ``.pt`` of ultralytics; a file of ``rfaconv export``; or a name for
+            ``timm.create_model``.
+
+    Raises:
+        InvalidArgument: a folder or a file that is none of these; what was found is said.
+
+    Example:
+        >>> identify("rfa_resnet18").kind
+        'name'
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _folder(path)
+    if path.is_file():
+        return _file(path)
+    if path.suffix in (".safetensors", ".pt", *SUFFIXES) or path.is_absolute():
+        raise InvalidArgument("model", EXPECTED, f"{path}, which does not exist")
+    return Place("name", Path(model))
+
+
+def _folder(path: Path) -> Place:
+    from rfaconv.lab.building import read_run
+    from rfaconv.lab.tasks.predictors import PREDICTOR
+    from rfaconv.training.run_folder import RECIPE_FILE
+    from rfaconv.training.saves import MANIFEST
+
+    single = (path / MANIFEST).is_file()
+    run = path.resolve().parent.parent if single else path
+    if (run / RECIPE_FILE).is_file():
+        task = read_run(run).task
+        if task == "classify":
+            return Place("checkpoint" if single else "run", path)
+        kind, name = ("yolo", YOLO_RUN) if task == "yolo" else ("predictor", PREDICTOR)
+        if not (run / name).is_file():
+            got = f"{run}, a run that has not ended: it has no {name}"
+            raise InvalidArgument("model", "a run that has ended", got)
+        return Place(kind, run / name)
+    if (path / CONFIG).is_file():
+        return Place("folder", path)
+    for name in YOLO_WEIGHTS:
+        if (path / name).is_file():
+            return Place("yolo", path / name)
+    inside = sorted(entry.name for entry in path.iterdir())
+    said = ", ".join(inside[:6]) + (", …" if len(inside) > 6 else "")
+    got = f"{path}, a folder with {said}" if inside else f"{path}, an empty folder"
+    raise InvalidArgument("model", EXPECTED, got)
+
+
+def _file(path: Path) -> Place:
+    from rfaconv.training.saves import MANIFEST
+
+    if path.name.endswith(SUFFIXES):
+        return Place("exported", path)
+    if path.suffix == ".pt":
+        return Place("yolo", path)
+    if path.suffix == ".safetensors":
+        if (path.parent / MANIFEST).is_file():
+            return _folder(path.parent)  # the weights of a checkpoint do not say what they are of
+        if path.name == "model.safetensors" and (path.parent / CONFIG).is_file():
+            return Place("folder", path.parent)
+        return Place("predictor", path)
+    raise InvalidArgument("model", EXPECTED, f"{path}, a file of none of these endings")
+
 
 def load_source(
     model: str | Path, *, size: Sequence[int] | None = None, pretrained: bool = False
 ) -> Source:
-    """Reads a network by the name or the place that a user gives.
+    """Reads a classifier or a network of masks by the name or the place that a user gives.
 
     Args:
-        model: folder of a run of ``rfaconv train`` (its best checkpoint) or one of its
-            checkpoints; a ``.safetensors`` of :func:`rfaconv.predict.save_predictor`; a folder of
-            :func:`rfaconv.export.save_pretrained`; or a name for ``timm.create_model``.
+        model: see :func:`identify`; not one whose boxes are chosen by its own code, and no exported
+            file.
         size: height and width, in pixels; None for the network's own.
         pretrained: whether timm may fetch the weights of a named network.
 
@@ -37,32 +131,49 @@ def load_source(
         >>> load_source("rfa_resnet18").input_size
         (224, 224)
     """
-    path = Path(model)
-    if path.is_dir() and (path / CONFIG).is_file():
-        source = folder_source(path)
-    elif path.is_dir():
-        source = _run(path)
-    elif path.is_file():
-        source = _predictor(path)
-    else:
-        source = named_source(str(model), str(model).rpartition("/")[2], pretrained)
-    if size is None:
-        return source
-    return Source(**{**vars(source), "input_size": (size[0], size[1])})
+    place = identify(model)
+    if place.kind == "yolo":
+        hint = f"rfaconv yolo export model={place.path} format=onnx"
+        expected = f"a classifier or a network of masks (of ultralytics: {hint})"
+        raise InvalidArgument("model", expected, f"{place.path}, a network of ultralytics")
+    source = read_network_of(place, pretrained)
+    if source.task == "detect":
+        reason = "a detector: its boxes are chosen by code that no exporter here takes"
+        raise InvalidArgument("model", "a classifier or a network of masks", reason)
+    return source if size is None else replace(source, input_size=(size[0], size[1]))
 
 
-def _run(path: Path) -> Source:
+def read_network_of(place: Place, pretrained: bool = False) -> Source:
+    """The network of PyTorch at a place, with what its user must know of the images.
+
+    Raises:
+        InvalidArgument: it is an exported file or one of ultralytics, or cannot be read.
+    """
+    path = place.path
+    if place.kind in ("run", "checkpoint"):
+        return _run(path, single=place.kind == "checkpoint")
+    if place.kind == "folder":
+        return folder_source(path)
+    if place.kind == "predictor":
+        return _predictor(path)
+    if place.kind == "name":
+        return named_source(str(path), str(path).rpartition("/")[2], pretrained)
+    known = {"exported": "an exported file", "yolo": "a network of ultralytics"}
+    raise InvalidArgument("model", "a network of PyTorch", f"{path}, {known[place.kind]}")
+
+
+def _run(path: Path, single: bool) -> Source:
     from rfaconv.lab.building import read_run, recipe_data, recipe_network
-    from rfaconv.training.saves import MANIFEST, WEIGHTS, best_good
+    from rfaconv.training.saves import WEIGHTS, best_good
 
-    single = (path / MANIFEST).is_file()
-    run = path.parent.parent if single else path
+    run = path.resolve().parent.parent if single else path
     recipe = read_run(run)
     data = recipe_data(recipe)
     network = recipe_network(recipe, data, (path if single else best_good(run)) / WEIGHTS)
+    architecture, arguments = _fitted(recipe.model, network, data.image_size)
     return Source(
         network, run.resolve().name, (data.image_size, data.image_size), data.channels,
-        data.classes, data.mean, data.std, *_fitted(recipe.model, network, data.image_size),
+        data.classes, data.mean, data.std, architecture, arguments, "classify",
     )  # fmt: skip
 
 
@@ -80,18 +191,12 @@ def _fitted(part: Model, network: nn.Module, size: int) -> tuple[str, dict[str, 
 
 
 def _predictor(path: Path) -> Source:
-    from rfaconv.predict.networks import read_network
+    from rfaconv.predict.networks import normalisation_of, read_network
 
     network, about = read_network(path)
-    size = about["settings"].get("size") or 224
-    if about["task"] == "detect":
-        reason = "a detector: its boxes are chosen by code that no exporter here takes"
-        raise InvalidArgument("model", "a classifier or a network of masks", reason)
-    if about["task"] == "segment":
-        # the network takes pictures * 4 - 2: (x - 1/2) / (1/4)
-        mean, std = (0.5,) * 3, (0.25,) * 3
-    else:
-        from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-
-        mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-    return Source(network, path.stem, (size, size), 3, tuple(about["names"]), mean, std)
+    settings = about["settings"]
+    size = settings.get("image_size") or (settings.get("size") or 224,) * 2
+    return Source(
+        network, path.stem, (size[0], size[1]), 3, tuple(about["names"]),
+        *normalisation_of(about), task=about["task"],
+    )  # fmt: skip

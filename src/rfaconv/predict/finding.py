@@ -10,11 +10,6 @@ from torch import Tensor
 
 from rfaconv.segmentation.masks import IGNORED
 
-_COLOURS = (
-    (230, 60, 60), (40, 120, 220), (40, 170, 90), (240, 170, 30), (150, 80, 200), (20, 170, 180),
-    (220, 100, 160), (130, 130, 40), (90, 90, 90), (200, 120, 70), (60, 60, 160),
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -53,42 +48,20 @@ class Finding:
         return result
 
     def draw(self, image: Tensor) -> Tensor:
-        """Draws on a picture (3, H, W), uint8, and returns a new one."""
-        from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+        """Draws on an image (3, H, W), uint8, and returns a new one.
 
-        drawn = image
+        A small image is enlarged by a whole factor, so that labels can be read. Classes have bars
+        beside the image or below it, and the classes of a mask a legend below it.
+        """
+        from rfaconv.predict import drawing
+
+        picture, factor = drawing.enlarged(image)
         if self.mask is not None:
-            present = [i for i in self.mask.unique().tolist() if i != IGNORED]
-            layers = torch.stack([self.mask == i for i in present])
-            drawn = draw_segmentation_masks(
-                drawn, layers, alpha=0.5, colors=[_colour(i) for i in present]
-            )
+            picture = drawing.with_mask(picture, self.mask, IGNORED)
         if self.boxes:
-            drawn = draw_bounding_boxes(
-                drawn,
-                torch.tensor([box for _, _, box in self.boxes]),
-                labels=[f"{name} {score:.2f}" for name, score, _ in self.boxes],
-                colors=[_colour(self.names.index(name)) for name, _, _ in self.boxes],
-                width=2,
-            )
+            drawing.draw_boxes(picture, factor, self.boxes, self.names)
+        if self.mask is not None:
+            picture = drawing.legend(picture, self.mask, self.names, IGNORED)
         if self.classes:
-            text = "  ".join(f"{name} {score:.2f}" for name, score in self.classes[:3])
-            drawn = _write(drawn, text)
-        return drawn
-
-
-def _colour(index: int) -> tuple[int, int, int]:
-    return _COLOURS[index % len(_COLOURS)]
-
-
-def _write(image: Tensor, text: str) -> Tensor:
-    from PIL import ImageDraw
-    from torchvision.transforms.functional import pil_to_tensor, to_pil_image
-
-    picture = to_pil_image(image)
-    pen = ImageDraw.Draw(picture)
-    left, top, right, bottom = pen.textbbox((4, 4), text)
-    pen.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=(0, 0, 0))
-    pen.text((4, 4), text, fill=(255, 255, 255))
-    result: Tensor = pil_to_tensor(picture)
-    return result
+            picture = drawing.bars(picture, self.classes)
+        return drawing.as_tensor(picture)

@@ -46,7 +46,7 @@ def save_predictor(
     backbone: str,
     names: Sequence[str],
     converted: str | None = None,
-    **settings: float | Sequence[int] | None,
+    **settings: float | Sequence[float] | None,
 ) -> None:
     """Writes a trained network as safetensors that say how to build it.
 
@@ -60,7 +60,8 @@ def save_predictor(
         names: of the classes.
         converted: the operator that ``convert_`` put into the backbone with ``init="preserve"``.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
-            ``output_stride`` of a segmenter, ``width`` of both; ``size`` of pictures to classify;
+            ``output_stride`` of a segmenter, ``width`` of both; ``size``, ``mean`` and ``std`` of
+            pictures to classify, the latter two of pictures in [0, 1] (ImageNet's if not given);
             ``image_size``, height and width to which pictures are scaled before a segmenter.
 
     Raises:
@@ -101,9 +102,8 @@ def load_predictor(path: Path | str, *, threshold: float = 0.25) -> Predictor:
     if path.suffix == ".pt" and path.is_file():
         return _yolo(path, threshold)
     network, about = read_network(path)
-    names = tuple(about["names"])
     make = {"classify": _classifier, "detect": _detector, "segment": _segmenter}[about["task"]]
-    return Predictor(about["task"], names, make(network, names, about["settings"], threshold))
+    return Predictor(about["task"], tuple(about["names"]), make(network, about, threshold))
 
 
 def read_network(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
@@ -159,14 +159,27 @@ def _build(about: dict[str, Any]) -> nn.Module:
 Find = Callable[[Tensor], Finding]
 
 
-def _classifier(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+def normalisation_of(about: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of images in [0, 1] that a described network takes.
+
+    Those of its settings, of ImageNet for a classifier without; segmenters take x * 4 - 2, and
+    detectors normalise by themselves.
+    """
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    mean = torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
-    std = torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
+    settings, task = about["settings"], about["task"]
+    if task == "classify":
+        mean = settings.get("mean") or IMAGENET_DEFAULT_MEAN
+        return tuple(mean), tuple(settings.get("std") or IMAGENET_DEFAULT_STD)
+    # x * 4 - 2 = (x - 1/2) / (1/4)
+    return ((0.5,) * 3, (0.25,) * 3) if task == "segment" else ((0.0,) * 3, (1.0,) * 3)
+
+
+def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
+    names, size = tuple(about["names"]), about["settings"].get("size") or 224
+    mean, std = (torch.tensor(part)[:, None, None] for part in normalisation_of(about))
 
     def find(image: Tensor) -> Finding:
-        size = settings.get("size") or 224
         x = F.interpolate(image[None].float() / 255, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
             chances = net((x - mean) / std).softmax(1)[0]
@@ -176,7 +189,9 @@ def _classifier(net: nn.Module, names: tuple[str, ...], settings: Any, threshold
     return find
 
 
-def _detector(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
+    names = tuple(about["names"])
+
     def find(image: Tensor) -> Finding:
         with torch.no_grad():
             found = net([image.float() / 255])[0]
@@ -192,7 +207,9 @@ def _detector(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: 
     return find
 
 
-def _segmenter(net: nn.Module, names: tuple[str, ...], settings: Any, threshold: float) -> Find:
+def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
+    names, settings = tuple(about["names"]), about["settings"]
+
     def find(image: Tensor) -> Finding:
         x, shape = image[None].float() / 255, image.shape[-2:]
         size = tuple(settings.get("image_size") or shape)
