@@ -98,6 +98,46 @@ def int8() -> list[str]:
     return lines
 
 
+def mobile() -> list[str]:
+    """Errors and speeds of the runtimes of phones, one thread of this kind of processor."""
+    rows = load("mobile")["rows"]
+    targets = [
+        t for t in ("executorch", "litert", "ncnn", "coreml") if any(r["target"] == t for r in rows)
+    ]
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    cells = {(row["network"], row["target"]): row for row in rows}
+    lines = [f"| network | {' | '.join(targets)} |", "|---" * (len(targets) + 1) + "|"]
+    for name in names:
+        texts = []
+        for target in targets:
+            row = cells.get((name, target), {})
+            if "error" in row:
+                differs = "" if row["holds"] else "differs: "
+                speed = row["ms"] / row["torch_ms"]
+                texts.append(f"{differs}{row['error']:.0e}, {row['ms']:.1f} ms, {speed:.2f}")
+            else:
+                texts.append("converted" if row.get("converted") else row.get("reason", ""))
+        lines.append(f"| {name} | {' | '.join(texts)} |")
+    used = {k: v for row in rows for k, v in row["versions"].items()}
+    return [*lines, "", "With " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."]
+
+
+def precision() -> list[str]:
+    """OpenVINO's own choice of precision beside float32."""
+    found = load("openvino-precision")
+    lines = ["| network | it chooses | error | in float32 | time | in float32 |", "|---" * 6 + "|"]
+    for name, row in found["networks"].items():
+        own, exact = row["ms own choice"], row["ms f32"]
+        chosen = row["chosen"].partition("'")[2].rstrip("'>") or row["chosen"]
+        cells = [
+            name, chosen, f"{row['error own choice']:.0e}", f"{row['error f32']:.0e}",
+            f"{own / exact:.2f}", f"{exact:.1f} ms",
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    threads = "one thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    return [*lines, "", f"{found['processor']}, {threads}, OpenVINO {found['openvino']}."]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "networks": partial(networks, ""),
     "networks-zen5": partial(networks, "-zen5"),
@@ -105,6 +145,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "published": against_published,
     "custom": custom,
     "int8": int8,
+    "mobile": mobile,
+    "precision": precision,
 }
 
 

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md and of README.md that come from committed timings.
+"""Writes the tables of the pages below that come from committed timings.
 
 python benchmarks/performance_page.py
 """
@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 OPERATORS = ("rfa", "rfcbam", "rfca")
 LAYERS = SUITES["resnet18"]
+PAGES = ("docs/performance.md", "docs/notes/performance.md", "README.md", "README.zh-CN.md")
 
 
 def load(name: str) -> Any:
@@ -170,6 +171,23 @@ def costs() -> list[str]:
     return lines
 
 
+CHINESE = {
+    "RFAConv as published": "公开代码的 RFAConv",
+    "training step": "训练一步",
+    "inference": "推理",
+    "training": "训练",
+    ", batch ": "，批量 ",
+    "ResNet-18, ": "ResNet-18，",
+}
+
+
+def in_chinese(lines: list[str]) -> list[str]:
+    """A table with its words in Chinese."""
+    for english, chinese in CHINESE.items():
+        lines = [line.replace(english, chinese) for line in lines]
+    return lines
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "inference8": lambda: layers("cpu-inference-batch8-2threads"),
     "inference1": lambda: layers("cpu-inference-batch1-2threads"),
@@ -178,6 +196,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "scaling": scaling,
     "one_call": one_call,
     "costs": costs,
+    "costs_zh": lambda: in_chinese(costs()),
 }
 
 
@@ -185,7 +204,8 @@ def main() -> None:
     def fill(match: re.Match[str]) -> str:
         return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
 
-    for page in (ROOT / "docs" / "performance.md", ROOT / "README.md"):
+    for name in PAGES:
+        page = ROOT / name
         text = page.read_text(encoding="utf-8")
         write_atomic(
             page,

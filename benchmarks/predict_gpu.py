@@ -1,6 +1,6 @@
-"""Predicts the GPU figures of ``docs/gpu.md`` from counts of bytes, operations and instructions.
+"""Predicts the figures of ``docs/internals/gpu.md`` from bytes, operations and instructions.
 
-    PYTHONPATH=src python benchmarks/predict_gpu.py --write docs/gpu.md
+    PYTHONPATH=src python benchmarks/predict_gpu.py --write docs/internals/gpu.md
 
 Nothing here was measured on a GPU. A kernel takes the longest of: its bytes at a share of the
 memory bandwidth, its product at a share of the tensor cores' rate, its instructions (counted in the

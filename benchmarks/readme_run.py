@@ -1,4 +1,4 @@
-"""Holds the run of the README's training against the accuracy that docs/results.md states.
+"""Holds the training `rfaconv train eurosat` against the accuracy that docs/results.md states.
 
 rfaconv train eurosat data.root=DATA
 python benchmarks/readme_run.py runs/eurosat

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from rfaconv.data.global_batches import GlobalBatches
 from rfaconv.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,16 +42,39 @@ def against(found: dict[str, list[dict]], operator: str, key: str) -> str:
     return f"{100 * statistics.mean(pairs):+.1f}" if pairs and operator != "conv" else ""
 
 
-def steps(run) -> str:
-    """What a training says of its steps; those before it was recorded say nothing."""
-    return f", {run['optimizer_steps']} optimizer steps" if "optimizer_steps" in run else ""
+BCCD_PICTURES = 205
+
+
+def yolo_steps(run: dict, resumed: int = 0) -> int:
+    """Optimizer steps of a training on BCCD by ultralytics.
+
+    Trainings before the steps were counted get the number from ultralytics' rule: gradients are
+    gathered to the nominal batch, in the warm-up over less batches. For 15 epochs it gives the 53
+    steps that were counted.
+    """
+    if "optimizer_steps" in run:
+        return int(run["optimizer_steps"])
+    schedule = {"batch": 8, "nbs": 64, "warmup_epochs": 1, **run.get("schedule", {})}
+    batches = -(-BCCD_PICTURES // schedule["batch"])
+    warm = round(min(schedule["warmup_epochs"], run["epochs"] - 1) * batches)
+    nominal = gather = round(schedule["nbs"] / schedule["batch"])
+    last, steps = -1, 0
+    for i in range(run["epochs"] * batches):
+        if resumed and i == resumed * batches:
+            last = -1
+        if i <= warm:
+            gather = max(1, round(1 + (nominal - 1) * i / warm))
+        if i - last >= gather:
+            last, steps = i, steps + 1
+    return steps
 
 
 def bccd() -> list[str]:
     found = runs("yolov8n-bccd")
     first = next(iter(found.values()))[0]
     lines = [
-        f"{first['epochs']} epochs at {first['imgsz']} pixels{steps(first)}.",
+        f"{first['epochs']} epochs at {first['imgsz']} pixels, "
+        f"{yolo_steps(first)} optimizer steps.",
         "",
         "| operator | parameters | GFLOPs at 640 | seeds | mAP50 | mAP | mAP against conv |",
         "|---|---|---|---|---|---|---|",
@@ -85,8 +109,11 @@ def costs() -> list[str]:
 def fcos() -> list[str]:
     found = runs("fcos-bccd")
     first = next(iter(found.values()))[0]
+    pictures, batch = first["data"]["train_pictures"], first["recipe"]["batch_size"]
+    batches = len(GlobalBatches(pictures, batch, 0))
     lines = [
-        f"{first['epochs']} epochs at {first['recipe']['model']['size']} pixels.",
+        f"{first['epochs']} epochs at {first['recipe']['model']['size']} pixels, "
+        f"{first['epochs'] * batches} optimizer steps.",
         "",
         "| operator | parameters | seeds | mAP50 | mAP | mAP against conv |",
         "|---|---|---|---|---|---|",
@@ -102,8 +129,8 @@ def fcos() -> list[str]:
 
 def warm() -> list[str]:
     lines = [
-        "| training | epochs | seeds | mAP50 | mAP | against conv |",
-        "|---|---|---|---|---|---|",
+        "| training | epochs | optimizer steps | seeds | mAP50 | mAP | against conv |",
+        "|---|---|---|---|---|---|---|",
     ]
     names = {
         "yolov8n-bccd-8": "{} from scratch",
@@ -113,7 +140,8 @@ def warm() -> list[str]:
         found = runs(folder)
         for operator, group in found.items():
             lines.append(
-                f"| {text.format(operator)} | {group[0]['epochs']} | {len(group)} "
+                f"| {text.format(operator)} | {group[0]['epochs']} "
+                f"| {yolo_steps(group[0])} | {len(group)} "
                 f"| {spread(r['map50'] for r in group)} | {spread(r['map'] for r in group)} "
                 f"| {against(found, operator, 'map')} |"
             )
@@ -164,15 +192,56 @@ def inference() -> list[str]:
 def lifecycle() -> list[str]:
     found = json.loads((RESULTS / "yolo-lifecycle.json").read_text(encoding="utf-8"))["runs"]
     lines = [
-        "| network | epochs | mAP50 | norms left | fuse() | ONNX | OpenVINO |",
-        "|---|---|---|---|---|---|---|",
+        "| network | epochs | optimizer steps | mAP50 | norms left | fuse() | ONNX | OpenVINO |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for run in found:
         errors = " | ".join(f"{run[step]['largest']:.1e}" for step in ("fuse", "onnx", "openvino"))
-        lines.append(
-            f"| {run['network']}-{run['operator']} | {run['epochs_trained']} "
-            f"| {100 * run['map50']:.1f} | {run['batch_norms_after_fuse']} | {errors} |"
-        )
+        cells = [
+            f"{run['network']}-{run['operator']}", run["epochs_trained"],
+            yolo_steps(run, run["interrupted_after_epoch"]), f"{100 * run['map50']:.1f}",
+            run["batch_norms_after_fuse"], errors,
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
+
+
+def exports() -> list[str]:
+    """Worst error over the operators of every network and format, and every failure's reason."""
+    rows = json.loads((RESULTS / "yolo-export.json").read_text(encoding="utf-8"))["rows"]
+    formats, networks, reasons = [], [], defaultdict(list)
+    cells = defaultdict(list)
+    for row in rows:
+        formats += [row["format"]] * (row["format"] not in formats)
+        networks += [row["network"]] * (row["network"] not in networks)
+        cells[row["format"], row["network"]].append(row)
+    order = ("onnx", "onnx-dynamic", "openvino", "torchscript", "ncnn", "mnn", "litert")
+    formats.sort(key=lambda kind: (order.index(kind) if kind in order else len(order), kind))
+    networks.sort(key=("yolov5n", "yolov8n", "yolo11n", "yolo26n").index)
+    lines = [f"| format | {' | '.join(networks)} | with |", "|---" * (len(networks) + 2) + "|"]
+    for kind in formats:
+        texts, used = [], {}
+        for network in networks:
+            group = cells[kind, network]
+            held = [row["largest"] for row in group if row["holds"]]
+            texts.append(f"{max(held):.1e}" if held else "")
+            if held and len(group) < 6:
+                texts[-1] += f" ({len(group)} of 6 tried)"
+            failed = [row for row in group if not row["holds"]]
+            if failed:
+                texts[-1] += f", {len(failed)} fail" if held else "fails"
+            for row in failed:
+                larger = f"differs by {row.get('largest', 0):.1e}"
+                reasons[kind, row.get("reason", larger)].append(f"{network}-{row['operator']}")
+            for row in group:
+                used |= {k: v for k, v in row["versions"].items() if k != "ultralytics"}
+        with_what = ", ".join(f"{name} {number}" for name, number in used.items())
+        lines.append(f"| `{kind}` | {' | '.join(texts)} | {with_what} |")
+    if reasons:
+        lines.append("")
+    for (kind, reason), names in reasons.items():
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        lines.append(f"* `{kind}`, {shown}: {reason}")
     return lines
 
 
@@ -180,6 +249,7 @@ TABLES = {
     "bccd": bccd,
     "camvid": camvid,
     "costs": costs,
+    "exports": exports,
     "fcos": fcos,
     "inference": inference,
     "lifecycle": lifecycle,

@@ -60,7 +60,7 @@ def test_kernels_give_the_output(groups):
     x = X.double()
     kernels = effective_kernels(layer, x).kernels  # (B, H, W, O, C/g, 3, 3)
     assert kernels.shape == (2, 7, 6, 6, 4 // groups, 3, 3)
-    layer_field = layer.features(layer.prepare(x))
+    layer_field = layer.features(x)
     f = features(x, layer_field.feature_weight, layer_field.feature_bias, layer_field.window)
     f = f.view(2, groups, 4 // groups, 9, 7, 6)
     k = kernels.view(2, 7, 6, groups, 6 // groups, 4 // groups, 9)

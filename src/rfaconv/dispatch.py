@@ -23,17 +23,15 @@ _log = logging.getLogger(__name__)
 
 
 def plain_torch_required() -> bool:
-    """Whether ordinary aten operations must be used whatever the backend: export, scripting,
+    """Whether ordinary aten operations must be used whatever the backend: export, tracing,
     functorch, dual numbers.
 
     An opaque op has no ONNX translation, no batching rule and no forward derivative; the reference
-    has all of them.
+    has all of them. Both ONNX exporters trace or export.
     """
     return (
-        torch._jit_internal.is_scripting()
-        or torch._C._get_tracing_state() is not None
+        torch._C._get_tracing_state() is not None
         or is_exporting()
-        or torch.onnx.is_in_onnx_export()
         or torch._C._are_functorch_transforms_active()
         or torch.autograd.forward_ad._current_level >= 0
     )

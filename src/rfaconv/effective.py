@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rfaconv import reference
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional.stages import of_weight
+from rfaconv.functional._arguments import as_batch, fitted
 from rfaconv.geometry import Window
 from rfaconv.nn import CAM, CAConv2d, CAMConv2d, CBAMConv2d, CoordinateAttention
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
@@ -97,14 +97,15 @@ def effective_kernels(module: nn.Module, x: Tensor, tolerance: float = 1e-5) -> 
 def _gate(module: nn.modules.conv._ConvNd, x: Tensor) -> tuple[Tensor, Window, tuple[int, ...]]:
     if isinstance(module, ReceptiveFieldConv):
         buffers = {name: value.clone() for name, value in module.named_buffers()}
-        prepared = of_weight(module.prepare(x), module.weight)
-        field = module.features(prepared)
+        geometry = module.in_channels, module.window, module.groups
+        x = as_batch(fitted(x, module.weight, module.bias, *geometry), module.window)
+        field = module.features(x)
         tensors = module.gate_tensors(x, field)
-        gate = reference.gate_panel(prepared, tensors, module.variant, field.window)
+        gate = reference.gate_panel(field.x, tensors, module.variant, field.window)
         for name, value in module.named_buffers():
             value.copy_(buffers[name])
         assert gate is not None
-        return gate, field.window, tuple(prepared.shape[2:])
+        return gate, field.window, tuple(field.x.shape[2:])
     window = Window.create(
         module.kernel_size, module.stride, module.padding, module.dilation,
         dims=len(module.kernel_size),

@@ -1,4 +1,4 @@
-"""A backend of one file: what docs/adding.md promises is enough."""
+"""A backend of one file: what docs/internals/adding.md promises is enough."""
 
 from __future__ import annotations
 

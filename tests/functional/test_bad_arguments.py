@@ -11,7 +11,10 @@ from torch import Tensor
 
 from rfaconv import functional
 from rfaconv.backends.cpu import library
-from rfaconv.functional import BatchNormState, CoordinateWeights, stages
+from rfaconv.functional import BatchNormState, CoordinateWeights, operators
+from rfaconv.functional.field import feature_stats
+from rfaconv.functional.pixel import pixel_gate
+from rfaconv.functional.projection import project
 from rfaconv.geometry import Window
 
 B, C, OUT, T, H, W = 2, 4, 6, 9, 7, 5
@@ -79,13 +82,14 @@ def _fold(tensors: dict[str, Tensor], backend: str, batch: bool) -> Tensor:
 def _stage(variant: str, gates: int) -> Callable[[dict[str, Tensor], str], Tensor]:
     def run(tensors: dict[str, Tensor], backend: str) -> Tensor:
         t = tensors
-        field = stages.receptive_field(
-            t["x"], t["feature_weight"], t["feature_bias"], WINDOW, variant, 1, backend
+        features = t["feature_weight"], t["feature_bias"]
+        field = operators._field(
+            t["x"], t["weight"], t["bias"], *features, variant, 1, None, 1, 1, backend
         )
         if variant in ("rfcbam", "rfca"):
-            stages.feature_stats(field)
+            feature_stats(field)
         gate = [t[f"gate{i}"] for i in range(gates)]
-        return stages.project(field, gate, t["weight"], t["bias"])
+        return project(field, gate, t["weight"], t["bias"])
 
     return run
 
@@ -126,7 +130,7 @@ CASES: dict[str, tuple[Callable[[dict[str, Tensor], str], Tensor], dict[str, tup
     ),
     "coordinate_gates": (_coordinate, COORDINATES),
     "pixel_gate": (
-        lambda t, backend: stages.pixel_gate(**t, window=WINDOW, backend=backend),
+        lambda t, backend: pixel_gate(**t, window=WINDOW, backend=backend),
         {**STATISTICS, "spatial_weight": (1, 2, 3, 3)},
     ),
     "fold_features of running statistics": (
@@ -227,7 +231,9 @@ def test_sizes(case: str, backend: str, training: bool) -> None:
 
 # an image without a batch, a map of any number of sizes, a matrix as a convolution's weight
 RANKS = {
+    # no batch dimension: a batch of one, where the gates have none that could differ
     *((name, "x", 3) for name in ("rfa_conv", "unfold_rfa_conv", "cam_conv", "cbam_conv")),
+    *((name, "x", 3) for name in ("project for rfa", "project without a gate")),
     *(("squeeze_excite", "x", rank) for rank in (3, 5)),
 }
 

@@ -3,13 +3,20 @@
 import pytest
 
 from rfaconv import functional
-from rfaconv.functional import baselines, stages
+from rfaconv.functional import baselines, batch_norm, field, pixel, projection
+
+STAGES = {
+    "ReceptiveField": field,
+    "patch_moments": batch_norm,
+    "pixel_gate": pixel,
+    "project": projection,
+}
 
 
-@pytest.mark.parametrize("name", ["project", "pixel_gate", "ReceptiveField", "patch_moments"])
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_warns_and_is_what_it_was(name):
     with pytest.warns(DeprecationWarning, match=f"functional.{name} is a stage"):
-        assert getattr(functional, name) is getattr(stages, name)
+        assert getattr(functional, name) is getattr(STAGES[name], name)
 
 
 def test_gates_of_the_baselines_likewise():
@@ -18,5 +25,5 @@ def test_gates_of_the_baselines_likewise():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'projection'"):
-        functional.projection  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'projections'"):
+        functional.projections  # noqa: B018

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rfaconv import RFCAConv2d, RFCBAMConv2d
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional import CoordinateWeights, coordinate_gates, stages
+from rfaconv.functional import CoordinateWeights, coordinate_gates
+from rfaconv.functional.pixel import pixel_gate
 from rfaconv.geometry import Window
 from rfaconv.reference.stats import convolve_enlarged, convolve_enlarged_map
 
@@ -34,9 +35,9 @@ def test_pixel_gate(size: tuple[int, int, int], kernel: int, spatial: tuple[int,
     maps = torch.randn(2, batch, window.taps, height, width).abs() * 3
     weight = torch.randn(1, 2, *spatial)
     with torch.no_grad():
-        fused = stages.pixel_gate(maps[0], maps[1], weight, window)
-        plain = stages.pixel_gate(maps[0], maps[1], weight, window, "reference")
-        exact = stages.pixel_gate(maps[0].double(), maps[1].double(), weight.double(), window)
+        fused = pixel_gate(maps[0], maps[1], weight, window)
+        plain = pixel_gate(maps[0], maps[1], weight, window, "reference")
+        exact = pixel_gate(maps[0].double(), maps[1].double(), weight.double(), window)
     assert not torch.equal(fused, plain) or fused.numel() == 1
     assert _error(fused, exact) <= 2 * _error(plain, exact) + 1e-6
 
@@ -46,7 +47,7 @@ def test_sigmoid_of_the_pixel_gate(logit: float) -> None:
     value = torch.full((1, 1, 1, 1), logit)
     weight = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
     with torch.no_grad():
-        found = stages.pixel_gate(value, value, weight, Window.create(1))
+        found = pixel_gate(value, value, weight, Window.create(1))
     assert found.item() == pytest.approx(value.double().sigmoid().item(), rel=3e-7, abs=0)
 
 
@@ -57,9 +58,9 @@ def test_non_finite_maps_reach_their_neighbours() -> None:
     maps[0, 1, 4, 2, 17] = math.nan
     weight = torch.rand(1, 2, 3, 3)
     with torch.no_grad():
-        gate = stages.pixel_gate(maps[0], maps[1], weight, window)
+        gate = pixel_gate(maps[0], maps[1], weight, window)
         maps[0, 1, 4, 2, 17] = math.inf
-        saturated = stages.pixel_gate(maps[0], maps[1], weight, window)
+        saturated = pixel_gate(maps[0], maps[1], weight, window)
     spoilt = gate.isnan()
     assert spoilt[1, :, 2, 17].all()  # the middle tap's neighbours are the other eight
     assert spoilt.sum() == 9

@@ -68,10 +68,10 @@ def test_disagreement_is_found(
 
 def test_links_of_the_readme_become_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     links = _load("wheels/source.py", monkeypatch).absolute_links
-    text = "[a](docs/a.md#b) [c](https://x.y/z) [d](#e) ![f](docs/f.png)"
+    text = '[a](docs/a.md#b) [c](https://x.y/z) [d](#e) ![f](docs/f.png) <img src="docs/g.svg">'
     assert links(text, "https://r", "v1") == (
         "[a](https://r/blob/v1/docs/a.md#b) [c](https://x.y/z) [d](#e) "
-        "![f](https://r/raw/v1/docs/f.png)"
+        '![f](https://r/raw/v1/docs/f.png) <img src="https://r/raw/v1/docs/g.svg">'
     )
 
 
@@ -92,3 +92,40 @@ def test_every_platform_has_what_its_wheel_needs(monkeypatch: pytest.MonkeyPatch
     for platform in platforms:
         if platform.toolchain is not None:
             assert (ROOT / "tools" / "wheels" / "toolchains" / platform.toolchain).is_file()
+
+
+def test_the_record_of_a_platform_is_of_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an earlier wheel proved is not said of this one; other platforms stay."""
+    import json
+
+    run = _load("wheels/run.py", monkeypatch)
+    made = {"compiler": "GNU 12", "flags": "-O3", "built for": "scalar neon"}
+    (tmp_path / "product").mkdir()
+    (tmp_path / "product" / "build.json").write_text(json.dumps(made), encoding="utf-8")
+    wheel, path = tmp_path / "a.whl", tmp_path / "record.json"
+    wheel.write_bytes(b"123")
+    first, second = run.PLATFORMS[:2]
+    run.record(path, tmp_path, first, wheel, {"kernel_tests": {"passed": 8}})
+    run.record(path, tmp_path, second, wheel, {"library_tests": {"passed": 2}})
+    run.record(path, tmp_path, first, wheel, {"library_tests": {"passed": 3}})
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert set(found) == {first.name, second.name}
+    assert "kernel_tests" not in found[first.name]
+    assert found[first.name]["library_tests"] == {"passed": 3}
+    assert found[first.name]["kernels"] == ["scalar", "neon"]
+    assert found[first.name]["bytes"] == 3
+    assert found[second.name]["emulator"] == "qemu-aarch64"
+
+
+def test_actions_are_pinned_to_commits() -> None:
+    """A tag of somebody else's action can be moved; a commit cannot."""
+    import re
+
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found = re.search(r"uses: (\S+)(.*)", line)
+            if found and not found[1].startswith("./"):
+                assert re.fullmatch(r"\S+@[0-9a-f]{40}", found[1]), (path.name, line)
+                assert re.fullmatch(r" # v\d+\.\d+\.\d+", found[2]), (path.name, line)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("src", "examples", "benchmarks", "tests", "testing")
+FOLDERS = ("src", "examples", "benchmarks", "tests", "testing", "docs", "tools/site")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 BINARY_OPEN = {"Image", "tarfile", "os", "gzip", "zipfile"}
 

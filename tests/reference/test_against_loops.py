@@ -5,7 +5,7 @@ import torch
 from testing import loops
 
 from rfaconv import reference
-from rfaconv.functional import stages
+from rfaconv.functional.pixel import pixel_gate
 from rfaconv.geometry import Window
 
 CASES = [
@@ -75,7 +75,7 @@ class TestProject:
         a = loops.rfcbam_gate(f, t["channel"], t["spatial"], t["window"])
         maximum, mean = reference.feature_stats(t["x"], t["g"], t["b"], "rfcbam", t["window"])
         close(maximum, f.amax(1))
-        pixel = stages.pixel_gate(maximum, mean, t["spatial"], t["window"])
+        pixel = pixel_gate(maximum, mean, t["spatial"], t["window"])
         actual = self.project(t, "rfcbam", [t["channel"], pixel], recorded)
         close(actual, self.expected(t, f, a))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 from platforms import Platform
 
@@ -23,14 +26,27 @@ if status.reason:
     sys.exit(status.reason)
 rows = [row for row in selftest() if row.backend == "cpu"]
 failed = [f"{row.case}: {row.detail}" for row in rows if row.passed is not True]
-print(f"{len(rows)} cases with {status.details['isa']}, threads {status.details['threads']}")
+details = status.details
+print(json.dumps({"cases": len(rows), "isa": details["isa"], "threads": details["threads"]}))
 if len(rows) < 30 or failed:
     sys.exit("\\n".join(failed) or "too few cases")
 """
 
 
-def run_native(wheel: Path, work: Path, python: str) -> None:
-    """Installs a wheel with nothing but Python on the path, then compares kernels and reference."""
+def _selftest(command: list[str | Path], **variables: str) -> dict[str, Any]:
+    """Runs the self-test; returns how many cases passed, with which instructions and threads."""
+    done = subprocess.run([*command, "-c", SELFTEST], check=True, text=True,
+                          stdout=subprocess.PIPE, env={**os.environ, **variables})  # fmt: skip
+    print(done.stdout, end="")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def run_native(wheel: Path, work: Path, python: str) -> dict[str, Any]:
+    """Installs a wheel with nothing but Python on the path, then compares kernels and reference.
+
+    Returns:
+        The seconds of the installation, and the result of the self-test.
+    """
     target = work / "installed"
     bare = work / "no-programs"
     bare.mkdir(exist_ok=True)
@@ -40,14 +56,20 @@ def run_native(wheel: Path, work: Path, python: str) -> None:
          "--disable-pip-version-check", "--target", target, wheel],
         check=True, env={"PATH": str(bare)},
     )  # fmt: skip
-    print(f"{wheel.name}: installed in {time.monotonic() - begin:.1f} s without a compiler")
-    subprocess.run(
-        [python, "-c", SELFTEST], check=True, env={**os.environ, "PYTHONPATH": str(target)}
-    )
+    seconds = round(time.monotonic() - begin, 1)
+    print(f"{wheel.name}: installed in {seconds} s without a compiler")
+    # not from the folder that this runs in, nor from what is installed in that Python
+    tested = [_selftest([python, "-P"], PYTHONPATH=str(target))]
+    return {"install_seconds": seconds, "selftests": tested}
 
 
-def run_under_qemu(wheel: Path, work: Path, root: Path) -> None:
-    """Compares kernels and reference with a Python and a torch for ARM (see arm_root.sh)."""
+def run_under_qemu(wheel: Path, work: Path, root: Path) -> dict[str, Any]:
+    """Compares kernels and reference with a Python and a torch for ARM (see arm_root.sh).
+
+    Returns:
+        The results of the self-test.
+    """
+    tested = []
     target = work / "installed-aarch64"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(target)
@@ -58,33 +80,41 @@ def run_under_qemu(wheel: Path, work: Path, root: Path) -> None:
             "OMP_NUM_THREADS": "2",
         }
         settings = [word for name, value in variables.items() for word in ("-E", f"{name}={value}")]
-        subprocess.run(
-            ["qemu-aarch64", "-cpu", "max,sve=off", "-L", root / "root", *settings,
-             root / "root/usr/bin/python3.11", "-c", SELFTEST],
-            check=True,
-        )  # fmt: skip
+        python: list[str | Path] = [
+            "qemu-aarch64", "-cpu", "max,sve=off", "-L", root / "root", *settings,
+            root / "root/usr/bin/python3.11",
+        ]  # fmt: skip
+        tested.append(_selftest(python))
+    return {"selftests": tested}
 
 
-def run_library_test(tools: Path, build: Path, platform: Platform) -> None:
+def run_library_test(tools: Path, build: Path, platform: Platform) -> dict[str, Any]:
     """Runs a small program that loads the finished library, with every instruction set."""
     if platform.emulator is None:
         print(f"{platform.name}: nothing here runs its programs", file=sys.stderr)
-        return
+        return {}
     subprocess.run([tools / "cmake", "--build", build, "-t", "test_library"], check=True)
-    _ctest(tools, build, "--label-regex", "library")
+    return {"library_tests": _ctest(tools, build, "--label-regex", "library")}
 
 
-def _ctest(tools: Path, build: Path, *flags: str, **variables: str) -> None:
+def _ctest(tools: Path, build: Path, *flags: str, **variables: str) -> dict[str, int]:
+    """Runs programs; returns how many passed, and how many said that this processor cannot."""
+    report = build / "report.xml"
     subprocess.run(
-        [tools / "ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error", *flags],
+        [tools / "ctest", "--test-dir", build, "--output-on-failure", "--no-tests=error",
+         "--output-junit", report, *flags],
         check=True,
         env={**os.environ, "WINEDEBUG": "-all", **variables},
-    )
+    )  # fmt: skip
+    suite = ElementTree.parse(report).getroot()
+    skipped = int(suite.get("skipped", 0))
+    return {"passed": int(suite.get("tests", 0)) - skipped, "skipped": skipped}
 
 
-def run_kernel_tests(tools: Path, build: Path, platform: Platform, rounds: int) -> None:
+def run_kernel_tests(tools: Path, build: Path, platform: Platform, rounds: int) -> dict[str, Any]:
     """Builds and runs the C++ tests, which include the kernels."""
     if platform.emulator is None:
-        return
+        return {}
     subprocess.run([tools / "cmake", "--build", build, "-t", "kernel_tests"], check=True)
-    _ctest(tools, build, "--label-exclude", "library", RFACONV_TEST_ROUNDS=str(rounds))
+    found = _ctest(tools, build, "--label-exclude", "library", RFACONV_TEST_ROUNDS=str(rounds))
+    return {"kernel_tests": {**found, "rounds": rounds}}

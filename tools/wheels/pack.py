@@ -12,7 +12,7 @@ from platforms import Platform
 __all__ = ["pack"]
 
 
-def pack(tools: Path, pure: Path, product: Path, platform: Platform, out: Path) -> Path:
+def pack(tools: Path, pure: Path, product: Path, platform: Platform, work: Path, out: Path) -> Path:
     """Builds the wheel of a platform.
 
     Args:
@@ -20,12 +20,13 @@ def pack(tools: Path, pure: Path, product: Path, platform: Platform, out: Path) 
         pure: Wheel without libraries.
         product: Folder with the libraries and build.json.
         platform: For whom.
+        work: Folder for what lies between.
         out: Folder of the result.
 
     Returns:
         The wheel.
     """
-    work = out.parent / f"unpacked-{platform.name}"
+    work = work / f"unpacked-{platform.name}"
     shutil.rmtree(work, ignore_errors=True)
     subprocess.run([tools / "wheel", "unpack", "--dest", work, pure], check=True)
     (content,) = work.iterdir()

@@ -8,18 +8,22 @@ committed, installs its tools (requirements.txt) into an environment of its own,
 distribution a C++ compiler, and for the other platforms cross compilers and emulators: on Debian
 ``g++ g++-aarch64-linux-gnu qemu-user libc6-arm64-cross g++-mingw-w64-x86-64-posix wine64 wine``.
 A Python with torch (``--python``) runs the native wheel, a folder made by arm_root.sh
-(``--arm-root``) that for ARM; with ``--tests`` the C++ tests run, too (long).
+(``--arm-root``) that for ARM; with ``--tests`` the C++ tests run, too (long). What was proved goes
+to ``--record``, from which benchmarks/tables.py makes the table of docs/platforms.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
 import sys
 import venv
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import check
 import execute
@@ -43,7 +47,29 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--arm-root", type=Path, help="a Python with torch for ARM: arm_root.sh")
     parser.add_argument("--tests", action="store_true", help="run the C++ tests of each platform")
     parser.add_argument("--rounds", type=int, default=40, help="random problems of a C++ test")
+    parser.add_argument("--record", type=Path, help="JSON file of what was proved, kept up to date")
     return parser.parse_args()
+
+
+def record(
+    path: Path, build: Path, platform: Platform, wheel: Path, proofs: dict[str, Any]
+) -> None:
+    """Puts a platform into the record; the other platforms stay in it."""
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    made = json.loads((build / "product" / "build.json").read_text(encoding="utf-8"))
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True,
+                            text=True, capture_output=True)  # fmt: skip
+    content[platform.name] = {
+        "wheel": wheel.name,
+        "bytes": wheel.stat().st_size,
+        "compiler": made["compiler"],
+        "kernels": made["built for"].split(),
+        "emulator": platform.emulator and " ".join(platform.emulator[:1]),
+        "commit": commit.stdout.strip(),
+        "date": date.today().isoformat(),
+        **proofs,
+    }
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def environment(work: Path) -> Path:
@@ -128,15 +154,17 @@ def main() -> None:
         if args.platform and platform.name not in args.platform:
             continue
         build = compile_libraries(tools, content, work, platform)
-        wheel = pack(tools, pure, build / "product", platform, out)
+        wheel = pack(tools, pure, build / "product", platform, work, out)
         check.check_wheel(tools, wheel, platform, work)
-        execute.run_library_test(tools, build, platform)
+        proofs = execute.run_library_test(tools, build, platform)
         if platform.name == "linux-x86_64" and args.python:
-            execute.run_native(wheel, work, args.python)
+            proofs |= execute.run_native(wheel, work, args.python)
         if platform.name == "linux-aarch64" and args.arm_root:
-            execute.run_under_qemu(wheel, work, args.arm_root.resolve())
+            proofs |= execute.run_under_qemu(wheel, work, args.arm_root.resolve())
         if args.tests:
-            execute.run_kernel_tests(tools, build, platform, args.rounds)
+            proofs |= execute.run_kernel_tests(tools, build, platform, args.rounds)
+        if args.record:
+            record(args.record, build, platform, wheel, proofs)
     files = sorted([*out.glob("*.whl"), *out.glob("*.tar.gz")])
     check.check_files(tools, files)
     for path in files:

@@ -12,10 +12,12 @@ __all__ = ["absolute_links", "export", "with_urls"]
 # [text](target), where the target is neither a URL nor a place in the same page
 LINK = re.compile(r"(\]\()(?!\w+:|#)([^)\s]+)(\))")
 IMAGE = re.compile(r"(!\[[^\]]*\]\()(?!\w+:|#)([^)\s]+)(\))")
+HTML = re.compile(r'(\bsrc(?:set)?=")(?!\w+:)([^"]+)(")')
 
 
 def absolute_links(text: str, repository: str, revision: str) -> str:
     """Relative links of a page at the repository's root as links into the repository."""
+    text = HTML.sub(rf"\g<1>{repository}/raw/{revision}/\g<2>\g<3>", text)
     text = IMAGE.sub(rf"\g<1>{repository}/raw/{revision}/\g<2>\g<3>", text)
     return LINK.sub(rf"\g<1>{repository}/blob/{revision}/\g<2>\g<3>", text)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rfaconv import ops
+from rfaconv._autocast import under_autocast, without_autocast
 from rfaconv.backends.base import Backend
 from rfaconv.errors import unknown_name
 
@@ -49,7 +50,11 @@ def _call(op: str) -> Any:
         if found is None or op not in found.kernels:
             names = [name for name, b in BACKENDS.items() if op in b.kernels]
             raise unknown_name("backend", backend, names)
-        return found.kernels[op](*operands)
+        kernel = found.kernels[op]
+        if not under_autocast(operands[0]):
+            return kernel(*operands)
+        with without_autocast(operands[0]):
+            return kernel(*operands)
 
     run.__name__ = op
     return run

@@ -41,7 +41,7 @@ def saved_bytes(module: nn.Module, x: Tensor) -> int:
 
 
 def peak_bytes(case: BenchCase, side: str, operator: str, batch: int, training: bool) -> int:
-    """Peak resident memory of two steps, above that of the process before the module is built.
+    """Peak resident memory of two steps, less the memory of the process before the module is built.
 
     Runs in a process of its own (Linux): what earlier cases left behind would hide the peak.
 

@@ -1,4 +1,4 @@
-"""``rfaconv export``: a network as a file for ONNX Runtime, OpenVINO or torch's own runtimes."""
+"""``rfaconv export``: a network as a file for another runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ def export(
         typer.Argument(help="A run of rfaconv train, a .safetensors, or a network of timm."),
     ],
     to: Annotated[
-        str, typer.Option(help="onnx, openvino, torch-export, aoti or torchscript.")
+        str,
+        typer.Option(
+            help="onnx, openvino, torch-export, aoti, torchscript; "
+            "of fixed size executorch, litert, ncnn, coreml."
+        ),
     ] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file; NAME.onnx and so on.")] = None,
     size: Annotated[int | None, typer.Option(help="Pixels of a side; the network's own.")] = None,
@@ -58,6 +62,11 @@ def export(
         raise InvalidArgument("calibration", "a folder of pictures with --int8", got)
     if size is not None and size < 1:
         raise InvalidArgument("size", "1 or more", size)
+    fixed = fixed or TARGETS[to].fixed
+    if check and to == "coreml":
+        raise InvalidArgument(
+            "check", "a target whose runtime is here", "coreml: only macOS has it"
+        )
     console = Console(stderr=True)
     with console.status("exporting"):
         source = load_source(

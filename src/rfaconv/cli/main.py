@@ -33,6 +33,12 @@ EXTRAS = {
 }  # fmt: skip
 """Which extra brings a package; the extra ``train`` brings the others."""
 
+ALONE = {
+    "ai_edge_litert": "ai-edge-litert", "coremltools": "coremltools", "executorch": "executorch",
+    "litert_torch": "litert-torch", "ncnn": "ncnn", "pnnx": "pnnx",
+}  # fmt: skip
+"""Packages of one target of ``export`` that no extra brings: they do not go together."""
+
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted (start it again to go on)."
 
 
@@ -114,6 +120,8 @@ def _usage(error: Any) -> int:
 
 def _missing(error: ModuleNotFoundError) -> str:
     name = (error.name or "?").partition(".")[0]
+    if name in ALONE:
+        return f"this command needs {name}, which is not installed: pip install {ALONE[name]}"
     extra = EXTRAS.get(name, "train")
     return f"this command needs {name}, which is not installed: pip install 'rfaconv[{extra}]'"
 

@@ -75,9 +75,9 @@ def network_in(model: Any) -> Any:
 
 
 def construction_of(network: nn.Module) -> Construction | None:
-    """What a network says of its own construction, or None.
+    """How a network was built, as far as it keeps that itself, or None.
 
-    Networks of torchvision do not say by which function they were built.
+    Networks of torchvision do not keep the function that built them.
     """
     kind = type(network)
     origin = kind.__module__

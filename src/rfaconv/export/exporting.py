@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
+from rfaconv.export.mobile import lenient
 from rfaconv.export.prepare import prepare
 from rfaconv.export.source import Source
 from rfaconv.export.targets import OPSET, TARGETS, Job
@@ -49,8 +50,8 @@ def export(
     to: str = "onnx",
     *,
     dtype: str = "float32",
-    dynamic: bool = True,
-    batch: int = 2,
+    dynamic: bool | None = None,
+    batch: int | None = None,
     force: bool = False,
     shaped: bool = True,
     opset: int = OPSET,
@@ -63,12 +64,15 @@ def export(
     Args:
         network: any network from (B, C, H, W) to one tensor, or a :class:`Source` with metadata.
         path: the file.
-        to: ``onnx``, ``openvino``, ``torch-export``, ``aoti`` or ``torchscript``.
+        to: ``onnx``, ``openvino``, ``torch-export``, ``aoti``, ``torchscript``; with fixed sizes
+            ``executorch``, ``litert``, ``ncnn`` or ``coreml``.
         dtype: of weights and computation; the file takes and gives float32 always. OpenVINO
             stores float16 weights and computes as its ``INFERENCE_PRECISION_HINT`` says. ``int8``
             (ONNX and OpenVINO) keeps the gates in float32.
         dynamic: whether batch, height and width stay free; else they are those of the source.
-        batch: images of the sample that is traced, and the batch where it is not free.
+            None: where the target allows.
+        batch: images of the sample that is traced, and the batch where it is not free. None: one
+            for targets with fixed sizes, two for the others.
         force: whether a file that exists is replaced.
         shaped: whether the receptive-field layers take the form that runtimes run fastest.
         opset: of ONNX, 18 to 23.
@@ -102,13 +106,21 @@ def export(
         raise InvalidArgument("opset", f"{OPSETS.start} to {OPSETS.stop - 1}", opset)
     if exporter not in EXPORTERS:
         raise unknown_name("exporter", exporter, EXPORTERS)
+    if dynamic and target.fixed:
+        raise InvalidArgument("dynamic", f"False: files of {to} have fixed sizes", "True")
+    dynamic = not target.fixed if dynamic is None else dynamic
+    if batch is None:
+        batch = 1 if target.fixed else 2
+    if batch > 1 and not target.batches:
+        raise InvalidArgument("batch", f"1: files of {to} take one picture", batch)
     if batch < 1:
         raise InvalidArgument("batch", "1 or more", batch)
     if (dtype == "int8") != bool(len(calibration)):
         raise InvalidArgument("calibration", "pictures for int8, and for nothing else", dtype)
     check_free(path, force)
-    for package in target.needs:
-        importlib.import_module(package)
+    with lenient():
+        for package in target.needs:
+            importlib.import_module(package)
     half = to == "openvino" and dtype == "float16"
     computed = "float32" if half or dtype == "int8" else dtype
     form = "int8" if dtype == "int8" else to
@@ -133,7 +145,7 @@ def export(
 
 
 def _run_once(network: nn.Module, sample: torch.Tensor, to: str) -> None:
-    """The smallest run that says what exporters would say in their own words, or not at all."""
+    """Runs one sample, so that a network that cannot run is refused in its own words."""
     try:
         with torch.no_grad():
             result: Any = network(sample[:1])

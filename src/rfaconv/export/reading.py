@@ -27,8 +27,8 @@ def from_pretrained(place: Path | str, **arguments: Any) -> nn.Module:
         place: a folder of :func:`save_pretrained`, or one that timm's ``save_for_hf`` or
             transformers' ``save_pretrained`` wrote of a converted network; or
             ``hf-hub:OWNER/NAME``, which alone uses the network.
-        arguments: of the network's construction: ``num_classes`` for a new head of one of timm's,
-            say.
+        arguments: of the network's construction, such as ``num_classes`` for a timm network with a
+            new head.
 
     Raises:
         InvalidArgument: no such folder, a damaged one, or weights that are not all of the network

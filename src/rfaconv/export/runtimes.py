@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.export import mobile_runtimes
 
 Run = Callable[[Tensor], Tensor]
 
@@ -34,7 +35,7 @@ def load_exported(path: Path | str, *, threads: int | None = None, precise: bool
 def loader(path: Path | str) -> Callable[[Path, int | None, bool], Run]:
     """What loads a file, by its name's ending; raises InvalidArgument where nothing does."""
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise InvalidArgument("path", "an exported file", f"no file {path}")
     for suffix, load in _LOADERS.items():
         if path.name.endswith(suffix):
@@ -103,6 +104,10 @@ _LOADERS: dict[str, Callable[[Path, int | None, bool], Run]] = {
     ".aoti.pt2": _aoti,
     ".pt2": _torch_export,
     ".torchscript": _torchscript,
+    ".pte": mobile_runtimes.load_executorch,
+    ".tflite": mobile_runtimes.load_litert,
+    ".ncnn.param": mobile_runtimes.load_ncnn,
+    ".mlpackage": mobile_runtimes.load_coreml,
 }
 SUFFIXES = tuple(_LOADERS)
 """Endings of exported files."""

@@ -113,7 +113,7 @@ def folder_source(folder: Path) -> Source:
 def normalisation(
     config: Mapping[str, Any], channels: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of timm's configuration; empty where they are those of other pictures."""
+    """Mean and std of timm's configuration; empty if their number is not the number of channels."""
     mean, std = tuple(config.get("mean") or ()), tuple(config.get("std") or ())
     return (mean, std) if len(mean) == len(std) == channels else ((), ())
 

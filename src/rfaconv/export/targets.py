@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
+from rfaconv.export.mobile import write_coreml, write_executorch, write_litert, write_ncnn
+
 OPSET = 18
 """Of ONNX: every runtime of the last years reads it, and the graphs need nothing newer."""
 
@@ -157,7 +159,7 @@ def _free(job: Job) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences what exporters say of themselves: that they are old, or which steps they take."""
+    """Silences the exporters' own deprecation warnings and progress messages."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -183,19 +185,28 @@ class Target:
         write: writes a job.
         dtypes: that its runtime computes or stores.
         needs: packages to import.
+        fixed: whether batch, height and width are always those of the sample.
+        batches: whether a batch may have more than one picture.
     """
 
     suffix: str
     write: Callable[[Job, Path], None]
     dtypes: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    fixed: bool = False
+    batches: bool = True
 
 
 _ALL = ("float32", "float16", "bfloat16")
+_FLOAT = ("float32",)
 TARGETS = {
     "onnx": Target(".onnx", write_onnx, ("float32", "float16", "int8"), ("onnx", "onnxscript")),
     "openvino": Target(".xml", write_openvino, ("float32", "float16", "int8"), ("openvino",)),
     "torch-export": Target(".pt2", write_torch_export, _ALL),
     "aoti": Target(".aoti.pt2", write_aoti, _ALL),
     "torchscript": Target(".torchscript", write_torchscript, _ALL),
+    "executorch": Target(".pte", write_executorch, _FLOAT, ("executorch",), fixed=True),
+    "litert": Target(".tflite", write_litert, _FLOAT, ("litert_torch",), fixed=True),
+    "ncnn": Target(".ncnn.param", write_ncnn, _FLOAT, ("pnnx",), fixed=True, batches=False),
+    "coreml": Target(".mlpackage", write_coreml, _FLOAT, ("coremltools",), fixed=True),
 }

@@ -29,14 +29,14 @@ __all__ = [
 
 # stages of the operators, public until 0.1: module that has each now
 _STAGES = {
-    "ReceptiveField": "stages",
+    "ReceptiveField": "field",
     "channel_gate": "baselines",
-    "feature_stats": "stages",
-    "patch_moments": "stages",
-    "pixel_gate": "stages",
-    "prepare_input": "stages",
-    "project": "stages",
-    "receptive_field": "stages",
+    "feature_stats": "field",
+    "patch_moments": "batch_norm",
+    "pixel_gate": "pixel",
+    "prepare_input": "_arguments",
+    "project": "projection",
+    "receptive_field": "field",
     "spatial_gate": "baselines",
 }
 

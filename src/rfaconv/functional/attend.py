@@ -10,14 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv import dispatch
-from rfaconv.functional._precision import autocast_dtype, dtype_name
+from rfaconv.functional._select import dtype_name
 from rfaconv.geometry import Problem, Window
 
 _KINDS = (Tensor, nn.Parameter)
 
 
-# a layer asks at every call; plain numbers, so an answer holds for good
-_problem = functools.lru_cache(maxsize=256)(Problem)
+# the overload: to look it up at every call takes longer than to call it
+_OP = torch.ops.rfaconv.attend.default
+
+
+# a layer asks at every call; plain values, so an answer holds for good
+@functools.lru_cache(maxsize=256)
+def _problem(
+    variant: str, device: str, dtype: torch.dtype, window: Window, channels: int, outputs: int,
+    groups: int,
+) -> tuple[Problem, list[int]]:  # fmt: skip
+    name = dtype_name(dtype)
+    problem = Problem("attend", variant, device, name, window, channels, outputs, groups)
+    return problem, window.to_ints()
 
 
 class RunningNorm(NamedTuple):
@@ -93,16 +104,15 @@ def attend(
         feature_weight, offset, *feature_norm[:4], *attention.weights, *attention.biases,
         *attention_norm[:4], weight, bias,
     )  # fmt: skip
-    if not _alike(x, tensors) or autocast_dtype(x) is not None:
+    if not _alike(x, tensors):
         return None
-    problem = _problem(
-        "attend", variant, x.device.type, dtype_name(x.dtype), window, x.size(1), weight.size(0),
-        groups,
-    )  # fmt: skip
+    problem, ints = _problem(
+        variant, x.device.type, x.dtype, window, x.size(1), weight.size(0), groups
+    )
     chosen = dispatch.select(problem, backend, required=False)
     if chosen == dispatch.REFERENCE:
         return None
-    y: Tensor = torch.ops.rfaconv.attend(
+    y: Tensor = _OP(
         x,
         feature_weight,
         offset,
@@ -116,7 +126,7 @@ def attend(
         bias,
         variant,
         groups,
-        window.to_ints(),
+        ints,
         chosen,
     )
     return y
@@ -126,6 +136,8 @@ def _alike(x: Tensor, tensors: Sequence[Tensor | None]) -> bool:
     """Whether all are ordinary tensors of one dtype on one device, and autograd records none."""
     dtype, device, recording = x.dtype, x.device, torch.is_grad_enabled()
     if type(x) not in _KINDS or (recording and x.requires_grad):
+        return False
+    if x.is_meta or torch.is_autocast_enabled(device.type):
         return False
     for tensor in tensors:
         if tensor is None:

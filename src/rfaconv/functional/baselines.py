@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from rfaconv._autocast import without_autocast
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional._checks import (
-    check_final,
+from rfaconv.functional._arguments import (
     check_operand,
     check_pointwise,
     check_spatial,
     check_weight,
+    fitted,
+    prepare_input,
 )
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import prepare_input
 from rfaconv.geometry import Window
-from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, tracing
+from rfaconv.reference.features import accumulation_dtype, convolve, fixed_size, mean, tracing
 
 
 def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Tensor:
@@ -40,9 +40,10 @@ def channel_gate(x: Tensor, reduce_weight: Tensor, expand_weight: Tensor) -> Ten
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
         spatial = tuple(range(2, x.dim()))
-        pooled = torch.stack([x.amax(spatial).to(acc), x.mean(spatial, dtype=acc)])
+        # not along the batch: ncnn's graphs have no such axis
+        pooled = torch.stack([x.amax(spatial).to(acc), mean(x, spatial)], 1)
         hidden = (pooled @ reduce_weight.to(acc).flatten(1).t()).relu()
-        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(0).sigmoid()
+        return (hidden @ expand_weight.to(acc).flatten(1).t()).sum(1).sigmoid()
 
 
 def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ def spatial_gate(x: Tensor, spatial_weight: Tensor) -> Tensor:
     check_operand("spatial_weight", spatial_weight, x)
     with without_autocast(x):
         acc = accumulation_dtype(x.dtype)
-        maps = torch.cat([x.amax(1, keepdim=True).to(acc), x.mean(1, keepdim=True, dtype=acc)], 1)
+        maps = torch.cat([x.amax(1, keepdim=True).to(acc), mean(x, 1, True)], 1)
         kernel = [fixed_size(size) for size in spatial_weight.shape[2:]]
         window = Window.create(kernel, dims=x.dim() - 2)
         return convolve(maps, spatial_weight.to(acc), None, window, 1).sigmoid()
@@ -201,7 +202,7 @@ def axis_means(x: Tensor) -> tuple[Tensor, ...]:
     result = []
     for axis in spatial:
         others = [i for i in spatial if i != axis]
-        result.append(x.mean(others, dtype=acc) if others else x.to(acc))
+        result.append(mean(x, others) if others else x.to(acc))
     return tuple(result)
 
 
@@ -233,7 +234,8 @@ def _attend_and_convolve(
     channels = weight.shape[1] * groups
     dims = check_weight(weight, groups)
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
-    x = attend(prepare_input(x, channels, weight.dtype, window))
+    x = fitted(x, weight, bias, channels, window, groups)
+    x = attend(prepare_input(x, window))
     return convolve_attended(x, weight, bias, window, groups)
 
 
@@ -241,6 +243,5 @@ def convolve_attended(
     x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, groups: int
 ) -> Tensor:
     """The convolution behind the attention, in the dtype of x."""
-    check_final(weight, bias, x, window, groups)
     shift = None if bias is None else bias.to(x.dtype)
     return convolve(x, weight.to(x.dtype), shift, window, groups)

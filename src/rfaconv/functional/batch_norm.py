@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,9 +10,8 @@ from torch import Tensor
 
 from rfaconv import dispatch, reference
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional._checks import check_operand
-from rfaconv.functional._precision import dtype_name
-from rfaconv.functional.stages import patch_moments
+from rfaconv.functional._arguments import check_operand
+from rfaconv.functional._select import dtype_name, select
 from rfaconv.geometry import Problem, Window
 from rfaconv.reference.features import accumulation_dtype, fixed_size, fixed_sizes
 
@@ -70,9 +70,23 @@ def fold_features(
 
     Source: paper, equation 5, the factor ReLU(Norm(g(X))).
     """
+    _check(x, feature_weight, norm, window, offset)
+    out = window.output_size(x.shape[2:]) if x.dim() > 2 else ()
+    return fold(x, feature_weight, norm, window, out, backend, offset)
+
+
+def fold(
+    x: Tensor,
+    feature_weight: Tensor,
+    norm: BatchNormState,
+    window: Window,
+    out: Sequence[int],
+    backend: str = "auto",
+    offset: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """:func:`fold_features` of checked arguments, for a map with ``out`` windows."""
     taps = window.taps
     acc = accumulation_dtype(x.dtype)
-    _check(x, feature_weight, norm, window, offset)
     weight = feature_weight.reshape(-1, taps, taps)
 
     def per_tap(tensor: Tensor | None) -> Tensor | None:
@@ -80,7 +94,7 @@ def fold_features(
 
     batch = norm.use_batch_statistics and fixed_size(x.shape[0]) > 0
     if batch and offset is None:
-        mean, cov, count = _moments(x, norm, window, backend)
+        mean, cov, count = _moments(x, norm, window, out, backend)
         gamma, beta = per_tap(norm.weight), per_tap(norm.bias)
         tensors = (weight, mean, cov, gamma, beta)
         chosen = _select_fold(x, window, backend)
@@ -92,7 +106,7 @@ def fold_features(
         return folded.to(acc), bias.to(acc)
     if batch:
         weight = weight.double()  # gradients reach it through the statistics too
-        mean, cov, count = _moments(x, norm, window, backend)
+        mean, cov, count = _moments(x, norm, window, out, backend)
         mean, var = reference.feature_statistics(weight, mean, cov)
         assert offset is not None
         z_mean = mean.flatten() + offset
@@ -108,6 +122,34 @@ def fold_features(
         weight, mean, var, per_tap(norm.weight), per_tap(norm.bias), norm.eps
     )
     return folded.to(acc), bias.to(acc)
+
+
+def patch_moments(x: Tensor, window: Window, backend: str = "auto") -> tuple[Tensor, Tensor]:
+    """Mean ``m = E[u]`` and covariance ``S = E[u u^T] - m m^T`` of the patches of each channel.
+
+    Args:
+        x: input (B, C, *size).
+        window: the sliding window.
+        backend: ``auto``, ``reference``, ``cpu`` or ``triton``.
+
+    Returns:
+        m (C, T) and S (C, T, T), in float64.
+
+    Raises:
+        BackendUnavailable: if a backend other than ``auto`` cannot run this; the reason is named.
+
+    Example:
+        >>> m, s = patch_moments(torch.randn(2, 4, 7, 6), Window.create(3))
+        >>> m.shape, s.shape
+        (torch.Size([4, 9]), torch.Size([4, 9, 9]))
+
+    Source: BatchNorm over receptive-field features (paper, equation 5) is linear in the patch.
+    """
+    chosen = select("patch_moments", "", x, window, 1, backend)
+    if chosen == dispatch.REFERENCE:
+        return reference.patch_moments(x, window)
+    mean, cov = torch.ops.rfaconv.patch_moments(x, window.to_ints(), chosen)
+    return mean, cov
 
 
 def _select_fold(x: Tensor, window: Window, backend: str) -> str:
@@ -130,6 +172,17 @@ def _check(
         expected = f"({width}, 1, *kernel) for {window.taps} taps"
         raise InvalidArgument("feature_weight", expected, f"shape {tuple(weight.shape)}")
     check_operand("feature_weight", weight, x)
+    matched_norm(norm, weight)
+    if offset is not None:
+        check_operand("offset", offset, weight, (width,))
+
+
+def matched_norm(norm: BatchNormState, weight: Tensor) -> BatchNormState:
+    """The BatchNorm, after a check that it fits G.
+
+    Raises:
+        InvalidArgument: if it does not.
+    """
     if not norm.use_batch_statistics and (norm.running_mean is None or norm.running_var is None):
         raise InvalidArgument("norm", "running statistics", "none")
     tensors = {
@@ -137,11 +190,11 @@ def _check(
         "norm.bias": norm.bias,
         "norm.running_mean": norm.running_mean,
         "norm.running_var": norm.running_var,
-        "offset": offset,
     }
     for name, tensor in tensors.items():
         if tensor is not None:
-            check_operand(name, tensor, x, (width,))
+            check_operand(name, tensor, weight, (fixed_size(weight.shape[0]),))
+    return norm
 
 
 class _AllReduce(torch.autograd.Function):
@@ -162,11 +215,11 @@ class _AllReduce(torch.autograd.Function):
 
 
 def _moments(
-    x: Tensor, norm: BatchNormState, window: Window, backend: str
+    x: Tensor, norm: BatchNormState, window: Window, out: Sequence[int], backend: str
 ) -> tuple[Tensor, Tensor, Tensor | int]:
     mean, cov = patch_moments(x, window, backend)
     count = x.shape[0]
-    for size in window.output_size(x.shape[2:]):
+    for size in out:
         count *= size
     if not norm.synchronize:
         return mean, cov, count

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rfaconv.reference.features import accumulation_dtype
+from rfaconv.reference.features import accumulation_dtype, mean
 
 
 def pooled_vector(x: Tensor) -> Tensor:
     """Means of the channels (B, C) of x (B, C, *size), in its dtype."""
-    return x.mean(tuple(range(2, x.dim())), dtype=accumulation_dtype(x.dtype)).to(x.dtype)
+    return mean(x, tuple(range(2, x.dim()))).to(x.dtype)
 
 
 def pooled_map(x: Tensor, kind: str) -> Tensor:
@@ -34,8 +34,7 @@ def map_gate(first: Tensor, second: Tensor) -> Tensor:
 
 def channel_maps(x: Tensor) -> Tensor:
     """Maximum and mean over the channels of x (B, C, *size): (B, 2, *size), in its dtype."""
-    mean = x.mean(1, keepdim=True, dtype=accumulation_dtype(x.dtype)).to(x.dtype)
-    return torch.cat([x.amax(1, keepdim=True), mean], 1)
+    return torch.cat([x.amax(1, keepdim=True), mean(x, 1, True).to(x.dtype)], 1)
 
 
 def gate_of(logits: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rfaconv import dispatch
-from rfaconv.functional._checks import check_operand, check_pointwise
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import select_gate
+from rfaconv._autocast import without_autocast
+from rfaconv.functional._arguments import check_operand, check_pointwise
+from rfaconv.functional._select import select_gate
 from rfaconv.reference.features import fixed_size, fixed_sizes, tracing
 
 

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from rfaconv.functional._checks import check_final, check_operand, check_shape, check_weight
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import (
-    ReceptiveField,
+from rfaconv._autocast import without_autocast
+from rfaconv.functional._arguments import (
     as_given,
-    feature_stats,
-    pixel_gate,
+    check_operand,
+    check_shape,
+    check_weight,
+    fitted,
     prepare_input,
-    project,
-    receptive_field,
 )
+from rfaconv.functional.field import ReceptiveField, feature_stats, receptive_field
+from rfaconv.functional.pixel import pixel_gate
+from rfaconv.functional.projection import project
 from rfaconv.geometry import Window
 from rfaconv.reference.features import (
     accumulation_dtype,
@@ -79,7 +80,17 @@ def rfa_conv(
     Source: paper, equation 5.
     """
     field = _field(
-        x, weight, feature_weight, feature_bias, "rfa", stride, padding, dilation, groups, backend
+        x,
+        weight,
+        bias,
+        feature_weight,
+        feature_bias,
+        "rfa",
+        stride,
+        padding,
+        dilation,
+        groups,
+        backend,
     )
     check_shape("attention_weight", attention_weight, tuple(feature_bias.shape))
     return as_given(project(field, (attention_weight,), weight, bias), x, field.window)
@@ -137,7 +148,7 @@ def rfcbam_conv(
     Source: paper, section 3.3.
     """
     field = _field(
-        x, weight, feature_weight, feature_bias, "rfcbam", stride, padding, dilation, groups,
+        x, weight, bias, feature_weight, feature_bias, "rfcbam", stride, padding, dilation, groups,
         backend,
     )  # fmt: skip
     check_shape("channel_gate", channel_gate, tuple(field.x.shape[:2]))
@@ -195,7 +206,17 @@ def rfca_conv(
     Source: paper, section 3.3.
     """
     field = _field(
-        x, weight, feature_weight, feature_bias, "rfca", stride, padding, dilation, groups, backend
+        x,
+        weight,
+        bias,
+        feature_weight,
+        feature_bias,
+        "rfca",
+        stride,
+        padding,
+        dilation,
+        groups,
+        backend,
     )
     return as_given(project(field, gates(feature_stats(field)), weight, bias), x, field.window)
 
@@ -245,7 +266,7 @@ def unfold_rfa_conv(
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
     channels = attention_bias.shape[0]
     check_shape("attention_weight", attention_weight, (channels, window.taps, window.taps))
-    batch = prepare_input(x, channels, weight.dtype, window)
+    batch = prepare_input(fitted(x, weight, bias, channels, window, groups), window)
     y = attend_patches(batch, weight, bias, attention_weight, attention_bias, window, groups)
     return as_given(y, x, window)
 
@@ -274,7 +295,6 @@ def attend_logits(
     x: Tensor, weight: Tensor, bias: Tensor | None, logits: Tensor, window: Window, groups: int
 ) -> Tensor:
     """:func:`unfold_rfa_conv` of a prepared input and normalised logits (B, C * T, *out)."""
-    check_final(weight, bias, x, window, groups)
     batch, channels, *size = fixed_sizes(x.shape)
     shape = (batch, channels * window.taps, *window.output_size(size))
     check_operand("attention_norm", logits, x, None if tracing() else shape)
@@ -292,6 +312,7 @@ def attend_logits(
 def _field(
     x: Tensor,
     weight: Tensor,
+    bias: Tensor | None,
     feature_weight: Tensor,
     feature_bias: Tensor,
     variant: str,
@@ -304,7 +325,7 @@ def _field(
     channels = feature_bias.shape[0]
     dims = check_weight(weight, groups, channels)
     window = Window.create(tuple(weight.shape[2:]), stride, padding, dilation, dims=dims)
-    check_shape("feature_weight", feature_weight, (channels, window.taps, window.taps))
-    check_shape("feature_bias", feature_bias, (channels, window.taps))
-    x = prepare_input(x, channels, weight.dtype, window)
+    x = prepare_input(fitted(x, weight, bias, channels, window, groups), window)
+    check_operand("feature_weight", feature_weight, x, (channels, window.taps, window.taps))
+    check_operand("feature_bias", feature_bias, x, (channels, window.taps))
     return receptive_field(x, feature_weight, feature_bias, window, variant, groups, backend)

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from rfaconv import dispatch
-from rfaconv.functional._checks import check_operand
-from rfaconv.functional._precision import without_autocast
-from rfaconv.functional.stages import select_gate
+from rfaconv._autocast import without_autocast
+from rfaconv.functional._arguments import check_operand
+from rfaconv.functional._select import select_gate
 from rfaconv.reference import attention
-from rfaconv.reference.features import accumulation_dtype, fixed_size, tracing
+from rfaconv.reference.features import fixed_size, mean, tracing
 
 
 def squeeze_excite(
@@ -40,6 +40,6 @@ def squeeze_excite(
             gate: Tensor = torch.ops.rfaconv.channel_gate(*tensors, chosen)[0]
             return gate
     with without_autocast(x):
-        acc = accumulation_dtype(x.dtype)
-        mean = x.mean(tuple(range(2, x.dim())), dtype=acc)
-        return attention.channel_gate(mean, reduce_weight, expand_weight)
+        return attention.channel_gate(
+            mean(x, tuple(range(2, x.dim()))), reduce_weight, expand_weight
+        )

@@ -55,7 +55,6 @@ class FittedResNet(ResNet):
         operator: of the 3x3 convolution of every block; ``conv`` for the convolution.
         image_size: in pixels; up to 64 the stem keeps more of the resolution.
         bias: whether the operators have a bias, as after a warm start.
-        args: as of timm's ResNet.
         kwargs: as of timm's ResNet.
 
     Shape: (B, in_chans, H, W) to (B, num_classes).

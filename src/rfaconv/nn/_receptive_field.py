@@ -11,30 +11,25 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.functional._arguments import as_batch, as_given, fitted, matched, prepare_input
 from rfaconv.functional.attend import Attention, attend
-from rfaconv.functional.batch_norm import fold_features
-from rfaconv.functional.stages import (
-    as_batch,
-    as_given,
-    linear_features,
-    measured_field,
-    of_weight,
-    prepare_input,
-    project,
-    receptive_field,
-)
+from rfaconv.functional.batch_norm import BatchNormState, fold_features, matched_norm
+from rfaconv.functional.field import measured_field, receptive_field
+from rfaconv.functional.projection import project
 from rfaconv.nn._children import entry, is_plain_norm, running_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
+from rfaconv.reference import linear_features
 from rfaconv.reference.features import tracing
 
 for _name in (
     "as_batch",
     "as_given",
-    "fold_features",
+    "fitted",
     "linear_features",
+    "matched",
+    "matched_norm",
     "measured_field",
-    "of_weight",
     "prepare_input",
     "project",
     "receptive_field",
@@ -155,11 +150,8 @@ class ReceptiveFieldConv(AttentionConv):
         return self
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Checks and casts the input, and pads it where ``padding_mode`` is not zeros.
-
-        The dtype is compared with that of the weight by :meth:`forward`, which has read it.
-        """
-        return prepare_input(x, self.in_channels, None, self.window, self.padding_mode)
+        """Casts a checked input under autocast, and pads it where ``padding_mode`` wants that."""
+        return prepare_input(x, self.window, self.padding_mode)
 
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns the variant's gate tensors, as the projection takes them."""
@@ -175,10 +167,11 @@ class ReceptiveFieldConv(AttentionConv):
         if y is not None:
             return y
         # once: where it is parametrized, every look computes it anew and may step an iteration
-        weight, window = self.weight, self.window
-        field = self.features(of_weight(self.prepare(input), weight))
+        weight, bias, window = self.weight, self.bias, self.window
+        x = fitted(input, weight, bias, self.in_channels, window, self.groups)
+        field = self.features(x)
         gate = self.gate_tensors(as_batch(input, window), field)
-        return as_given(project(field, gate, weight, self.bias), input, window)
+        return as_given(project(field, gate, weight, bias), input, window)
 
     def _attend(self, x: Any) -> Tensor | None:
         """The output as one operation; None where a stage must be run, or seen to run."""
@@ -201,19 +194,20 @@ class ReceptiveFieldConv(AttentionConv):
         )  # fmt: skip
 
     def features(self, x: Tensor) -> Any:
-        """Returns the receptive-field feature of a prepared input, for the stages."""
-        window = self.inner_window
-        channels, taps, own = self.in_channels, window.taps, self.feature_bias
+        """Returns the receptive-field feature of an input that fits the layer, for the stages."""
+        x, window, own = self.prepare(x), self.inner_window, self.feature_bias
+        channels, taps = self.in_channels, window.taps
+        size = (channels * taps, 1, *window.kernel)
+        weight = matched("feature_weight", self.feature_weight, x, size)
+        bias: Tensor | BatchNormState
         if own is not None:
-            weight = self.feature_weight.view(channels, taps, taps)
-            bias = own.view(channels, taps)
+            bias = matched("feature_bias", own, weight, size[:1]).view(channels, taps)
+            weight = weight.view(channels, taps, taps)
         elif is_plain_norm(self.feature_norm):
-            weight, bias = fold_features(
-                x, self.feature_weight, norm_state(self.feature_norm), window, self.backend
-            )
+            bias = matched_norm(norm_state(self.feature_norm), weight)
         else:
             # whatever stands in its place sees what it would see in the published layer
-            z = self.feature_norm(linear_features(x, self.feature_weight, window))
+            z = self.feature_norm(linear_features(x, weight, window))
             return measured_field(x, z, window, self.variant, self.groups)
         return receptive_field(x, weight, bias, window, self.variant, self.groups, self.backend)
 

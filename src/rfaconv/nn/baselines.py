@@ -9,13 +9,14 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from rfaconv.functional._arguments import as_given, fitted, prepare_input
 from rfaconv.functional.baselines import convolve_attended
-from rfaconv.functional.stages import as_given, prepare_input
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn.attention import CAM, CBAM, CoordinateAttention
 
 torch.fx.wrap("as_given")
 torch.fx.wrap("convolve_attended")
+torch.fx.wrap("fitted")
 torch.fx.wrap("prepare_input")
 
 
@@ -34,11 +35,12 @@ class _BaselineConv(AttentionConv):
     def forward(self, input: Tensor) -> Tensor:
         """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
         weight, window = self.weight, self.window  # once: a parametrization computes it anew
-        x = prepare_input(input, self.in_channels, weight.dtype, window)
-        x = self.attention(x)
+        bias, groups = self.bias, self.groups
+        x = fitted(input, weight, bias, self.in_channels, window, groups)
+        x = self.attention(prepare_input(x, window))
         if self.padding_mode != "zeros":
-            x = prepare_input(x, self.in_channels, weight.dtype, window, self.padding_mode)
-        y = convolve_attended(x, weight, self.bias, self.inner_window, self.groups)
+            x = prepare_input(x, window, self.padding_mode)
+        y = convolve_attended(x, weight, bias, self.inner_window, groups)
         return as_given(y, input, window)
 
 

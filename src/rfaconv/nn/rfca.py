@@ -10,7 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from rfaconv.functional.attend import Attention
-from rfaconv.functional.stages import feature_stats
+from rfaconv.functional.field import feature_stats
 from rfaconv.nn._children import entry, is_plain, is_plain_pointwise, running_norm
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import CoordinateGate

@@ -10,8 +10,10 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from rfaconv.functional._arguments import matched
 from rfaconv.functional.attend import Attention
-from rfaconv.functional.stages import feature_stats, matched, pixel_gate
+from rfaconv.functional.field import feature_stats
+from rfaconv.functional.pixel import pixel_gate
 from rfaconv.nn._children import entry, is_plain, is_plain_linear
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
 from rfaconv.nn.attention import SE

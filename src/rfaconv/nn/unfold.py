@@ -10,19 +10,22 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from rfaconv.functional._arguments import as_given, fitted, matched, prepare_input
 from rfaconv.functional.batch_norm import fold_features
 from rfaconv.functional.operators import attend_logits, attend_patches
-from rfaconv.functional.stages import as_given, linear_features, prepare_input
 from rfaconv.nn._children import is_plain_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
+from rfaconv.reference import linear_features
 
 torch.fx.wrap("fold_features")
+torch.fx.wrap("fitted")
 torch.fx.wrap("prepare_input")
 torch.fx.wrap("as_given")
 torch.fx.wrap("attend_logits")
 torch.fx.wrap("attend_patches")
 torch.fx.wrap("linear_features")
+torch.fx.wrap("matched")
 
 
 class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
@@ -111,16 +114,19 @@ class UnfoldRFAConv2d(AttentionConv, nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns (B, O, Ho, Wo) for an input (B, C, H, W), (O, Ho, Wo) for (C, H, W)."""
-        kernel = self.weight  # once: a parametrization computes it anew
-        x = prepare_input(input, self.in_channels, kernel.dtype, self.window, self.padding_mode)
+        kernel, bias = self.weight, self.bias  # once: a parametrization computes them anew
+        x = fitted(input, kernel, bias, self.in_channels, self.window, self.groups)
+        x = prepare_input(x, self.window, self.padding_mode)
         window, norm = self.inner_window, self.attention_norm
         if is_plain_norm(norm):
-            weight, bias = fold_features(
+            weight, shift = fold_features(
                 x, self.attention_weight, norm_state(norm), window, offset=self.attention_bias
             )
-            y = attend_patches(x, kernel, self.bias, weight, bias, window, self.groups)
+            y = attend_patches(x, kernel, bias, weight, shift, window, self.groups)
         else:
-            taps = self.attention_weight.view(-1, 1, *self.kernel_size)
-            logits = norm(linear_features(x, taps, window, self.attention_bias))
-            y = attend_logits(x, kernel, self.bias, logits, window, self.groups)
+            taps = matched("attention_weight", self.attention_weight, x)
+            offset = matched("attention_bias", self.attention_bias, x)
+            taps = taps.view(-1, 1, *self.kernel_size)
+            logits = norm(linear_features(x, taps, window, offset))
+            y = attend_logits(x, kernel, bias, logits, window, self.groups)
         return as_given(y, input, window)

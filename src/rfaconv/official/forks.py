@@ -32,7 +32,7 @@ _TAILS = (
 def adapt(
     network: nn.Module, state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Renames the keys of published and forked layers to those of ``network``.
+    """Renames the keys of published and forked layers to the keys of ``network``.
 
     Args:
         network: with rows that are a Conv of ultralytics around an operator.

@@ -106,9 +106,9 @@ def linked_project(
     """
     if variant not in ("rfcbam", "rfca") or not torch.is_grad_enabled() or _traced():
         return None
-    win = Window.from_ints(window)
-    height, width = win.output_size((x.size(2), x.size(3)))
-    entries = x.size(0) * x.size(1) * win.taps * height * width
+    # of the gradient of the panel: a pixel gate has those of one channel, lines one of two factors
+    other = x.size(1) if variant == "rfcbam" else gate[0].size(2)
+    entries = gate[1].numel() * other
     if not 0 < entries * x.element_size() <= LARGEST:
         return None
     own = gate[1:] if variant == "rfcbam" else gate

@@ -1,9 +1,15 @@
 """The formulas in plain torch: right in float64, exportable, differentiable any number of times.
 
-May import: errors, geometry, variants.
+May import: _autocast, errors, geometry, variants.
 """
 
-from rfaconv.reference.features import features, patch_mean
+from rfaconv.reference.features import (
+    features,
+    linear_features,
+    normed_features,
+    patch_mean,
+    shared_features,
+)
 from rfaconv.reference.folding import feature_statistics, fold_batch_norm, fold_batch_statistics
 from rfaconv.reference.moments import patch_moments
 from rfaconv.reference.projection import gate_panel, project
@@ -16,7 +22,10 @@ __all__ = [
     "fold_batch_norm",
     "fold_batch_statistics",
     "gate_panel",
+    "linear_features",
+    "normed_features",
     "patch_mean",
     "patch_moments",
     "project",
+    "shared_features",
 ]

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rfaconv._autocast import in_given_dtype
 from rfaconv.geometry import Window
 
 _CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -18,6 +19,14 @@ _CONVOLUTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     """Returns the dtype of features, gates and statistics: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def mean(x: Tensor, dims: int | tuple[int, ...] | list[int], keepdim: bool = False) -> Tensor:
+    """Mean over some dimensions, summed and given in the accumulation dtype."""
+    acc = accumulation_dtype(x.dtype)
+    if acc == x.dtype:  # LiteRT's converter does not know the argument
+        return x.mean(dims, keepdim)
+    return x.mean(dims, keepdim, dtype=acc)
 
 
 def tracing() -> bool:
@@ -132,6 +141,39 @@ def features(x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Wi
     channels = fixed_size(feature_bias.shape[0])
     f = convolve(x, weight, feature_bias.reshape(-1), window, channels).relu()
     return unflatten(f, 1, (channels, window.taps))
+
+
+def linear_features(
+    x: Tensor, feature_weight: Tensor, window: Window, offset: Tensor | None = None
+) -> Tensor:
+    """``G[c] u[c] + offset`` of every patch as a map (B, C * T, *out), for a norm to be called.
+
+    Args:
+        x: input (B, C, *size).
+        feature_weight: G as a grouped convolution's weight (C * T, 1, *kernel).
+        window: the sliding window.
+        offset: (C * T,) or None.
+    """
+    offset = None if offset is None else offset.to(x.dtype)
+    return convolve(x, feature_weight.to(x.dtype), offset, window, fixed_size(x.shape[1]))
+
+
+def normed_features(normed: Tensor, window: Window) -> Tensor:
+    """:func:`features` from what a norm made of :func:`linear_features`."""
+    values = normed.to(accumulation_dtype(normed.dtype)).relu()
+    return unflatten(values, 1, (fixed_size(normed.shape[1]) // window.taps, window.taps))
+
+
+@in_given_dtype
+def shared_features(
+    x: Tensor, feature_weight: Tensor, feature_bias: Tensor, window: Window
+) -> Tensor | None:
+    """:func:`features` where autograd records, whose backward pass needs them anyway, so that all
+    stages share one copy; else None, and each makes them tap by tap.
+    """
+    if not recorded(x, feature_weight):
+        return None
+    return features(x, feature_weight, feature_bias, window)
 
 
 def tap_features(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from rfaconv._autocast import in_given_dtype
 from rfaconv.geometry import Window
 from rfaconv.reference.features import (
     accumulation_dtype,
@@ -20,6 +21,7 @@ from rfaconv.reference.features import (
 _LARGE = 2.0**40
 
 
+@in_given_dtype
 def patch_moments(x: Tensor, window: Window) -> tuple[Tensor, Tensor]:
     """Mean ``m = E[u]`` and covariance ``S = E[u u^T] - m m^T`` of the patches of each channel.
 

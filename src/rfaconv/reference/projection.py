@@ -8,6 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from rfaconv._autocast import in_given_dtype
 from rfaconv.geometry import Window
 from rfaconv.reference.features import features, in_fast_layout, recorded, tap_features
 from rfaconv.reference.gates import GATES
@@ -21,6 +22,7 @@ def gate_panel(x: Tensor, gate: Sequence[Tensor], variant: str, window: Window) 
     return result
 
 
+@in_given_dtype
 def project(
     x: Tensor,
     feature_weight: Tensor,

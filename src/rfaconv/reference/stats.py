@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rfaconv._autocast import in_given_dtype
 from rfaconv.geometry import Window
 from rfaconv.reference.features import (
     convolve,
@@ -20,6 +21,7 @@ from rfaconv.reference.features import (
 )
 
 
+@in_given_dtype
 def feature_stats(
     x: Tensor,
     feature_weight: Tensor,

@@ -65,7 +65,7 @@ def convert_(
         calibration: for ``preserve``: an iterable of input batches (tensors; tuples or lists whose
             first entry is the input, as a DataLoader yields; or mappings of keyword arguments), or
             one tensor.
-        bias: for ``fresh``: whether the layers have a bias; None for that of the convolution.
+        bias: for ``fresh``: whether the layers have a bias. None: as the convolution had.
 
     Returns:
         What was replaced, what was skipped and why.

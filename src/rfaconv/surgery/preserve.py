@@ -11,8 +11,8 @@ A receptive-field operator is ``K (gate * relu(BatchNorm(G u))) + bias``. It equ
   gradients reach them at once;
 * ``K = W / a`` and ``K`` times the shift is taken off the bias.
 
-The BatchNorm's running mean m and variance v are those of the calibration batches, its scale is
-sqrt(v + eps) and its shift m + s. In evaluation this is x + s; in training, on batches like those
+The BatchNorm takes its running mean m and variance v from the calibration batches. Its scale is
+sqrt(v + eps), its shift m + s. In evaluation this is x + s; in training, on batches like those
 of the calibration, too. All of it is computed in float64 from the values that the layer stores
 after rounding to its dtype, so the rounding of m, v and s cancels.
 

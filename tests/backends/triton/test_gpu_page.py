@@ -33,7 +33,9 @@ def test_page_has_the_prediction() -> None:
     done = run("benchmarks/predict_gpu.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert done.stdout.strip() in (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert done.stdout.strip() in (ROOT / "docs" / "internals" / "gpu.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.timeout(600)

@@ -2,7 +2,7 @@
 
 ``export_onnx_custom`` writes a file whose operators are nodes of the domain ``rfaconv``;
 :func:`session` opens it with the library that has them. The file also defines them by standard
-operators, which run where the library is missing.
+operators, which run where the library is missing. :func:`compile_openvino` opens it in OpenVINO.
 
 May import: surgery and everything below it. Needs onnx, onnxscript and onnxruntime (extra
 ``export``).
@@ -18,6 +18,14 @@ Example:
 
 from rfaconv.export.custom.exporter import export_onnx_custom
 from rfaconv.export.custom.forms import custom_forms
+from rfaconv.export.custom.openvino_kernels import compile_openvino
 from rfaconv.export.custom.sessions import LIBRARY_NAME, library_path, session
 
-__all__ = ["LIBRARY_NAME", "custom_forms", "export_onnx_custom", "library_path", "session"]
+__all__ = [
+    "LIBRARY_NAME",
+    "compile_openvino",
+    "custom_forms",
+    "export_onnx_custom",
+    "library_path",
+    "session",
+]

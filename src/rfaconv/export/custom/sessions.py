@@ -50,8 +50,8 @@ def session(
 
     Args:
         path: the ONNX file.
-        threads: threads within an operator; None for those of ``options``, or else one for each
-            processor that this process may use.
+        threads: threads within an operator. None takes the number in ``options``, or else one for
+            each processor that this process may use.
         require: raise where the library was not built. Otherwise the definitions that the file
             carries run, 1.3 to 4 times slower, and a warning says so.
         options: an ``onnxruntime.SessionOptions`` to start from; it is changed.

@@ -14,7 +14,7 @@ from rfaconv.nn.rfa import RFAConv2d
 class RFAForm(TapForm):
     """``y = K (softmax_j(w_j m) * f_j)``, ``m`` the mean of the patch.
 
-    The largest logit is that of the largest or of the smallest weight, by the sign of the mean.
+    The largest logit has the largest weight where the mean is positive, else the smallest.
     """
 
     low: Tensor

@@ -24,11 +24,11 @@ class Labelled:
 
 @dataclass
 class Source:
-    """What was read from somebody's folder.
+    """What was read from a folder of labelled images.
 
     Attributes:
         classes: names.
-        splits: the pictures of ``train``, ``val`` and ``test``; those of "" are not split yet.
+        splits: the pictures of ``train``, ``val`` and ``test``; ``""`` has what is not split yet.
         problems: what was passed over, one line each.
     """
 

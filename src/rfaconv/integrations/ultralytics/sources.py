@@ -1,4 +1,4 @@
-"""Finds out what somebody's folder holds, and reads it: Pascal VOC, COCO or masks."""
+"""Finds out which form a folder of labelled images has (Pascal VOC, COCO, masks), and reads it."""
 
 from __future__ import annotations
 

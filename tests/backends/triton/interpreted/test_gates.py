@@ -14,7 +14,8 @@ from rfaconv.backends.triton.gates import channel as channel_gate
 from rfaconv.backends.triton.gates import coordinate as line_gates
 from rfaconv.backends.triton.gates import pixel as pixel_gate
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional import CoordinateWeights, coordinate_gates, stages
+from rfaconv.functional import CoordinateWeights, coordinate_gates
+from rfaconv.functional import pixel as pixel_stage
 from rfaconv.geometry import Window
 from rfaconv.reference.parity import compare, require
 
@@ -77,7 +78,7 @@ def test_pixel_gate(size: tuple[int, int, int], kernel: int, spatial: tuple[int,
         weight = draw(1, 2, *spatial).to(dtype).to(memory_format=torch.channels_last)
         found = pixel_gate.pixel_gate(*maps, weight, window.to_ints())
         check(
-            [found], lambda *v: [stages.pixel_gate(*v, window, "reference")], *maps, weight,
+            [found], lambda *v: [pixel_stage.pixel_gate(*v, window, "reference")], *maps, weight,
             names=["gate"],
         )  # fmt: skip
 

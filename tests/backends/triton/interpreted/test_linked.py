@@ -17,8 +17,10 @@ from rfaconv import RFCAConv2d, RFCBAMConv2d
 from rfaconv.backends.cases import Case, parity
 from rfaconv.backends.triton.common import launch
 from rfaconv.errors import InvalidArgument
-from rfaconv.functional import stages
+from rfaconv.functional import _select
+from rfaconv.functional.field import feature_stats, receptive_field
 from rfaconv.functional.operators import rfca_conv, rfcbam_conv
+from rfaconv.functional.projection import project
 from rfaconv.geometry import Window
 from rfaconv.ops import linked
 from rfaconv.reference.parity import require
@@ -145,8 +147,8 @@ def test_gates_of_unknown_origin_are_not_linked(case: str, ran: list[str]) -> No
             if case == "made before":
                 return [m * scale for m in made]
             x, *rest = leaves
-            other = stages.receptive_field(x, rest[0], rest[1] + 1, WINDOW, "rfca", 1, backend)
-            return [m * s for m, s in zip(made, stages.feature_stats(other), strict=True)]
+            other = receptive_field(x, rest[0], rest[1] + 1, WINDOW, "rfca", 1, backend)
+            return [m * s for m, s in zip(made, feature_stats(other), strict=True)]
 
         y = rfca_conv(
             leaves[0], weight, gates=gates, feature_weight=leaves[1], feature_bias=leaves[2],
@@ -230,13 +232,13 @@ def test_parts_that_are_not_used(variant: str, ran: list[str]) -> None:
             torch.manual_seed(0)
             leaves = [torch.randn(s, requires_grad=True) for s in ((2, 8, 3, 2), (8, 9, 9), (8, 9))]
             weight = torch.randn(5, 8, 3, 3)
-            field = stages.receptive_field(*leaves, window, variant, 1, backend)
+            field = receptive_field(*leaves, window, variant, 1, backend)
             channel = torch.rand(2, 8)
-            stats = stages.feature_stats(field)
+            stats = feature_stats(field)
             gates = [s.detach().sigmoid() for s in stats]
             gates = [channel, gates[1]] if variant == "rfcbam" else gates
             if used == "project":
-                loss = stages.project(field, gates, weight).square().sum()
+                loss = project(field, gates, weight).square().sum()
             else:
                 loss = stats[0].square().sum()
             found.append(torch.autograd.grad(loss, leaves))
@@ -252,11 +254,11 @@ def test_two_projections(variant: str) -> None:
         torch.manual_seed(0)
         leaves = [torch.randn(s, requires_grad=True) for s in ((2, 8, 3, 2), (8, 9, 9), (8, 9))]
         weight, channel = torch.randn(5, 8, 3, 3), torch.rand(2, 8, requires_grad=True)
-        field = stages.receptive_field(*leaves, Window.create(3), variant, 1, backend)
-        stats = stages.feature_stats(field)
+        field = receptive_field(*leaves, Window.create(3), variant, 1, backend)
+        stats = feature_stats(field)
         gates = [s.sigmoid() for s in stats]
         gates = [channel, gates[1]] if variant == "rfcbam" else gates
-        first, second = (stages.project(field, gates, weight) for _ in range(2))
+        first, second = (project(field, gates, weight) for _ in range(2))
         leaves += [channel] if variant == "rfcbam" else []
         found.append(torch.autograd.grad(first.square().sum() + second.sum(), leaves))
     for got, want in zip(*found, strict=True):
@@ -321,7 +323,7 @@ def test_nothing_is_kept_twice(variant: str, monkeypatch: pytest.MonkeyPatch) ->
     """Linked, a layer keeps what it keeps apart, and nothing that a hook of autograd cannot see."""
     fused, _, x = pair(variant)
     # the hook that weighs what is saved must not keep the passes apart, as a checkpoint does
-    monkeypatch.setattr(stages, "saved_tensors_hooked", lambda: False)
+    monkeypatch.setattr(_select, "saved_tensors_hooked", lambda: False)
     sizes = []
     for bound in (linked.LARGEST, 0):
         kept: dict[int, int] = {}

@@ -1,10 +1,11 @@
-"""Checks of the arguments of the operators; each raises before anything is computed."""
+"""What an operator is given: checked before anything is computed, then brought into form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
@@ -20,39 +21,95 @@ from rfaconv.reference.features import (
 LAYOUTS = {1: "(B, C, W)", 2: "(B, C, H, W)", 3: "(B, C, D, H, W)"}
 
 
-def check_input(x: Tensor, channels: int, dtype: torch.dtype | None, window: Window) -> None:
-    """Checks rank, channels, dtype and size of the input of an operator.
+def fitted(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    channels: int,
+    window: Window,
+    groups: int = 1,
+) -> Tensor:
+    """The input, after a check that it fits the final convolution, and that weight and bias do.
 
-    Without ``dtype`` any floating point does; :func:`check_dtype` compares it later.
+    Args:
+        x: input (B, C, *size) or (C, *size).
+        weight: final weight (O, C/groups, *kernel).
+        bias: (O,) or None.
+        channels: C.
+        window: the sliding window.
+        groups: groups of the final convolution.
+
+    Raises:
+        InvalidArgument: if rank, size, channels, dtype or device do not fit.
+    """
+    dims = check_weight(weight, groups, channels)
+    kernel = tuple(fixed_sizes(weight.shape[2:]))
+    if dims != window.dims or kernel != tuple(window.kernel):
+        raise InvalidArgument("weight", f"a kernel of {tuple(window.kernel)}", _shape(weight))
+    if bias is not None:
+        check_operand("bias", bias, weight, (fixed_size(weight.shape[0]),))
+    check_input(x, channels, weight, window)
+    return x
+
+
+def prepare_input(x: Tensor, window: Window, padding_mode: str = "zeros") -> Tensor:
+    """Casts a checked input under autocast, and pads it where zeros are not wanted.
+
+    An input without a batch dimension becomes a batch of one; :func:`as_given` takes it back.
+    With ``padding_mode`` other than ``"zeros"`` the stages after it take a window with no padding.
+    """
+    x, dtype = as_batch(x, window), autocast_dtype(x)
+    result = x if dtype is None else x.to(dtype)
+    if padding_mode == "zeros":
+        return result
+    amounts = [side for pair in reversed(window.padding) for side in pair]
+    return F.pad(result, amounts, mode=padding_mode)
+
+
+def as_batch(x: Tensor, window: Window) -> Tensor:
+    """The input as a batch of one where it has no batch dimension."""
+    return x.unsqueeze(0) if x.dim() == window.dims + 1 else x
+
+
+def as_given(y: Tensor, x: Tensor, window: Window) -> Tensor:
+    """The output without a batch dimension where the input x has none."""
+    return y.squeeze(0) if x.dim() == window.dims + 1 else y
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """Returns the dtype that autocast wants products of ``x`` in; None outside of autocast."""
+    # torch refuses to answer for the meta device, which has no autocast
+    if x.is_meta or x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type):
+        return None
+    return torch.get_autocast_dtype(x.device.type)
+
+
+def check_input(x: Tensor, channels: int, weight: Tensor, window: Window) -> None:
+    """Checks the input of an operator: rank, channels, dtype, device, memory and size.
 
     Raises:
         InvalidArgument: naming the argument, what was expected and what came.
     """
-    layout, sizes = LAYOUTS[window.dims], fixed_sizes(x.shape)
+    if tracing():  # sizes are left open; torch checks what it runs
+        return
+    x, autocast, freed = as_batch(x, window), autocast_dtype(x), _freed(x)
+    layout, sizes = LAYOUTS[window.dims], x.shape
     if x.dim() != window.dims + 2:
         raise InvalidArgument("input", f"a {window.dims + 2}-D tensor {layout}", _shape(x))
     if sizes[1] != channels:
         raise InvalidArgument("input", f"{channels} channels in {layout}", _shape(x))
     if not x.dtype.is_floating_point:
         raise InvalidArgument("input", "a floating point dtype", str(x.dtype))
-    if _freed(x):
+    if x.dtype != weight.dtype and autocast is None:
+        raise InvalidArgument("input", f"the dtype of the weight, {weight.dtype}", str(x.dtype))
+    if x.device != weight.device:
+        raise InvalidArgument("input", f"a tensor on {weight.device}", f"one on {x.device}")
+    if freed:
         raise InvalidArgument("input", "a tensor with memory", "one whose storage was freed")
-    if dtype is not None:
-        check_dtype(x, dtype)
     for size, (lo, hi), extent in zip(sizes[2:], window.padding, window.extent, strict=True):
         if size + lo + hi < extent:
             expected = f"a padded map at least as large as the kernel's extent {window.extent}"
             raise InvalidArgument("input", expected, f"{_shape(x)} with padding {window.padding}")
-
-
-def check_dtype(x: Tensor, dtype: torch.dtype) -> None:
-    """Checks that the input has the dtype of the weight, where autocast casts neither.
-
-    Raises:
-        InvalidArgument: naming what was expected and what came.
-    """
-    if x.dtype != dtype and not _autocast(x):
-        raise InvalidArgument("input", f"the dtype of the weight, {dtype}", str(x.dtype))
 
 
 def check_weight(weight: Tensor, groups: int, channels: int | None = None) -> int:
@@ -101,12 +158,22 @@ def check_operand(
     if tensor.layout != torch.strided:
         raise InvalidArgument(argument, "a dense tensor", str(tensor.layout))
     known = (dtype or x.dtype, accumulation_dtype(dtype or x.dtype))
-    fits = tensor.is_floating_point() and (tensor.dtype in known or _autocast(x))
+    fits = tensor.is_floating_point() and (tensor.dtype in known or autocast_dtype(x) is not None)
     if not fits:
         expected = " or ".join(dict.fromkeys(map(str, known)))
         raise InvalidArgument(argument, expected, str(tensor.dtype))
     if _freed(tensor):
         raise InvalidArgument(argument, "a tensor with memory", "one whose storage was freed")
+
+
+def matched(argument: str, weight: Tensor, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+    """The weight, after a check that it has this shape, and device and dtype of the map.
+
+    Raises:
+        InvalidArgument: if it has not.
+    """
+    check_operand(argument, weight, x, shape)
+    return weight
 
 
 def check_map(argument: str, x: Tensor, window: Window) -> None:
@@ -121,21 +188,32 @@ def check_map(argument: str, x: Tensor, window: Window) -> None:
     check_operand(argument, x, x)
 
 
-def check_final(
-    weight: Tensor, bias: Tensor | None, x: Tensor, window: Window, groups: int
+def check_gate(
+    gate: Sequence[Tensor], x: Tensor, out: Sequence[int], window: Window, variant: str
 ) -> None:
-    """Checks the weight (O, C/groups, *kernel) and the bias (O,) of the final convolution.
+    """Checks the gate tensors of a variant for a map x with ``out`` windows, as the projection
+    takes them.
 
     Raises:
-        InvalidArgument: if one does not fit.
+        InvalidArgument: if their number or one of them does not fit.
     """
-    dims = check_weight(weight, groups, fixed_size(x.shape[1]))
-    kernel = tuple(fixed_sizes(weight.shape[2:]))
-    if dims != window.dims or kernel != tuple(window.kernel):
-        raise InvalidArgument("weight", f"a kernel of {tuple(window.kernel)}", _shape(weight))
-    check_operand("weight", weight, x)
-    if bias is not None:
-        check_operand("bias", bias, x, (fixed_size(weight.shape[0]),))
+    # sizes are left open; there the ops check what they are given
+    if tracing() or torch.compiler.is_compiling():
+        return
+    batch, channels = x.shape[:2]
+    rows: list[tuple[int, ...]] = [
+        (batch, channels, k * n) for k, n in zip(window.kernel, out, strict=True)
+    ]
+    shapes: dict[str, list[tuple[int, ...]]] = {
+        "rfa": [(channels, window.taps)],
+        "rfcbam": [(batch, channels), (batch, window.taps, *out)],
+        "rfca": rows,
+        "none": [],
+    }
+    if len(gate) != len(shapes[variant]):
+        raise InvalidArgument("gate", f"{len(shapes[variant])} tensors", f"{len(gate)}")
+    for tensor, shape in zip(gate, shapes[variant], strict=True):
+        check_operand("gate", tensor, x, shape)
 
 
 def check_pointwise(
@@ -164,10 +242,6 @@ def check_spatial(weight: Tensor, x: Tensor, dims: int) -> None:
     if not weight.is_floating_point():
         raise InvalidArgument("spatial_weight", "a floating point dtype", str(weight.dtype))
     check_operand("spatial_weight", weight, x, dtype=weight.dtype)
-
-
-def _autocast(x: Tensor) -> bool:
-    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 def _freed(tensor: Tensor) -> bool:

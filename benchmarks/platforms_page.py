@@ -1,0 +1,102 @@
+"""Writes the tables of docs/platforms.md from the committed results.
+
+python benchmarks/platforms_page.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from rfaconv.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "platforms.md"
+SETS = {"scalar": "scalar", "avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON"}
+EMULATORS = {"qemu-aarch64": "emulated (QEMU)", "wine": "Wine", "": "this machine's processor"}
+# name, OpenMP runtime, what nothing here could run
+PLATFORMS = {
+    "linux-x86_64": ("Linux x86-64", "libgomp of torch's wheel", ""),
+    "linux-aarch64": ("Linux aarch64", "the same", "never run on a processor"),
+    "windows-x86_64": (
+        "Windows x86-64",
+        "libiomp5md of torch's wheel",
+        "no Python: binding to torch's runtime, and the library under torch, were never run",
+    ),
+    "macos-arm64": ("macOS arm64", "libomp of torch's wheel", "nothing was run"),
+}
+
+
+def load(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def proof(found: dict) -> str:
+    """What was run of a platform's wheel."""
+    if found["emulator"] is None:
+        return f"compiled and linked by {found['compiler']}"
+    parts = []
+    for key, what in (("kernel_tests", "C++ tests"), ("library_tests", "tests of the library")):
+        if key in found:
+            parts.append(f"{found[key]['passed']} {what}")
+            if found[key]["skipped"]:
+                parts[-1] += f" ({found[key]['skipped']} skipped)"
+    for run in found.get("selftests", ()):
+        parts.append(f"self-test in Python and torch with {SETS[run['isa']]}: {run['cases']} cases")
+    if "install_seconds" in found:
+        parts.append(f"installed in {found['install_seconds']} s with no compiler on the path")
+    return f"{EMULATORS[found['emulator']]}: {'; '.join(parts)}"
+
+
+def wheels() -> list[str]:
+    lines = ["| platform | wheel | MB | kernels | threads | how it was proved |", "|---" * 6 + "|"]
+    for name, (title, threads, limit) in PLATFORMS.items():
+        found = load("wheels.json")[name]
+        tag = found["wheel"].rpartition("-")[2].removesuffix(".whl")
+        kernels = ", ".join(SETS[isa] for isa in found["kernels"])
+        cells = [title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads]
+        proved = proof(found) + (f". {limit.capitalize()}" if limit else "")
+        lines.append(f"| {' | '.join(cells)} | {proved} |")
+    return lines
+
+
+def extras() -> list[str]:
+    """Megabytes of the packages that an extra brings beyond those that are always there."""
+    found = load("extras.json")
+    base = found["base"]
+    gpu = {n: v for n, v in base.items() if n.startswith(("nvidia-", "cuda-")) or n == "triton"}
+    rest = {n: v for n, v in base.items() if n not in gpu}
+    rows = {
+        "always: torch, typer, rich and theirs": rest,
+        "always, with PyPI's torch for Linux: CUDA and Triton": gpu,
+        **{f"`rfaconv[{name}]`": packages for name, packages in found["extras"].items()},
+    }
+    lines = ["| what | packages | MB | the largest |", "|---|---|---|---|"]
+    for title, packages in rows.items():
+        largest = sorted(packages.items(), key=lambda item: -item[1])[:3]
+        shown = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in largest)
+        total = sum(packages.values()) / 1e6
+        lines.append(f"| {title} | {len(packages)} | {total:.0f} | {shown} |")
+    return lines
+
+
+TABLES = {"wheels": wheels, "extras": extras}
+
+
+def filled(text: str) -> str:
+    """The page with its tables made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
+
+    return re.sub(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main() -> None:
+    write_atomic(PAGE, filled(PAGE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
