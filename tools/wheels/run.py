@@ -64,7 +64,7 @@ def record(
         "bytes": wheel.stat().st_size,
         "compiler": made["compiler"],
         "kernels": made["built for"].split(),
-        "emulator": platform.emulator and " ".join(platform.emulator[:1]),
+        "emulator": None if platform.emulator is None else " ".join(platform.emulator[:1]),
         "commit": commit.stdout.strip(),
         "date": date.today().isoformat(),
         **proofs,
