@@ -30,8 +30,7 @@ def target_layers(network: nn.Module, x: Tensor) -> list[nn.Module]:
     """
     for module in network.modules():
         if isinstance(module, FeaturePyramidNetwork):
-            assert isinstance(module.layer_blocks, nn.ModuleList)
-            return list(module.layer_blocks)
+            return list(module.layer_blocks.children())
     layers: Any = getattr(getattr(network, "network", None), "model", None)
     if isinstance(layers, nn.Sequential) and isinstance(getattr(layers[-1], "f", None), list):
         return [layers[index] for index in layers[-1].f]  # a head of ultralytics
