@@ -30,10 +30,12 @@ def target_layers(network: nn.Module, x: Tensor) -> list[nn.Module]:
     """
     for module in network.modules():
         if isinstance(module, FeaturePyramidNetwork):
-            return list(module.layer_blocks.children())
+            blocks = module.get_submodule("layer_blocks")
+            return list(blocks.children())
     layers: Any = getattr(getattr(network, "network", None), "model", None)
-    if isinstance(layers, nn.Sequential) and isinstance(getattr(layers[-1], "f", None), list):
-        return [layers[index] for index in layers[-1].f]  # a head of ultralytics
+    above: Any = getattr(layers[-1], "f", None) if isinstance(layers, nn.Sequential) else None
+    if isinstance(above, list):
+        return [layers[index] for index in above]  # those that a head of ultralytics takes
     best: list[tuple[int, nn.Module]] = []
 
     def look(module: nn.Module, inputs: Any, output: Any) -> None:
