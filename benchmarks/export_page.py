@@ -138,6 +138,20 @@ def precision() -> list[str]:
     return [*lines, "", f"{found['processor']}, {threads}, OpenVINO {found['openvino']}."]
 
 
+def openvino_kernels() -> list[str]:
+    """OpenVINO with our kernels and with its own operations, relative to the plain network."""
+    found = load("openvino-kernels")
+    lines = ["| network | batch | OpenVINO's operations | our kernels | error |", "|---" * 5 + "|"]
+    for batch, values in found["batches"].items():
+        times = values["ms"]
+        lines.append(f"| resnet18 | {batch} | {times['resnet18']:.1f} ms | | |")
+        for name, error in values["errors"].items():
+            own, ours = (times[n] / times["resnet18"] for n in (name, f"{name}, our kernels"))
+            lines.append(f"| {name} | {batch} | {own:.2f} | {ours:.2f} | {error:.0e} |")
+    threads = "one thread" if found["threads"] == 1 else f"{found['threads']} threads"
+    return [*lines, "", f"{found['processor']}, {threads}, OpenVINO {found['openvino']}."]
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "networks": partial(networks, ""),
     "networks-zen5": partial(networks, "-zen5"),
@@ -146,6 +160,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "custom": custom,
     "int8": int8,
     "mobile": mobile,
+    "openvino-kernels": openvino_kernels,
     "precision": precision,
 }
 

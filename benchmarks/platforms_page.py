@@ -57,7 +57,7 @@ def wheels() -> list[str]:
         tag = found["wheel"].rpartition("-")[2].removesuffix(".whl")
         kernels = ", ".join(SETS[isa] for isa in found["kernels"])
         cells = [title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads]
-        proved = proof(found) + (f". {limit.capitalize()}" if limit else "")
+        proved = proof(found) + (f". {limit[0].upper()}{limit[1:]}" if limit else "")
         lines.append(f"| {' | '.join(cells)} | {proved} |")
     return lines
 

@@ -224,7 +224,7 @@ def exports() -> list[str]:
         for network in networks:
             group = cells[kind, network]
             held = [row["largest"] for row in group if row["holds"]]
-            texts.append(f"{max(held):.1e}" if held else "")
+            texts.append(f"{max(held):.1e}" if held else "" if group else "not run")
             if held and len(group) < 6:
                 texts[-1] += f" ({len(group)} of 6 tried)"
             failed = [row for row in group if not row["holds"]]

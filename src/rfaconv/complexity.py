@@ -162,6 +162,20 @@ THOP_RULES: dict[type[nn.Module], Callable[..., None]] = dict.fromkeys(_BRANCHES
 """Rules for ``thop.profile(..., custom_ops=THOP_RULES)``."""
 
 
+def count_for_ptflops(module: Any, inputs: Sequence[Tensor], output: Tensor) -> None:
+    """Hook for ptflops: adds the multiply-adds of one call to ``module.__flops__``."""
+    module.__flops__ += operator_cost(module, inputs[0].shape, output.shape).macs
+
+
+PTFLOPS_HOOKS: dict[type[nn.Module], Callable[..., None]] = dict.fromkeys(
+    _BRANCHES, count_for_ptflops
+)
+"""Hooks for ``ptflops.get_model_complexity_info(..., backend="pytorch",
+custom_modules_hooks=PTFLOPS_HOOKS)``, which counts the final convolution alone without them.
+torchinfo counts from the parameters by itself and cannot be told: it misses most of the features.
+"""
+
+
 def register_thop() -> bool:
     """Teaches thop (or ultralytics-thop) the operators, so that ultralytics' figures hold too.
 

@@ -164,3 +164,48 @@ def _inside(window: Window, size: tuple[int, ...], device: torch.device) -> Tens
     padded = pad(ones, window)
     taps = [padded[tap_slice(index, window)][0, 0] for index in window.tap_indices()]
     return torch.stack(taps) > 0
+
+
+def operator_layers(network: nn.Module) -> dict[str, nn.Conv2d]:
+    """The operators with two spatial dimensions in a network, by their names, in its order.
+
+    Example:
+        >>> from rfaconv import RFAConv2d
+        >>> list(operator_layers(nn.Sequential(nn.ReLU(), RFAConv2d(4, 6, 3))))
+        ['1']
+    """
+    kinds = (ReceptiveFieldConv, CAMConv2d, CBAMConv2d, CAConv2d)
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, kinds) and isinstance(module, nn.Conv2d)
+    }
+
+
+def pixel_gates(gate: Tensor, layer: nn.Conv2d, size: tuple[int, ...]) -> Tensor:
+    """Mean gate that every pixel of a layer's input meets, over channels and windows that see it.
+
+    ``g(q) = mean over c and over (p, j) with pixel(p, j) = q of a[c, j, p]``, divided by its mean
+    over the image. A pixel that no window sees has 1.
+
+    Args:
+        gate: attention of every tap of every window (B, C, T, Ho, Wo).
+        layer: the layer, for its window.
+        size: height and width of its input.
+
+    Returns:
+        (B, H, W).
+    """
+    window = Window.create(layer.kernel_size, layer.stride, layer.padding, layer.dilation, dims=2)
+    batch = gate.shape[0]
+    places = torch.arange(size[0] * size[1], device=gate.device).reshape(1, 1, *size) + 1
+    padded = pad(places.double(), window).long()
+    taps = [padded[tap_slice(index, window)].flatten() for index in window.tap_indices()]
+    where = torch.stack(taps).flatten()
+    values = gate.mean(1).double().reshape(batch, -1)
+    total = values.new_zeros(batch, size[0] * size[1] + 1).index_add_(1, where, values)
+    count = values.new_zeros(size[0] * size[1] + 1).index_add_(0, where, torch.ones_like(values[0]))
+    mean = (total / count.clamp_min(1))[:, 1:].reshape(batch, *size)
+    seen = (count[1:] > 0).reshape(size)
+    mean = mean / (mean * seen).sum((1, 2), keepdim=True).clamp_min(1e-30) * seen.sum()
+    return torch.where(seen, mean, torch.ones_like(mean)).to(gate.dtype)

@@ -119,6 +119,9 @@ def test_train_eval_predict_export(
     found = json.loads(Path("predictions/predictions.json").read_text(encoding="utf-8"))
     expected = {"classes": "classify", "masks": "segment"}.get(kind, "detect")
     assert (found["task"], len(found["pictures"])) == (expected, COUNT)
+    pytest.importorskip("pytorch_grad_cam")
+    assert main(["explain", run, "own images", "--count", "1", "--threshold", "0.3"]) == 0
+    assert Path("explanations/index.html").is_file()
     capsys.readouterr()
     words = ["export", run, "--exporter", "legacy", "--check", "--fixed", "--out", "net.onnx"]
     if kind == "masks":

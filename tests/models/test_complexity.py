@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import rfaconv.models  # noqa: F401
 from rfaconv.backends.cpu import library
-from rfaconv.complexity import THOP_RULES, operator_cost, register_thop
+from rfaconv.complexity import PTFLOPS_HOOKS, THOP_RULES, operator_cost, register_thop
 from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
@@ -43,6 +43,20 @@ def test_thop_reports_the_published_figures(operator, depth):
     assert abs(macs / 1e9 - published) < 6e-4
     assert parameters == sum(p.numel() for p in model.parameters())
     assert not any("total_ops" in key for key in model.state_dict())
+
+
+@pytest.mark.parametrize("operator", RECEPTIVE_FIELD_OPERATORS)
+def test_ptflops_counts_the_layers_with_our_hooks(operator):
+    ptflops = pytest.importorskip("ptflops")
+    model = timm.create_model(f"{operator}_resnet18")
+    macs, _ = ptflops.get_model_complexity_info(
+        model, (3, 64, 64), as_strings=False, print_per_layer_stat=False, backend="pytorch",
+        custom_modules_hooks=PTFLOPS_HOOKS,
+    )  # fmt: skip
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(torch.empty(1, 3, 64, 64))
+    # it counts norms, activations and pooling of the network too, FlopCounterMode does not
+    assert macs == pytest.approx(counter.get_total_flops() / 2, rel=0.03)
 
 
 class Published(nn.Module):

@@ -117,6 +117,7 @@ def test_the_record_of_a_platform_is_of_one_run(
     assert found[first.name]["kernels"] == ["scalar", "neon"]
     assert found[first.name]["bytes"] == 3
     assert found[second.name]["emulator"] == "qemu-aarch64"
+    assert found[first.name]["emulator"] == ""  # this machine
 
 
 def test_actions_are_pinned_to_commits() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -41,7 +42,7 @@ def _selftest(command: list[str | Path], **variables: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def run_native(wheel: Path, work: Path, python: str) -> dict[str, Any]:
+def run_native(wheel: Path, work: Path, python: str, isas: Sequence[str]) -> dict[str, Any]:
     """Installs a wheel with nothing but Python on the path, then compares kernels and reference.
 
     Returns:
@@ -50,16 +51,21 @@ def run_native(wheel: Path, work: Path, python: str) -> dict[str, Any]:
     target = work / "installed"
     bare = work / "no-programs"
     bare.mkdir(exist_ok=True)
-    begin = time.monotonic()
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--upgrade",
-         "--disable-pip-version-check", "--target", target, wheel],
-        check=True, env={"PATH": str(bare)},
-    )  # fmt: skip
-    seconds = round(time.monotonic() - begin, 1)
+    times = []
+    for _ in range(3):
+        begin = time.monotonic()
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--upgrade",
+             "--disable-pip-version-check", "--target", target, wheel],
+            check=True, env={"PATH": str(bare)},
+        )  # fmt: skip
+        times.append(time.monotonic() - begin)
+    seconds = round(min(times), 1)  # of three: the machine may have other work
     print(f"{wheel.name}: installed in {seconds} s without a compiler")
     # not from the folder that this runs in, nor from what is installed in that Python
-    tested = [_selftest([python, "-P"], PYTHONPATH=str(target))]
+    tested = [
+        _selftest([python, "-P"], PYTHONPATH=str(target), RFACONV_CPU_ISA=isa) for isa in isas
+    ]
     return {"install_seconds": seconds, "selftests": tested}
 
 

@@ -64,7 +64,7 @@ def record(
         "bytes": wheel.stat().st_size,
         "compiler": made["compiler"],
         "kernels": made["built for"].split(),
-        "emulator": platform.emulator and " ".join(platform.emulator[:1]),
+        "emulator": None if platform.emulator is None else " ".join(platform.emulator[:1]),
         "commit": commit.stdout.strip(),
         "date": date.today().isoformat(),
         **proofs,
@@ -158,7 +158,7 @@ def main() -> None:
         check.check_wheel(tools, wheel, platform, work)
         proofs = execute.run_library_test(tools, build, platform)
         if platform.name == "linux-x86_64" and args.python:
-            proofs |= execute.run_native(wheel, work, args.python)
+            proofs |= execute.run_native(wheel, work, args.python, platform.isas)
         if platform.name == "linux-aarch64" and args.arm_root:
             proofs |= execute.run_under_qemu(wheel, work, args.arm_root.resolve())
         if args.tests:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import typer
 
 COMMANDS = (
-    "bench", "compare", "doctor", "eval", "export", "models", "predict", "summary", "train",
-    "weights", "yolo",
+    "bench", "compare", "doctor", "eval", "explain", "export", "inspect", "models", "predict",
+    "summary", "train", "weights", "yolo",
 )  # fmt: skip
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 
@@ -28,6 +28,7 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 EXTRAS = {
     "fastapi": "serve", "httpx": "serve", "matplotlib": "plot", "nncf": "export", "onnx": "export",
     "onnxruntime": "export", "onnxscript": "export", "openvino": "export", "pycocotools": "detect",
+    "pytorch_grad_cam": "explain", "ttach": "explain",
     "segmentation_models_pytorch": "segment", "ultralytics": "detect", "uvicorn": "serve",
 }  # fmt: skip
 """Which extra brings a package; the extra ``train`` brings the others."""

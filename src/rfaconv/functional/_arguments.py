@@ -18,6 +18,10 @@ from rfaconv.reference.features import (
     tracing,
 )
 
+_FLOATING = (
+    "a floating point dtype (quantised by rfaconv.export with dtype='int8'; in eager quantisation "
+    "the layer stays out with qconfig=None)"
+)
 LAYOUTS = {1: "(B, C, W)", 2: "(B, C, H, W)", 3: "(B, C, D, H, W)"}
 
 
@@ -99,7 +103,7 @@ def check_input(x: Tensor, channels: int, weight: Tensor, window: Window) -> Non
     if sizes[1] != channels:
         raise InvalidArgument("input", f"{channels} channels in {layout}", _shape(x))
     if not x.dtype.is_floating_point:
-        raise InvalidArgument("input", "a floating point dtype", str(x.dtype))
+        raise InvalidArgument("input", _FLOATING, str(x.dtype))
     if x.dtype != weight.dtype and autocast is None:
         raise InvalidArgument("input", f"the dtype of the weight, {weight.dtype}", str(x.dtype))
     if x.device != weight.device:

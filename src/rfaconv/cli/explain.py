@@ -1,0 +1,96 @@
+"""``rfaconv explain``: where a network looks, and why it says what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def explain(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run, a folder of a network, a .safetensors, a .pt of ultralytics or, with "
+            "--pretrained, a network of timm."
+        ),
+    ],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pictures or folders of them; or a data set, for its truth: a folder, "
+            "eurosat-sample, digits."
+        ),
+    ],
+    plain: Annotated[
+        str | None, typer.Option(help="A network to compare with, such as the plain one.")
+    ] = None,
+    layers: Annotated[
+        str, typer.Option(help="Operators whose gates to show, with commas. [default: first, last]")
+    ] = "",
+    methods: Annotated[
+        str, typer.Option(help="gradcam, gradcam++, layercam, hirescam, eigencam, with commas.")
+    ] = "gradcam",
+    target: Annotated[
+        str | None, typer.Option(help="Class to explain. [default: the one that is found]")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Images of a data set, spread over it.")] = 6,
+    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the page and the pictures.")] = Path(
+        "explanations"
+    ),
+) -> None:
+    """Grad-CAM, gates, prediction and truth over images, as PNG and one HTML page.
+
+    A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from rfaconv.cli._options import parse_names
+    from rfaconv.errors import InvalidArgument, RFAConvError
+    from rfaconv.files import write_atomic
+    from rfaconv.lab.explain.figures import figure_of, png_of
+    from rfaconv.lab.explain.given import given_images
+    from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
+    from rfaconv.lab.explain.page import page_of
+    from rfaconv.lab.explain.views import open_view
+
+    if count < 1:
+        raise InvalidArgument("count", "1 or more", count)
+    if not 0 <= threshold <= 1:
+        raise InvalidArgument("threshold", "a number in [0, 1]", threshold)
+    wanted = parse_names(layers, "layers") if layers else ()
+    kinds = parse_names(methods, "methods")
+    view = open_view(model, threshold=threshold, pretrained=pretrained)
+    chosen_layers(view.network, wanted)
+    beside = None if plain is None else open_view(plain, threshold=threshold, pretrained=pretrained)
+    if beside is not None and beside.task != view.task:
+        raise InvalidArgument("plain", f"a network to {view.task}", f"one to {beside.task}")
+    given = given_images(images, view, count)
+    console = Console(stderr=True)
+    made: list[tuple[str, Explained]] = []
+    skipped: list[str] = []
+    for item in track(given, "explaining", console=console, disable=not console.is_terminal):
+        try:
+            image, truth = item.read()
+        except RFAConvError as error:
+            skipped.append(str(error))
+            continue
+        explained = explain_image(
+            view, image, truth=truth, plain=beside, layers=wanted, methods=kinds, target=target
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
+        made.append((item.name, explained))
+    for line in skipped:
+        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+    if not made:
+        raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
+    about = f"{model}" + (f", beside {plain}" if plain else "")
+    write_atomic(out / "index.html", page_of(f"What {model} looks at", about, made, skipped))
+    console.print(f"{len(made)} images: {out / 'index.html'}", highlight=False, markup=False)
