@@ -97,7 +97,11 @@ def test_training_compiled_by_inductor(layer_class: type[nn.Module], backend: st
     module = layer_class(8, 6, 3, backend=backend)  # type: ignore[call-arg]
     twin, x = copy.deepcopy(module), torch.randn(2, 8, 12, 11)
     results = _step(torch.compile(module, fullgraph=True), module, x)
-    for result, value in zip(results, _step(twin, twin, x), strict=True):
+    names = ["y", "x", *(name for name, _ in module.named_parameters())]
+    for name, result, value in zip(names, results, _step(twin, twin, x), strict=True):
+        if name == "attention.conv1.bias":  # a BatchNorm takes it away: the gradient is rounding
+            assert max(result.abs().max(), value.abs().max()) < 1e-3
+            continue
         torch.testing.assert_close(result, value, rtol=1e-4, atol=1e-5)
 
 

@@ -19,11 +19,15 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _FORWARDS: dict[type[nn.Module], Any] = {
     kind: kind.forward for kind in (nn.Linear, nn.Conv2d, *NORMS)
 }
-_GLOBAL = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
+# the dictionaries of the hooks of all modules: torch has no public name to ask for them
+_GLOBAL_HOOKS = tuple(
+    getattr(_module, name)
+    for name in (
+        "_global_forward_hooks",
+        "_global_forward_pre_hooks",
+        "_global_backward_hooks",
+        "_global_backward_pre_hooks",
+    )
 )
 _TRACKER = "torch.utils.module_tracker"
 _FROZEN = "torchvision.ops.misc.FrozenBatchNorm2d"
@@ -57,11 +61,9 @@ def _any_global_hook() -> bool:
 
     Those of torch's own tracker, by which its counter of operations knows where it is, only look.
     """
-    # torch has no public name for it; without one nobody can be asked
-    ask = getattr(_module, "_has_any_global_hook", None)
-    if ask is None or not ask():
+    if not any(_GLOBAL_HOOKS):
         return False
-    hooks = [hook for name in _GLOBAL for hook in getattr(_module, name, {}).values()]
+    hooks = [hook for store in _GLOBAL_HOOKS for hook in store.values()]
     return any(getattr(hook, "__module__", "") != _TRACKER for hook in hooks)
 
 

@@ -24,8 +24,9 @@ def feature_statistics(feature_weight: Tensor, mean: Tensor, cov: Tensor) -> tup
     g = feature_weight.to(mean.dtype)
     z_mean, g_cov = _products(g, mean, cov)
     z_var = (g_cov * g).sum(-1)
-    # rounding can leave a tiny negative variance where a feature is constant
-    return z_mean, z_var.clamp_min(0.0)
+    # rounding can leave a tiny negative variance where a feature is constant; there its gradient is
+    # zero in every torch, which that of clamp at its bound is not
+    return z_mean, z_var.relu()
 
 
 def _products(g: Tensor, mean: Tensor, cov: Tensor) -> tuple[Tensor, Tensor]:
