@@ -90,7 +90,6 @@ def outside(text: str, home: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "text"), BLOCKS)
-@pytest.mark.filterwarnings("default")
 def test_block_runs_alone(kind: str, text: str, home: Path) -> None:
     if kind == "text":
         return

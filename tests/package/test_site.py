@@ -92,6 +92,15 @@ def test_every_page_is_translated_as_it_is_now(page: Path) -> None:
     assert len(re.findall(r"[\u4e00-\u9fff]", theirs)) > 100
 
 
+def test_the_page_to_click_is_what_the_command_writes_now() -> None:
+    """Its script and styles; docs/notes/site.md has the command that makes it anew."""
+    text = (ROOT / "docs/inspector/eurosat-rfa.html").read_text(encoding="utf-8")
+    for name in ("page.js", "page.css"):
+        source = ROOT / "src/rfaconv/lab/inspector" / name
+        assert source.read_text(encoding="utf-8").strip() in text, name
+    assert len(text) < 5 * 2**20
+
+
 def test_no_translation_is_left_over() -> None:
     pages = {translations.name(page) for page in translations.english()}
     assert set(json.loads(translations.RECORD.read_text(encoding="utf-8"))) == pages
