@@ -152,6 +152,7 @@ def test_every_task_stopped_and_resumed_to_the_same_file(
     assert load(tmp_path / "out")["digest"] == results["digest"]
 
 
+@pytest.mark.nightly  # half a minute: three processes start
 def test_a_lost_process_is_replaced(tmp_path: Path) -> None:
     grid = Grid(Study(operators=("conv", "ca"), seeds=(0,), set=("data.limit=64", "epochs=25")))
     recipe = grid.recipes["digits"]
