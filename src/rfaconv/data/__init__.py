@@ -3,7 +3,7 @@
 May import: errors.
 """
 
-from rfaconv.data.augment import Normalize, RandomMirror, RandomShift, augmentation
+from rfaconv.data.augment import Normalize, RandomHorizontalFlip, RandomShift, augmentation
 from rfaconv.data.base import ImageData, ImageSet, SkippedImage, TensorImages
 from rfaconv.data.load import DATA_NAMES, DataSpec, load_data
 from rfaconv.data.loaders import EpochShuffle, train_loader, val_loader
@@ -15,7 +15,7 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "Normalize",
-    "RandomMirror",
+    "RandomHorizontalFlip",
     "RandomShift",
     "SkippedImage",
     "TensorImages",
