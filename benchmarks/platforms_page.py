@@ -47,7 +47,7 @@ def proof(found: dict) -> str:
         parts.append(f"self-test in Python and torch with {SETS[run['isa']]}: {run['cases']} cases")
     if "install_seconds" in found:
         parts.append(f"installed in {found['install_seconds']} s with no compiler on the path")
-    return f"{EMULATORS[found['emulator']]}: {'; '.join(parts)}"
+    return f"{EMULATORS[found['emulator'] or '']}: {'; '.join(parts)}"
 
 
 def wheels() -> list[str]:

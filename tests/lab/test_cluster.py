@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from rfaconv.lab.cluster import run_on_ray
 from rfaconv.lab.pool import train_cell
 from rfaconv.lab.study import Grid, Study
 
-pytest.importorskip("ray", reason="needs ray, the extra of that name")
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray, an extra")
 
 
 @pytest.mark.filterwarnings("ignore")  # of ray's own parts

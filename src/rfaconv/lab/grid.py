@@ -219,6 +219,8 @@ def _pairs(
         cell: {
             "recipe": recipes[cell].model_dump(mode="json"), "out": str(store.run(cell)),
             "accelerator": execution.accelerator,
+            # Ray shows every training its own GPU alone
+            "index": 0 if execution.on == "ray" else execution.device.index or 0,
         }
         for cell in grid.cells if cell not in done
     }  # fmt: skip

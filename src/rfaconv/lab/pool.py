@@ -23,7 +23,7 @@ from rfaconv.errors import RFAConvError
 from rfaconv.lab.progress import Cell
 
 Job = dict[str, Any]
-"""``recipe`` (its values), ``out`` (the run's folder) and ``accelerator`` of a training."""
+"""``recipe`` (its values), ``out`` (the run's folder), ``accelerator`` and ``index`` (of a GPU)."""
 
 RETRIES = 3
 """Processes that may be lost one after the other without a training that ends."""
@@ -47,7 +47,7 @@ def train_cell(job: Job, on_epoch: Any = None) -> dict[str, Any]:
     alike = {"epochs": 1, **({} if crops else {"seed": 0})}
     model = recipe.model.model_copy(update={"operator": "conv"})
     data = _images(recipe.model_copy(update={**alike, "model": model}).model_dump_json())
-    machines = Machines(job["accelerator"], log=())
+    machines = Machines(job["accelerator"], log=(), index=job.get("index", 0))
     value = train_recipe(recipe, out, machines, data=data, on_epoch=on_epoch)
     return {"result": value["result"], "measured": {"seconds": value["measured"]["seconds"]}}
 

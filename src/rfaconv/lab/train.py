@@ -58,6 +58,7 @@ class Machines:
         nodes: machines.
         strategy: as of Lightning's Trainer: ``auto``, ``ddp`` …
         progress: whether to show a bar.
+        index: which GPU, where one process trains.
         log: loggers by name, as of :mod:`rfaconv.lab.loggers`; None is TensorBoard where that is
             installed.
     """
@@ -68,6 +69,7 @@ class Machines:
     strategy: str = "auto"
     progress: bool = False
     log: tuple[str, ...] | None = None
+    index: int = 0
 
     def __post_init__(self) -> None:
         check_loggers(self.log or ())
@@ -134,7 +136,8 @@ def _trained_yolo(
 ) -> dict[str, Any]:
     from rfaconv.lab.tasks.yolo import YoloTask
 
-    device = {"gpu": "0", "auto": "cpu"}.get(machines.accelerator, machines.accelerator)
+    known = {"gpu": str(machines.index), "auto": "cpu"}
+    device = known.get(machines.accelerator, machines.accelerator)
     start = time.perf_counter()
     with limited_threads(recipe.threads or torch.get_num_threads()):
         history, pace = YoloTask().train(recipe, out, device, data, on_epoch)
@@ -184,7 +187,7 @@ def _trained(
             folder=out,
             max_epochs=recipe.epochs,
             accelerator=machines.accelerator,
-            devices=machines.devices,
+            devices=[machines.index] if machines.index else machines.devices,
             num_nodes=machines.nodes,
             strategy=machines.strategy,
             precision=recipe.precision,
