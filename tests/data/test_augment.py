@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from rfaconv.data import Normalize, RandomMirror, RandomShift, augmentation
+from rfaconv.data import Normalize, RandomHorizontalFlip, RandomShift, augmentation
 
 
 def test_shift_moves_each_image_as_a_whole() -> None:
@@ -32,7 +33,7 @@ def loop_shift(image: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
 
 def test_mirror_takes_about_half() -> None:
     images = torch.arange(200 * 4).reshape(200, 1, 1, 4)
-    mirrored = RandomMirror()(images)
+    mirrored = RandomHorizontalFlip()(images)
     changed = (mirrored != images).flatten(1).any(1)
     assert 60 < int(changed.sum()) < 140
     assert torch.equal(mirrored[changed], images[changed].flip(-1))
@@ -46,5 +47,14 @@ def test_normalize() -> None:
 
 
 def test_digits_are_not_mirrored() -> None:
-    kinds = [type(module).__name__ for module in augmentation(8, mirror=False)]
+    kinds = [type(module).__name__ for module in augmentation(8, hflip=False)]
     assert kinds == ["RandomShift"]
+
+
+def test_the_old_name_warns_for_one_release():
+    import rfaconv.data
+
+    with pytest.warns(DeprecationWarning, match="RandomHorizontalFlip"):
+        assert rfaconv.data.RandomMirror is RandomHorizontalFlip
+    with pytest.raises(AttributeError, match="no_such"):
+        rfaconv.data.no_such  # noqa: B018

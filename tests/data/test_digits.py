@@ -28,7 +28,7 @@ def test_statistics_are_those_of_the_training_images() -> None:
     scaled = images.double() / 255
     assert data.mean == pytest.approx([scaled.mean().item()])
     assert data.std == pytest.approx([scaled.std(correction=0).item()])
-    assert not data.mirror
+    assert not data.hflip
 
 
 def test_resized_and_limited() -> None:

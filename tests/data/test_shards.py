@@ -71,7 +71,7 @@ def test_order_is_a_function_of_seed_and_epoch(place: Path) -> None:
 
     def order(seed: int, epoch: int) -> list[list[int]]:
         stream = ShardBatches(train, 4, 6, seed)
-        stream.go_on(epoch, 0)
+        stream.resume(epoch, 0)
         return numbers(stream)
 
     assert order(0, 0) == order(0, 0)
@@ -85,7 +85,7 @@ def test_going_on_within_an_epoch_reads_the_rest(place: Path, workers: int) -> N
 
     def rest(done: int) -> list[list[int]]:
         stream = ShardBatches(train, 2, 11, 5, workers=workers)
-        stream.go_on(3, done)
+        stream.resume(3, done)
         return numbers(DataLoader(stream, batch_size=None, num_workers=workers))
 
     assert rest(5) == rest(0)[5:]

@@ -40,7 +40,7 @@ def test_fashion_mnist_from_its_files(tmp_path: Path, place: str, packed: bool) 
     assert torch.equal(images[:, 0], torch.from_numpy(expected[[3, 11]].astype(np.uint8)))
     assert labels.tolist() == [3, 1]
     assert len(data.val) == 6
-    assert data.mirror
+    assert data.hflip
 
 
 def test_damaged_fashion_mnist(tmp_path: Path) -> None:

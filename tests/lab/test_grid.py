@@ -74,6 +74,8 @@ def test_results(finished: Path) -> None:
     assert [row["operator"] for row in measured["equal_time"]["differences"]] == ["ca"]
     for name in ("report.html", "plots/curves.png", "plots/cost.svg", "plots/differences.png"):
         assert (finished / name).stat().st_size > 1000
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "Where the networks look" in page and "What their gates let through" in page
     with (finished / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["operator"] for row in rows] == ["conv", "ca"]
@@ -224,7 +226,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(
         (["--lr", "-1"], "optimizer.lr: expected greater than 0"),
         (["--jobs", "0"], "jobs: expected 1 or more"),
         (["--on", "moon"], "on: expected one of local, ray"),
-        (["--task", "detect"], "task: expected that of digits, classify"),
+        (["--task", "detect"], "task: expected that of eurosat-sample, classify"),
         (["--epochs", "many"], "Invalid value for '--epochs'"),
         (["--epoch", "3"], "No such option"),
         (["nowhere"], "recipe: expected one of"),

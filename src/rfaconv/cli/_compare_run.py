@@ -90,7 +90,7 @@ def _study(
 
 def _named(data: str) -> str | dict[str, Any]:
     """The small network on a set by its name, with a schedule that suits most."""
-    if data == "digits":
+    if data in ("digits", "eurosat-sample"):
         return data
     name = Path(data).name if data.startswith("folder:") else data
     return {

@@ -13,7 +13,7 @@ def compare(
         list[str] | None,
         typer.Argument(
             help="Folders of images, recipes (see rfaconv train --list), STUDY.yaml, and key=value "
-            "such as epochs=5. [default: digits]"
+            "such as epochs=5. [default: eurosat-sample]"
         ),
     ] = None,
     operators: Annotated[
@@ -31,7 +31,8 @@ def compare(
         str | None, typer.Option(help="classify, detect, segment, or yolo for a folder of these.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, fashion-mnist, cifar10, cifar100 or folder:PATH.")
+        str | None,
+        typer.Option(help="eurosat-sample, digits, fashion-mnist, cifar10, folder:PATH."),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Of classifiers (model.name).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training.")] = None,

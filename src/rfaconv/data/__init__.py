@@ -3,7 +3,10 @@
 May import: errors.
 """
 
-from rfaconv.data.augment import Normalize, RandomMirror, RandomShift, augmentation
+import warnings
+from typing import Any
+
+from rfaconv.data.augment import Normalize, RandomHorizontalFlip, RandomShift, augmentation
 from rfaconv.data.base import ImageData, ImageSet, SkippedImage, TensorImages
 from rfaconv.data.load import DATA_NAMES, DataSpec, load_data
 from rfaconv.data.loaders import EpochShuffle, train_loader, val_loader
@@ -15,7 +18,7 @@ __all__ = [
     "ImageData",
     "ImageSet",
     "Normalize",
-    "RandomMirror",
+    "RandomHorizontalFlip",
     "RandomShift",
     "SkippedImage",
     "TensorImages",
@@ -24,3 +27,11 @@ __all__ = [
     "train_loader",
     "val_loader",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "RandomMirror":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    text = "rfaconv.data.RandomMirror is now RandomHorizontalFlip"
+    warnings.warn(text, DeprecationWarning, stacklevel=2)
+    return RandomHorizontalFlip

@@ -48,11 +48,11 @@ class RandomShift(nn.Module):
         )
 
 
-class RandomMirror(nn.Module):
+class RandomHorizontalFlip(nn.Module):
     """Mirrors every image of a batch left to right with probability one half.
 
     Example:
-        >>> RandomMirror()(torch.zeros(4, 3, 8, 6)).shape
+        >>> RandomHorizontalFlip()(torch.zeros(4, 3, 8, 6)).shape
         torch.Size([4, 3, 8, 6])
     """
 
@@ -89,10 +89,10 @@ class Normalize(nn.Module):
         return torch.addcmul(self.shift, images.to(self.scale.dtype), self.scale)
 
 
-def augmentation(image_size: int, mirror: bool) -> nn.Module:
+def augmentation(image_size: int, hflip: bool) -> nn.Module:
     """Shifts by up to an eighth of the image, and mirroring where it keeps the meaning."""
     shift: list[nn.Module] = [RandomShift(image_size // 8)]
-    return nn.Sequential(*shift, *([RandomMirror()] if mirror else []))
+    return nn.Sequential(*shift, *([RandomHorizontalFlip()] if hflip else []))
 
 
 PER_IMAGE = {"randaugment": v2.RandAugment, "trivialaugment": v2.TrivialAugmentWide}

@@ -89,7 +89,7 @@ class ImageData:
         image_size: height and width in pixels.
         train, val: the images, uint8.
         mean, std: per channel, of the training images scaled to [0, 1].
-        mirror: whether a mirrored image keeps its meaning (a digit does not).
+        hflip: whether a mirrored image keeps its meaning (a digit does not).
         digest: names the content: equal data, equal digest.
         skipped: files left out because they could not be decoded.
     """
@@ -102,7 +102,7 @@ class ImageData:
     val: ImageSet
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    mirror: bool
+    hflip: bool
     digest: str
     skipped: tuple[SkippedImage, ...] = field(default=())
 

@@ -49,7 +49,7 @@ class GlobalBatches(Sampler[list[int]]):
         self.offset, self.accumulate = rank * accumulate, accumulate
         self.done = (0, 0)
 
-    def go_on(self, epoch: int, batches: int) -> None:
+    def resume(self, epoch: int, batches: int) -> None:
         """In that epoch, leave the first ``batches`` of this process out: they are done."""
         self.sampler.set_epoch(epoch)
         self.done = (epoch, batches)

@@ -147,7 +147,7 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
         mean=mean,
         std=std,
         # A mirrored digit is another sign or none at all.
-        mirror=spec.name != "digits",
+        hflip=spec.name != "digits",
         digest=digest,
         skipped=skipped,
     )

@@ -50,7 +50,7 @@ class ShardBatches(IterableDataset[Batch]):
         self.seed, self.rank, self.world = seed, rank, world
         self.epoch, self.done = 0, (0, 0)
 
-    def go_on(self, epoch: int, batches: int) -> None:
+    def resume(self, epoch: int, batches: int) -> None:
         """In that epoch, leave the first ``batches`` of this process out: they are read over."""
         self.epoch, self.done = epoch, (epoch, batches)
 

@@ -24,7 +24,7 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
 
     Returns:
         Of a classifier ``top1``, ``top5``, ``ece``, ``per_class`` recall and
-        ``confusion[i][j]``, images of class i that were taken for class j; of a detector ``map``
+        ``confusion[i][j]``, images of class i that were predicted as class j; of a detector ``map``
         and its kin; of a segmenter ``miou`` and ``pixel_accuracy``. All are in [0, 1];
         ``per_class`` has None for a class that does not occur.
 
@@ -69,7 +69,7 @@ def confusion_picture(value: dict[str, Any], path: Path) -> None:
     places = range(len(value["classes"]))
     axes.set_xticks(places, value["classes"], rotation=90)
     axes.set_yticks(places, value["classes"])
-    axes.set(xlabel="taken for", ylabel="is")
+    axes.set(xlabel="predicted", ylabel="true")
     half = max(map(max, value["confusion"])) / 2
     for i, row in enumerate(value["confusion"]):
         for j, count in enumerate(row):

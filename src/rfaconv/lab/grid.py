@@ -115,8 +115,10 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
         else:
             store.write("results.json", results)
         from rfaconv.lab.report import write_report
+        from rfaconv.lab.report.pictures import report_pictures
 
-        for note in write_report(store, results):
+        pictures, notes = report_pictures(store, grid, data)
+        for note in [*notes, *write_report(store, results, pictures)]:
             progress.note(note)
     return results
 

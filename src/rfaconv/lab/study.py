@@ -17,6 +17,8 @@ from rfaconv.recipes import Recipe, apply_overrides, parsed_recipe, recipe_names
 from rfaconv.recipes.files import parsed
 from rfaconv.recipes.parts import Part
 
+DEFAULT = "eurosat-sample"
+"""What is compared on where nothing is named: real colour images that come with the package."""
 OPERATORS = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 
 
@@ -35,7 +37,7 @@ class Study(Part):
     """
 
     about: str = ""
-    recipes: tuple[str | dict[str, Any], ...] = ("digits",)
+    recipes: tuple[str | dict[str, Any], ...] = (DEFAULT,)
     task: str | None = None
     operators: tuple[str, ...] = OPERATORS
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -152,7 +154,7 @@ def default_out(sources: Sequence[str]) -> Path:
         >>> default_out(["/tmp/My flowers/"]).name
         'rfaconv-compare-My-flowers'
     """
-    name = Path(sources[0]).expanduser().resolve().stem if sources else "digits"
+    name = Path(sources[0]).expanduser().resolve().stem if sources else DEFAULT
     return Path("rfaconv-compare-" + re.sub(r"[^A-Za-z0-9._]+", "-", name or "folder"))
 
 

@@ -7,15 +7,15 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from rfaconv.recipes.parts import (
-    Above0,
     ClassWeights,
-    Count,
     Fraction,
     LightningRecipe,
+    NonNegativeInt,
     Operator,
     Part,
     Pixels,
-    Positive,
+    PositiveFloat,
+    PositiveInt,
 )
 
 BASES = ("shift", "resized-crop", "none")
@@ -46,7 +46,7 @@ class Model(Part):
     pretrained: bool | str = False
     operator: Operator = "conv"
     where: tuple[str, ...] | None = None
-    width: Above0 = 1.0
+    width: PositiveFloat = 1.0
     kernel_size: Literal[3, 5, 7] | None = None
     backend: Literal["auto", "reference", "cpu", "triton"] = "auto"
     warm_start: str | None = None
@@ -61,7 +61,7 @@ class Data(Part):
             ``folder:PATH`` or ``webdataset:PLACE`` (shards in a folder or at a URL).
         root: folder of the named sets.
         image_size: height and width in pixels; None for the set's own.
-        augment: ``shift`` (and mirror), ``resized-crop`` (folders above 2 GiB decoded, which are
+        augment: ``shift`` (with hflip), ``resized-crop`` (folders above 2 GiB decoded, which are
             read anew in every epoch) or ``none``; one of these, and after a plus sign any of
             torchvision's ``randaugment``, ``trivialaugment``, ``mixup`` and ``cutmix``, such as
             ``shift+randaugment+mixup``.
@@ -83,9 +83,9 @@ class Data(Part):
     part: Literal["val", "test"] = "val"
     strict: bool = False
     download: bool = False
-    limit: Positive | None = None
-    split_seed: Count = 0
-    workers: Count = 0
+    limit: PositiveInt | None = None
+    split_seed: NonNegativeInt = 0
+    workers: NonNegativeInt = 0
 
     @property
     def augmentations(self) -> tuple[str, ...]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from rfaconv.recipes.parts import (
-    Above0,
     AdamW,
-    Count,
     LightningRecipe,
+    NonNegativeInt,
     Operator,
     Optimizer,
     Part,
     Pixels,
-    Positive,
+    PositiveFloat,
+    PositiveInt,
 )
 
 
@@ -36,9 +36,9 @@ class Model(Part):
     backbone: str = "resnet18"
     operator: Operator = "conv"
     where: tuple[str, ...] | None = None
-    width: Above0 = 1.0
+    width: PositiveFloat = 1.0
     size: Pixels | None = None
-    channels: Positive | None = None
+    channels: PositiveInt | None = None
     warm_start: str | None = None
 
 
@@ -62,10 +62,10 @@ class Data(Part):
     root: str = "data"
     train: str = "train"
     val: str | None = "val"
-    split_seed: Count = 0
+    split_seed: NonNegativeInt = 0
     classes: tuple[str, ...] = ()
     strict: bool = False
-    workers: Count = 0
+    workers: NonNegativeInt = 0
 
 
 class Detect(LightningRecipe):
@@ -81,4 +81,4 @@ class Detect(LightningRecipe):
     model: Model = Model()
     data: Data = Data()
     optimizer: Optimizer = AdamW()
-    batch_size: Positive = 8
+    batch_size: PositiveInt = 8

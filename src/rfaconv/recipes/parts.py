@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Positive = Annotated[int, Field(ge=1, lt=2**31)]
-Count = Annotated[int, Field(ge=0, lt=2**31)]
-Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-From0 = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# as pydantic's of the same names, but finite and within 32 bits
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+NonNegativeInt = Annotated[int, Field(ge=0, lt=2**31)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=4, le=1024)]
 OPERATORS = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold")
@@ -45,17 +46,17 @@ class Optimizer(Part):
     """
 
     name: str = "sgd"
-    lr: Above0 = 0.1
+    lr: PositiveFloat = 0.1
     momentum: Fraction = 0.9
     nesterov: bool = False
-    weight_decay: From0 = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
 
 
 class AdamW(Optimizer):
     """The same keys with the defaults of tasks that are trained by AdamW."""
 
     name: str = "adamw"
-    lr: Above0 = 1e-3
+    lr: PositiveFloat = 1e-3
 
 
 class LearningRate(Part):
@@ -70,9 +71,9 @@ class LearningRate(Part):
     """
 
     name: Literal["one-cycle", "steps", "cosine", "constant", "tanh", "poly", "step"] = "one-cycle"
-    milestones: tuple[Positive, ...] = ()
-    gamma: Above0 = 0.1
-    warmup_epochs: From0 = 0.0
+    milestones: tuple[PositiveInt, ...] = ()
+    gamma: PositiveFloat = 0.1
+    warmup_epochs: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -95,7 +96,7 @@ class Checkpoints(Part):
     keep: Annotated[int, Field(ge=2)] = 2
 
 
-ClassWeights = Literal["balanced"] | tuple[Above0, ...] | None
+ClassWeights = Literal["balanced"] | tuple[PositiveFloat, ...] | None
 """Of the cross-entropy: a number for each class, or such that all classes count the same."""
 
 
@@ -117,9 +118,9 @@ class Recipe(Part):
     model: Any
     data: Any
     optimizer: Optimizer = Optimizer()
-    epochs: Positive = 10
-    batch_size: Positive = 64
-    threads: Positive | None = None
+    epochs: PositiveInt = 10
+    batch_size: PositiveInt = 64
+    threads: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
@@ -136,7 +137,7 @@ class LightningRecipe(Recipe):
 
     learning_rate: LearningRate = LearningRate()
     checkpoints: Checkpoints = Checkpoints()
-    accumulate: Positive = 1
+    accumulate: PositiveInt = 1
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
 

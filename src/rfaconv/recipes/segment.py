@@ -7,17 +7,17 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from rfaconv.recipes.parts import (
-    Above0,
     AdamW,
     ClassWeights,
-    Count,
     Fraction,
     LightningRecipe,
+    NonNegativeInt,
     Operator,
     Optimizer,
     Part,
     Pixels,
-    Positive,
+    PositiveFloat,
+    PositiveInt,
 )
 
 
@@ -39,7 +39,7 @@ class Model(Part):
     backbone: str = "resnet18"
     operator: Operator = "conv"
     where: tuple[str, ...] | None = None
-    width: Above0 = 1.0
+    width: PositiveFloat = 1.0
     output_stride: Literal[8, 16] | None = None
     warm_start: str | None = None
 
@@ -65,11 +65,11 @@ class Data(Part):
     root: str = "data"
     train: str = "train"
     val: str | None = "val"
-    split_seed: Count = 0
+    split_seed: NonNegativeInt = 0
     classes: tuple[str, ...] = ()
     image_size: tuple[Pixels, Pixels] | None = None
     strict: bool = False
-    workers: Count = 0
+    workers: NonNegativeInt = 0
 
 
 class Segment(LightningRecipe):
@@ -87,7 +87,7 @@ class Segment(LightningRecipe):
     model: Model = Model()
     data: Data = Data()
     optimizer: Optimizer = AdamW()
-    batch_size: Positive = 8
+    batch_size: PositiveInt = 8
     label_smoothing: Fraction = 0.0
     class_weights: ClassWeights = None
 

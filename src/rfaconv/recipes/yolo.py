@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from rfaconv.recipes.parts import (
-    Above0,
     AdamW,
-    Count,
+    NonNegativeInt,
     Operator,
     Optimizer,
     Part,
-    Positive,
+    PositiveFloat,
+    PositiveInt,
     Recipe,
 )
 
@@ -31,7 +31,7 @@ class Model(Part):
     name: str = "yolov8n"
     operator: Operator = "conv"
     at: str = "down"
-    width: Above0 = 1.0
+    width: PositiveFloat = 1.0
 
 
 class Data(Part):
@@ -48,7 +48,7 @@ class Data(Part):
     root: str = "data"
     size: Annotated[int, Field(ge=32, le=2048)] = 320
     strict: bool = False
-    workers: Count = 0
+    workers: NonNegativeInt = 0
 
 
 class Yolo(Recipe):
@@ -65,5 +65,5 @@ class Yolo(Recipe):
     model: Model = Model()
     data: Data = Data()
     optimizer: Optimizer = AdamW()
-    batch_size: Positive = 8
+    batch_size: PositiveInt = 8
     options: dict[str, Any] = Field(default_factory=dict)

@@ -36,7 +36,7 @@ class Classifier(TrainingModule):
         super().__init__(network, recipe, steps)
         self.normalize = Normalize(data.mean, data.std)
         base, *added = recipe.data.augmentations
-        shift = [augmentation(data.image_size, data.mirror)] if base == "shift" else []
+        shift = [augmentation(data.image_size, data.hflip)] if base == "shift" else []
         count = len(data.classes)
         self.augment = nn.Sequential(*shift, *(PerImage(n) for n in added if n in PER_IMAGE))
         self.mix = next((mixed(name, count) for name in added if name not in PER_IMAGE), None)

@@ -66,10 +66,10 @@ class RunData(LightningDataModule):
                 self.train, size // (world * recipe.accumulate), steps * recipe.accumulate, seed,
                 rank, world, recipe.data.workers,
             )  # fmt: skip
-            self.stream.go_on(epoch, done)
+            self.stream.resume(epoch, done)
             return DataLoader(self.stream, batch_size=None, **options)
         batches = GlobalBatches(len(self.train), size, seed, rank, world, recipe.accumulate)
-        batches.go_on(epoch, done)
+        batches.resume(epoch, done)
         return DataLoader(self.train, batch_sampler=batches, collate_fn=self.collate, **options)
 
     def val_dataloader(self) -> DataLoader[Any]:

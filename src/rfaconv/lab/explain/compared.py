@@ -54,7 +54,8 @@ def activation_figure(
 def gate_figure(views: Mapping[str, View], images: Sequence[tuple[Tensor, str | None]]) -> Figure:
     """Gates of the first operator layer of every network that has one, on every image.
 
-    Each picture has a scale of its own, whose end is written over it.
+    Each picture has a scale of its own, whose end is written over it. Without such a network the
+    figure is empty.
 
     Args:
         views: networks by their names.
@@ -62,6 +63,8 @@ def gate_figure(views: Mapping[str, View], images: Sequence[tuple[Tensor, str | 
     """
     first = {name: list(chosen_layers(view.network).values())[:1] for name, view in views.items()}
     gated = {name: view for name, view in views.items() if first[name]}
+    if not gated:
+        return Figure()
     layers = {id(gated[name]): first[name][0] for name in gated}
 
     def panel(view: View, image: Tensor, truth: str | None) -> Panel | None:
