@@ -1,7 +1,8 @@
 """Makes this process lack what Windows lacks, as far as torch bears it.
 
 Packages that are installed with torch must be imported before: how they find out which system they
-are on is their own affair. ``os.name`` stays, for ``pathlib`` would fail.
+are on is their own affair. ``os.name`` stays, for ``pathlib`` would fail, and ``O_NONBLOCK``, with
+which ``filelock`` opens its files once it has found itself on a system that has it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ OF_POSIX = (
     "sysconf confstr getloadavg chown lchown fchown fchmod mkfifo mknod nice killpg wait wait3 "
     "wait4 waitid pread pwrite readv writev sendfile pipe2 ctermid openpty ttyname chroot "
     "fchdir fdatasync sync lockf getpriority memfd_create getrandom copy_file_range eventfd "
-    "getxattr setxattr posix_fallocate posix_fadvise posix_spawn O_DIRECTORY O_CLOEXEC O_NONBLOCK "
+    "getxattr setxattr posix_fallocate posix_fadvise posix_spawn O_DIRECTORY O_CLOEXEC "
     "O_SYNC O_NOFOLLOW O_DSYNC"
 )
 MODULES = "fcntl resource pwd grp termios tty pty syslog crypt spwd nis readline curses posix_ipc"

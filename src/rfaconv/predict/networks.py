@@ -200,7 +200,7 @@ def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
             for label, score, box in zip(
                 found["labels"], found["scores"], found["boxes"].tolist(), strict=True
             )
-            if score >= threshold
+            if label > 0 and score >= threshold  # 0 is the background
         ]
         return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
 
