@@ -42,7 +42,7 @@ def test_the_archive_is_the_manifest_s() -> None:
 
 def test_a_data_set_and_a_recipe() -> None:
     data = load_data(DataSpec("eurosat-sample"))
-    assert (data.image_size, data.channels, data.mirror) == (64, 3, True)
+    assert (data.image_size, data.channels, data.hflip) == (64, 3, True)
     recipe = read_recipe("eurosat-sample")
     steps = -(-len(data.train) // recipe.batch_size) * recipe.epochs
     assert steps >= 200  # fewer say little, and a comparison would warn

@@ -24,6 +24,7 @@ from rfaconv.lab.store import Store
 from rfaconv.lab.study import Grid, Study
 
 SMALL = ("--operators", "conv,ca", "--seeds", "2", "--epochs", "2", "--limit", "64")
+DIGITS = ("--data", "digits")
 TINY = ["model.width=0.125", "model.size=64", "batch_size=4"]
 TASKS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "detect": (voc, TINY),
@@ -33,7 +34,7 @@ TASKS: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 
 def run(out: Path, *options: str) -> int:
-    return main(["compare", *SMALL, "--out", str(out), *options])
+    return main(["compare", *DIGITS, *SMALL, "--out", str(out), *options])
 
 
 def load(out: Path) -> dict[str, Any]:
@@ -187,7 +188,16 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(
     out = tmp_path / "run"
     source = str(Path(sys.modules["rfaconv"].__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": source}
-    command = [sys.executable, "-m", "rfaconv.cli.main", "compare", *SMALL, "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "rfaconv.cli.main",
+        "compare",
+        *DIGITS,
+        *SMALL,
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(
         [*command, "--jobs", "2"], env=environment, stderr=subprocess.PIPE, encoding="utf-8"
     )

@@ -82,9 +82,11 @@ def outside(text: str, home: Path) -> None:
         "YOLO_AUTOINSTALL": "false",
         "YOLO_CONFIG_DIR": str(home / "settings"),
     }
+    # in a git repository ultralytics writes its runs into the top folder unless told where
+    settings = f"rfaconv yolo settings runs_dir={shlex.quote(str(home / 'runs'))}\n"
     done = subprocess.run(
         [sys.executable, "-c", LINES],
-        input=text, cwd=home, env=environment, capture_output=True, encoding="utf-8", check=False,
+        input=settings + text, cwd=home, env=environment, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
