@@ -86,7 +86,8 @@ def outside(text: str, home: Path) -> None:
     settings = f"rfaconv yolo settings runs_dir={shlex.quote(str(home / 'runs'))}\n"
     done = subprocess.run(
         [sys.executable, "-c", LINES],
-        input=settings + text, cwd=home, env=environment, capture_output=True, encoding="utf-8", check=False,
+        input=settings + text, cwd=home, env=environment, capture_output=True, encoding="utf-8",
+        check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
