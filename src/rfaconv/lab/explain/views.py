@@ -160,9 +160,10 @@ def _detector(source: Source, threshold: float) -> View:
         with torch.no_grad():
             found = network(tensor(seen))[0]
         rows = zip(found["labels"], found["scores"], found["boxes"].tolist(), strict=True)
-        rows = ((int(i) - 1, float(s), tuple(b)) for i, s, b in rows)
         # label 0 is the background, which an untrained head may be sure of
-        boxes = [(names[i], s, b) for i, s, b in rows if i >= 0 and s >= threshold]
+        boxes = [
+            (names[int(i) - 1], float(s), tuple(b)) for i, s, b in rows if i > 0 and s >= threshold
+        ]
         return Finding(names, boxes=tuple(sorted(boxes, key=lambda row: -row[1])))
 
     def score(output: Any, found: Finding, target: str | None) -> Tensor:
