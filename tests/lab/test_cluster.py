@@ -22,7 +22,9 @@ def test_two_nodes_and_one_that_is_lost(tmp_path: Path) -> None:
         import ray
         from ray.cluster_utils import Cluster
 
-    grid = Grid(Study(operators=("conv", "ca"), seeds=(0, 1), set=("data.limit=64", "epochs=30")))
+    overrides = ("data.limit=64", "epochs=30")
+    study = Study(recipes=("digits",), operators=("conv", "ca"), seeds=(0, 1), set=overrides)
+    grid = Grid(study)
     recipe = grid.recipes["digits"]
 
     def job(cell, folder: str) -> dict:

@@ -157,7 +157,9 @@ def test_every_task_stopped_and_resumed_to_the_same_file(
 
 @pytest.mark.nightly  # half a minute: three processes start
 def test_a_lost_process_is_replaced(tmp_path: Path) -> None:
-    grid = Grid(Study(operators=("conv", "ca"), seeds=(0,), set=("data.limit=64", "epochs=25")))
+    overrides = ("data.limit=64", "epochs=25")
+    study = Study(recipes=("digits",), operators=("conv", "ca"), seeds=(0,), set=overrides)
+    grid = Grid(study)
     recipe = grid.recipes["digits"]
     jobs = {
         cell: {
