@@ -208,6 +208,7 @@ def test_killed_and_started_again_it_ends_with_the_same_numbers(
     assert workers
     process.send_signal(signal.SIGKILL)
     process.wait()
+    process.stderr.close()
     assert not (out / "results.json").exists()
     wait_for_end(workers)
     kept = {p.name: p.read_bytes() for p in out.glob("pairs/*.json")}
