@@ -50,7 +50,7 @@ def yolo(
         if isinstance(error, RFAConvError) or (error.name or "").startswith("ultralytics"):
             raise
         _as_yolo()
-    except Exception:
+    except Exception:  # whatever ultralytics raises ends as it does there: reported, exit code 1
         _as_yolo()
 
 

@@ -26,7 +26,7 @@ def as_yolo(words, capfd):
         entrypoint()
     except SystemExit as error:
         code = error.code or 0
-    except Exception:
+    except Exception:  # an interpreter would print it and end with 1; the wrapper must as well
         code = FAILS
     finally:
         ARGV[:] = before
