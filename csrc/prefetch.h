@@ -41,8 +41,11 @@ inline Stream weight_stream(const Weights& weights, int64_t o, int64_t count, in
     const int64_t size = w.dtype == RFACONV_F32 ? 4 : 2;
     const char* at = static_cast<const char*>(w.data) + (o * w.stride[0] + c * w.stride[1]) * size;
     if (weights.by_channel) return Stream{at, count, ceil_div(n * weights.T * size, cache_line), cache_line, w.stride[0] * size, 0};
-    if (weights.by_tap) return Stream{at, count * weights.T, ceil_div(n * size, cache_line), cache_line, w.stride[3] * size, 0};
     return no_stream();
+}
+// n floats in one piece.
+inline Stream packed_stream(const float* at, int64_t n) {
+    return Stream{reinterpret_cast<const char*>(at), 1, ceil_div(n * 4, cache_line), cache_line, 0, 0};
 }
 
 // Channels c .. c + n - 1 as pixels begin .. end - 1 need them, in their first image (of later images the hardware finds

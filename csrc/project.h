@@ -49,13 +49,14 @@ struct Workspace {
     float* sums;
     float* panel;     // where each thread makes its own
 
-    Workspace(Carver& carver, const Shape& s, const Plan& p, int64_t gate_floats) {
+    // packed: whether all weights are packed before the tiles.
+    Workspace(Carver& carver, const Shape& s, const Plan& p, int64_t gate_floats, bool packed) {
         const int64_t pixels = p.vectors * lanes;
         index = carver.bytes(tile_index_bytes(s, pixels));
         planes = carver.floats(p.plane_channels * tile_channel_floats(s, pixels));
         lines = carver.floats(stage_line_floats(s));
         gate = carver.floats(gate_floats);
-        weights = carver.floats(p.outputs * p.depth(s));
+        weights = carver.floats(packed ? 0 : p.outputs * p.depth(s));
         sums = carver.floats(p.outputs * pixels);
         panel = p.makers == 1 ? carver.floats(p.depth(s) * pixels) : nullptr;
     }
@@ -64,8 +65,17 @@ struct Workspace {
 template <int T, class Gate>
 struct Projection {
     Projection(const ProjectArguments& a_, const Shape& s_, const Plan& p_, const float* bias_, const float* prepared_,
-               float* shared_panel_)
-        : a(a_), s(s_), p(p_), weights(*a_.weight), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_) {}
+               float* shared_panel_, float* packed_)
+        : a(a_), s(s_), p(p_), weights(*a_.weight), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_),
+          packed(packed_) {}
+
+    // Before run(), by all threads: packs the weights that cannot be read in rows.
+    void pack_weights(const Crew& crew) const {
+        if (packed == nullptr) return;
+        const int64_t outputs = a.weight->size[0];
+        weights.pack_chunks(packed, outputs * crew.me / crew.size, outputs * (crew.me + 1) / crew.size, p.channels);
+        crew.barrier();
+    }
 
     // All tiles of pixels begin .. end - 1, for thread `member` of its team, which is the whole crew if it has more than one.
     void run(const Crew& crew, int64_t begin, int64_t end, int64_t member, const Workspace& work) const {
@@ -108,10 +118,15 @@ private:
         int64_t from, to;
         share(n, member, from, to);
         Ahead ahead;
-        ahead.start(direct() || begin >= end ? no_stream() : weight_stream(weights, first, count, c, n),
+        ahead.start(begin >= end ? no_stream() : chunk_stream(first, count, c, n),
                     begin >= end ? no_stream() : input_stream(*a.x, s, begin, stop, c + from, to - from),
                     last ? output_stream(*a.y, t, first, count) : no_stream(), strip_count(t) * imax(1, count / block_rows));
         return ahead;
+    }
+
+    Stream chunk_stream(int64_t first, int64_t count, int64_t c, int64_t n) const {
+        if (packed != nullptr) return packed_stream(packed + weights.chunk_offset(first, c, n), count * n * T);
+        return direct() ? no_stream() : weight_stream(weights, first, count, c, n);
     }
 
     // Weights are read where they are if all of them stay in the second-level cache.
@@ -120,9 +135,14 @@ private:
     void multiply(const Tile& t, const float* panel, int64_t c, int64_t n, int64_t first, int64_t count, Ahead ahead,
                   const Workspace& work) const {
         const int64_t depth = n * T;
-        const float* w = direct() ? weights.at(first, c) : work.weights;
-        if (!direct()) weights.pack(work.weights, first, count, c, n);
-        const int64_t row = direct() ? a.weight->stride[0] : depth;
+        const float* w = work.weights;
+        int64_t row = depth;
+        if (packed != nullptr)
+            w = packed + weights.chunk_offset(first, c, n);
+        else if (direct())
+            w = weights.at(first, c), row = a.weight->stride[0];
+        else
+            weights.pack(work.weights, first, count, c, n);
         for (int64_t strip = 0; strip < strip_count(t); ++strip) {
             const int64_t width = strip_width(t, strip);
             gemm_strip(count, depth, w, row, 1, panel + strip_offset(strip, depth), width / lanes,
@@ -137,6 +157,7 @@ private:
     Output output;
     const float* prepared;
     float* shared_panel;
+    float* packed;
 };
 
 RFACONV_INLINE void read_bias(float* out, const rfaconv_tensor* bias, int64_t outputs) {
@@ -157,11 +178,15 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
     const int64_t gate_floats = Gate::tile_floats(s, p.vectors * lanes);
     const int64_t shared_floats = p.makers > 1 ? 2 * p.depth(s) * p.vectors * lanes : 0;
 
+    const bool packed = !Weights(*a.weight).by_channel;
+    const int64_t packed_floats = packed ? outputs * s.C * T : 0;
+
     Carver measure{nullptr, 0};
-    Workspace(measure, s, p, gate_floats);
+    Workspace(measure, s, p, gate_floats, packed);
     const int64_t own_bytes = measure.used + 64;
     Carver common{nullptr, 0};
-    common.floats(round_up(outputs, lanes)), common.floats(Gate::prepared_floats(s)), common.floats(shared_floats);
+    common.floats(round_up(outputs, lanes)), common.floats(Gate::prepared_floats(s)), common.floats(shared_floats),
+        common.floats(packed_floats);
     Scratch scratch(size_t(common.used + own_bytes * threads));
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
 
@@ -169,11 +194,12 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
     float* bias = carver.floats(round_up(outputs, lanes));
     float* prepared = carver.floats(Gate::prepared_floats(s));
     float* shared_panel = carver.floats(shared_floats);
+    float* all_weights = carver.floats(packed_floats);
     char* own = carver.base + carver.used;
     read_bias(bias, a.bias, outputs);
     Gate::prepare(s, a.gate, prepared);
 
-    const Projection<T, Gate> projection(a, s, p, bias, prepared, shared_panel);
+    const Projection<T, Gate> projection(a, s, p, bias, prepared, shared_panel, packed ? all_weights : nullptr);
     bool few = false;
     parallel(threads, [&](Crew crew) {
         const int64_t me = crew.me;
@@ -181,7 +207,8 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
             if (me == 0) few = true;
         } else {
             Carver mine{own + me * own_bytes, 0};
-            const Workspace work(mine, s, p, gate_floats);
+            const Workspace work(mine, s, p, gate_floats, packed);
+            projection.pack_weights(crew);
             const int64_t vectors = ceil_div(s.pixels, lanes);
             if (p.team > 1) {
                 projection.run(crew, 0, s.pixels, me, work);

@@ -34,6 +34,18 @@ struct Weights {
         }
     }
 
+    // All of outputs from .. to - 1, chunk after chunk of `channels` channels: the weights of a chunk, [outputs][rows], follow each
+    // other. The rows of one chunk of channels-last weights lie a power of two apart, so read chunk by chunk they push each other
+    // out of every cache.
+    void pack_chunks(float* out, int64_t from, int64_t to, int64_t channels) const {
+        for (int64_t o = from; o < to; ++o)
+            for (int64_t c = 0; c < w.size[1]; c += channels) {
+                const int64_t n = imin(channels, w.size[1] - c);
+                pack(out + chunk_offset(o, c, n), o, 1, c, n);
+            }
+    }
+    int64_t chunk_offset(int64_t o, int64_t c, int64_t n) const { return (c * w.size[0] + o * n) * T; }
+
     const rfaconv_tensor& w;
     int64_t T;
     bool by_channel, by_tap;

@@ -104,10 +104,13 @@ def test_expanded_gradient() -> None:
     assert torch.equal(from_sum, from_ones)
 
 
+# one chunk of channels, and several of which the last is shorter
+@pytest.mark.parametrize("channels", [4, 45])
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "inside"])
-def test_layout_of_the_weight(layout: str) -> None:
-    x, g, b = torch.randn(2, 4, 7, 6), torch.randn(4, 9, 9), torch.randn(4, 9)
-    weight = torch.randn(5, 4, 3, 3)
+def test_layout_of_the_weight(layout: str, channels: int) -> None:
+    x = torch.randn(2, channels, 7, 6)
+    g, b = torch.randn(channels, 9, 9), torch.randn(channels, 9)
+    weight = torch.randn(5, channels, 3, 3)
     arranged = LAYOUTS[layout](weight).requires_grad_()
     weight.requires_grad_()
     window = [3, 3, 1, 1, 1, 1, 1, 1, 1, 1]
