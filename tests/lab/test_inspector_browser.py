@@ -40,6 +40,7 @@ def browser(tmp_path_factory) -> Iterator[Any]:
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    started.get("about:blank")  # the browser's own first page asks for pictures of its own
     yield started
     started.quit()
 
@@ -47,14 +48,16 @@ def browser(tmp_path_factory) -> Iterator[Any]:
 class Opened:
     """A page in the browser."""
 
-    def __init__(self, browser: Any, page: str, folder: Path, width: int = 1400) -> None:
+    def __init__(
+        self, browser: Any, page: str, folder: Path, width: int = 1400, mark: str = ""
+    ) -> None:
         file = folder / "page.html"
         file.write_text(page, encoding="utf-8")
         self.browser, self.values = browser, values_of(page)
         browser.get_log("browser")
         browser.get_log("performance")
         self.resize(width)
-        browser.get(file.as_uri())
+        browser.get(file.as_uri() + mark)
         self.run("return new Promise(done => { const look = () => document.querySelector("
                  "'#own span') ? done() : setTimeout(look, 20); look(); })")  # fmt: skip
 
@@ -213,6 +216,22 @@ def test_clicks_keys_and_languages(browser: Any, tmp_path: Path) -> None:
     browser.find_element("id", "language").click()
     assert opened.run("return document.documentElement.lang") == "zh-CN"
     assert "窗口" in opened.text("#intro") != english
+    opened.check_quiet()
+
+
+@pytest.mark.parametrize(
+    ("mark", "language"), [("?lang=zh", "zh-CN"), ("?lang=en", "en"), ("?lang=xx", "en")]
+)
+def test_the_address_names_the_language(
+    browser: Any, tmp_path: Path, mark: str, language: str
+) -> None:
+    view, image = view_of(classifier()), torch.randint(0, 255, (3, 32, 32)).byte()
+    page = inspector_page(view, image, title="net")
+    opened = Opened(browser, page, tmp_path, width=400, mark=mark)
+    assert opened.run("return document.documentElement.lang") == language
+    # one line, also where two characters could stand below each other
+    box = "return document.getElementById('language').getBoundingClientRect()"
+    assert opened.run(box)["height"] < opened.run(box)["width"]
     opened.check_quiet()
 
 

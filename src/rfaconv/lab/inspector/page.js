@@ -17,8 +17,11 @@ for (const row of data.layers) for (const layer of row) {
 }
 data.heat.bytes = bytes(data.heat.data);
 
+// page.html?lang=zh opens in Chinese, page.html?lang=en in English; else the browser decides
+const asked = new URLSearchParams(location.search).get("lang");
+const preferred = (navigator.language || "en").startsWith("zh") ? "zh" : "en";
 const state = { layer: 0, compare: 1, mode: "mean", channel: 0, output: 0, neighbour: "right",
-  overlay: "none", language: (navigator.language || "en").startsWith("zh") ? "zh" : "en",
+  overlay: "none", language: Object.hasOwn(texts, asked) ? asked : preferred,
   y: 0.5, x: 0.5, pinned: false };
 const say = (key, values = {}) =>
   texts[state.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
