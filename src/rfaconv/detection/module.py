@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
+from rfaconv.data.scenes import change_boxes
 from rfaconv.recipes import Detect
 from rfaconv.training.module import TrainingModule
 
 
 class Detector(TrainingModule):
-    """A detector of torchvision with its metric, mean average precision; mirrors at random.
+    """A detector of torchvision with mean average precision; images change as the recipe says.
 
     Args:
         network: as of :func:`rfaconv.detection.build_detector`.
@@ -34,8 +35,12 @@ class Detector(TrainingModule):
             TrainingDiverged: it is no number; what such a network finds has no form.
         """
         images, targets = batch
-        pairs = [_mirror(*pair) if torch.rand(()) < 0.5 else pair
-                 for pair in zip(images, targets, strict=True)]  # fmt: skip
+        base, *added = self.recipe.data.augmentations
+        pairs = list(zip(images, targets, strict=True))
+        if base == "hflip":
+            pairs = [hflip(*pair) if torch.rand(()) < 0.5 else pair for pair in pairs]
+        if added:
+            pairs = [change_boxes(*pair, added) for pair in pairs]
         found = self.network([image for image, _ in pairs], [target for _, target in pairs])
         loss = torch.stack(list(found.values())).sum()
         if not torch.isfinite(loss):
@@ -67,7 +72,8 @@ def columns(batch: Any) -> Any:
     return tuple(zip(*batch, strict=True))
 
 
-def _mirror(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def hflip(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """An image and its boxes, mirrored."""
     boxes = target["boxes"]
     left = image.shape[-1] - boxes[:, 2]
     right = image.shape[-1] - boxes[:, 0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rfaconv.recipes.parts import (
+    Augmented,
     ClassWeights,
     Fraction,
     LightningRecipe,
@@ -17,9 +18,6 @@ from rfaconv.recipes.parts import (
     PositiveFloat,
     PositiveInt,
 )
-
-BASES = ("shift", "resized-crop", "none")
-ADDED = ("randaugment", "trivialaugment", "mixup", "cutmix")
 
 
 class Model(Part):
@@ -53,7 +51,7 @@ class Model(Part):
     reset_head: bool = False
 
 
-class Data(Part):
+class Data(Augmented):
     """The images.
 
     Attributes:
@@ -75,6 +73,8 @@ class Data(Part):
         workers: processes that decode, per rank.
     """
 
+    bases: ClassVar[tuple[str, ...]] = ("shift", "resized-crop", "none")
+    added: ClassVar[tuple[str, ...]] = ("randaugment", "trivialaugment", "mixup", "cutmix")
     name: str = "digits"
     root: str = "data"
     image_size: Pixels | None = None
@@ -88,24 +88,9 @@ class Data(Part):
     workers: NonNegativeInt = 0
 
     @property
-    def augmentations(self) -> tuple[str, ...]:
-        """The base, then what is added to it."""
-        return tuple(self.augment.split("+"))
-
-    @property
     def crops(self) -> bool:
         """Whether images are decoded and cropped anew in every epoch."""
         return self.augmentations[0] == "resized-crop"
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        base, *added = self.augmentations
-        if base not in BASES or any(name not in ADDED for name in added):
-            known = f"one of {', '.join(BASES)}, then any of {', '.join(ADDED)} after plus signs"
-            raise ValueError(f"augment {known}")
-        if len(set(added)) < len(added) or {"mixup", "cutmix"} <= set(added):
-            raise ValueError("augment with each name once, and one of mixup and cutmix")
-        return self
 
 
 class Classify(LightningRecipe):
