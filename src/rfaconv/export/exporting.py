@@ -127,9 +127,11 @@ def export(
     prepared = prepare(source.network, computed, shaped=shaped, runtime=form)
     # a batch of one would be taken for a constant
     count = max(batch, 2) if dynamic else batch
-    sample = torch.zeros(count, source.channels, *source.input_size)
+    least = source.least if dynamic else 1
+    sides = (max(side, least) for side in source.sample_size)
+    sample = torch.zeros(count, source.channels, *sides)
     _run_once(prepared, sample, to)
-    metadata = source.metadata() | {"rfaconv.dtype": dtype}
+    metadata = source.metadata(fixed=not dynamic) | {"rfaconv.dtype": dtype}
     if to == "onnx":
         metadata["rfaconv.opset"] = str(opset)
     job = Job(

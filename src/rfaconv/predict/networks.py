@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from rfaconv.detection.networks import DETECTORS, build_detector
 from rfaconv.errors import InvalidArgument
-from rfaconv.predict.finding import Finding
-from rfaconv.predict.ultralytics import UltralyticsFinding, find_in, open_yolo
+from rfaconv.predict.prediction import Prediction
+from rfaconv.predict.ultralytics import UltralyticsPrediction, find_in, open_yolo
 from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter, scores
 from rfaconv.surgery.structure import converted_structure_
 
@@ -34,7 +34,7 @@ class Predictor:
 
     task: str
     names: tuple[str, ...]
-    find: Callable[[Tensor], Finding | UltralyticsFinding]
+    find: Callable[[Tensor], Prediction | UltralyticsPrediction]
 
 
 def save_predictor(
@@ -156,7 +156,7 @@ def _build(about: dict[str, Any]) -> nn.Module:
     return network
 
 
-Find = Callable[[Tensor], Finding]
+Find = Callable[[Tensor], Prediction]
 
 
 def normalisation_of(about: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -179,12 +179,12 @@ def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find
     names, size = tuple(about["names"]), about["settings"].get("size") or 224
     mean, std = (torch.tensor(part)[:, None, None] for part in normalisation_of(about))
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         x = F.interpolate(image[None].float() / 255, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
             chances = net((x - mean) / std).softmax(1)[0]
         order = chances.argsort(descending=True)[:5].tolist()
-        return Finding(names, classes=tuple((names[i], float(chances[i])) for i in order))
+        return Prediction(names, classes=tuple((names[i], float(chances[i])) for i in order))
 
     return find
 
@@ -192,7 +192,7 @@ def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find
 def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
     names = tuple(about["names"])
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         with torch.no_grad():
             found = net([image.float() / 255])[0]
         boxes = [
@@ -202,7 +202,7 @@ def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
             )
             if label > 0 and score >= threshold  # 0 is the background
         ]
-        return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
+        return Prediction(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
 
     return find
 
@@ -210,7 +210,7 @@ def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
 def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
     names, settings = tuple(about["names"]), about["settings"]
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         x, shape = image[None].float() / 255, image.shape[-2:]
         size = tuple(settings.get("image_size") or shape)
         if size != shape:
@@ -219,7 +219,7 @@ def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
             found = scores(net, x)
         if size != shape:
             found = F.interpolate(found, shape, mode="bilinear")
-        return Finding(names, mask=found.argmax(1)[0])
+        return Prediction(names, mask=found.argmax(1)[0])
 
     return find
 

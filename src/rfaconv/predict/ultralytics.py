@@ -20,7 +20,7 @@ TASKS = ("classify", "detect", "segment", "pose", "obb")
 
 
 @dataclass(frozen=True)
-class UltralyticsFinding:
+class UltralyticsPrediction:
     """What a network of ultralytics found in one picture.
 
     Attributes:
@@ -107,9 +107,9 @@ def open_yolo(path: Path) -> Any:
     return yolo
 
 
-def find_in(yolo: Any, image: Tensor, threshold: float) -> UltralyticsFinding:
+def find_in(yolo: Any, image: Tensor, threshold: float) -> UltralyticsPrediction:
     """What ``yolo`` sees in a picture (3, H, W), uint8."""
     pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()  # ultralytics takes BGR
-    return UltralyticsFinding(
+    return UltralyticsPrediction(
         yolo.predict(pixels, conf=threshold, device="cpu", verbose=False, save=False)[0]
     )

@@ -12,7 +12,7 @@ from rfaconv.segmentation.masks import IGNORED
 
 
 @dataclass(frozen=True)
-class Finding:
+class Prediction:
     """What was found in one picture.
 
     Attributes:
