@@ -17,9 +17,7 @@ from rfaconv.export.runtimes import load_exported
 from rfaconv.export.source import Source
 from rfaconv.lab.sources import identify, read_network_of
 from rfaconv.predict import Prediction, Predictor, load_predictor
-
-BEST = 5
-"""Classes of an image that are kept, the likeliest first."""
+from rfaconv.predict.networks import likeliest
 
 
 def open_predictor(
@@ -81,14 +79,7 @@ def image_predictor(
     """
     if source.choice:
         return _detector(source, run, threshold)
-    outputs = run(torch.zeros(1, source.channels, *source.sample_size))
-    if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 4):
-        expected = "a network that returns scores of classes, or of classes in every pixel"
-        raise InvalidArgument("model", expected, source.name)
-    names = source.classes or tuple(str(index) for index in range(outputs.shape[1]))
-    if len(names) != outputs.shape[1]:
-        raise InvalidArgument("model", f"names for {outputs.shape[1]} classes", f"{len(names)}")
-    whole = outputs.dim() == 4
+    whole, names = output_of(source, run)
     normalised = normalise(source)
 
     def find(image: Tensor) -> Prediction:
@@ -98,6 +89,22 @@ def image_predictor(
         return Prediction(names, classes=likeliest(scores.softmax(1)[0], names))
 
     return Predictor("segment" if whole else "classify", names, find)
+
+
+def output_of(source: Source, run: Callable[[Tensor], Any]) -> tuple[bool, tuple[str, ...]]:
+    """Whether scores are of every pixel, and the names of the classes.
+
+    Raises:
+        InvalidArgument: it returns something else, or other classes than are named.
+    """
+    outputs = run(torch.zeros(1, source.channels, *source.sample_size))
+    if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 4):
+        expected = "a network that returns scores of classes, or of classes in every pixel"
+        raise InvalidArgument("model", expected, source.name)
+    names = source.classes or tuple(str(index) for index in range(outputs.shape[1]))
+    if len(names) != outputs.shape[1]:
+        raise InvalidArgument("model", f"names for {outputs.shape[1]} classes", f"{len(names)}")
+    return outputs.dim() == 4, names
 
 
 def _mask(source: Source, run: Callable[[Tensor], Any], x: Tensor) -> Tensor:
@@ -150,12 +157,6 @@ def _filled(x: Tensor, high: int, wide: int, multiple: int, mode: str) -> Tensor
     sides = [side + -side % multiple for side in (wide, high)]
     padding = (0, sides[0] - x.shape[-1], 0, sides[1] - x.shape[-2])
     return F.pad(x, padding, mode=mode) if any(padding) else x
-
-
-def likeliest(chances: Tensor, names: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
-    """Names and probabilities, the likeliest first, at most ``BEST``."""
-    order = chances.argsort(descending=True)[:BEST].tolist()
-    return tuple((names[i], float(chances[i])) for i in order)
 
 
 def resize_cropped(image: Tensor, source: Source) -> Tensor:

@@ -20,6 +20,8 @@ from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter, scores
 from rfaconv.surgery.structure import converted_structure_
 
 TASKS = ("classify", "detect", "segment")
+BEST = 5
+"""Classes of an image that are kept, the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,7 @@ def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find
         x = F.interpolate(image[None].float() / 255, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
             chances = net((x - mean) / std).softmax(1)[0]
-        order = chances.argsort(descending=True)[:5].tolist()
-        return Prediction(names, classes=tuple((names[i], float(chances[i])) for i in order))
+        return Prediction(names, classes=likeliest(chances, names))
 
     return find
 
@@ -195,16 +196,27 @@ def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
     def find(image: Tensor) -> Prediction:
         with torch.no_grad():
             found = net([image.float() / 255])[0]
-        boxes = [
-            (names[int(label) - 1], float(score), tuple(box))
-            for label, score, box in zip(
-                found["labels"], found["scores"], found["boxes"].tolist(), strict=True
-            )
-            if label > 0 and score >= threshold  # 0 is the background
-        ]
-        return Prediction(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
+        return Prediction(names, boxes=boxes_of(found, names, threshold))
 
     return find
+
+
+def likeliest(chances: Tensor, names: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Names and probabilities, the likeliest first, at most ``BEST``."""
+    order = chances.argsort(descending=True)[:BEST].tolist()
+    return tuple((names[i], float(chances[i])) for i in order)
+
+
+def boxes_of(
+    found: dict[str, Tensor], names: tuple[str, ...], threshold: float
+) -> tuple[tuple[str, float, tuple[float, ...]], ...]:
+    """What a detector of torchvision returns of an image as names, scores and corners."""
+    rows = zip(found["labels"], found["scores"], found["boxes"].tolist(), strict=True)
+    # label 0 is the background, which an untrained head may be sure of
+    boxes = [
+        (names[int(i) - 1], float(s), tuple(b)) for i, s, b in rows if i > 0 and s >= threshold
+    ]
+    return tuple(sorted(boxes, key=lambda row: -row[1]))
 
 
 def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
-from rfaconv.lab.predictors import likeliest, normalise, resize_cropped
+from rfaconv.lab.predictors import normalise, output_of, resize_cropped
 from rfaconv.lab.sources import identify, read_network_of
 from rfaconv.predict import Prediction
+from rfaconv.predict.networks import boxes_of, likeliest
 from rfaconv.predict.ultralytics import find_in, open_yolo
 
 MULTIPLE = 32
@@ -79,14 +79,9 @@ def view_of(source: Source, threshold: float = 0.25) -> View:
     network = source.network.eval()
     if source.task == "detect":
         return _detector(source, threshold)
-    high, wide = source.input_size
     with torch.no_grad():
-        outputs = network(torch.zeros(1, source.channels, high, wide))
-    if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 4):
-        expected = "a network that returns scores of classes, or of classes in every pixel"
-        raise InvalidArgument("model", expected, source.name)
-    names = source.classes or tuple(str(index) for index in range(outputs.shape[1]))
-    if outputs.dim() == 4:
+        whole, names = output_of(source, network)
+    if whole:
         return _segmenter(source, names)
     tensor = normalise(source)
 
@@ -159,12 +154,7 @@ def _detector(source: Source, threshold: float) -> View:
     def find(seen: Tensor) -> Prediction:
         with torch.no_grad():
             found = network(tensor(seen))[0]
-        rows = zip(found["labels"], found["scores"], found["boxes"].tolist(), strict=True)
-        # label 0 is the background, which an untrained head may be sure of
-        boxes = [
-            (names[int(i) - 1], float(s), tuple(b)) for i, s, b in rows if i > 0 and s >= threshold
-        ]
-        return Prediction(names, boxes=tuple(sorted(boxes, key=lambda row: -row[1])))
+        return Prediction(names, boxes=boxes_of(found, names, threshold))
 
     def score(output: Any, found: Prediction, target: str | None) -> Tensor:
         rows = output[0]
