@@ -32,7 +32,7 @@ def check(
     parts: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Runs a file in its runtime and the network in PyTorch on the same pictures.
+    """Runs a file in its runtime and the network in PyTorch on the same images.
 
     Errors are relative to the largest output, against PyTorch in float64. The report is written
     beside the file, as ``NAME.check.json``.
@@ -41,8 +41,8 @@ def check(
         path: a file of :func:`rfaconv.export.export`.
         network: what was exported.
         sizes: heights and widths, in pixels.
-        batches: numbers of pictures.
-        channels: of the pictures.
+        batches: numbers of images.
+        channels: of the images.
         dtype: of the file: ``float32``, ``float16``, ``bfloat16`` or ``int8``.
         threads: of the runtime; None for its own choice. PyTorch uses its own.
         seconds: to time each side, per case.

@@ -59,7 +59,7 @@ def export(
     external_data: bool | None = None,
     calibration: Sequence[Tensor] = (),
 ) -> Exported:
-    """Writes a network for a runtime: norms folded, plain operations, any size of pictures.
+    """Writes a network for a runtime: norms folded, plain operations, any size of images.
 
     Args:
         network: any network from (B, C, H, W) to one tensor, or a :class:`Source` with metadata.
@@ -78,7 +78,7 @@ def export(
         opset: of ONNX, 18 to 23.
         exporter: of ONNX, ``dynamo`` or ``legacy``.
         external_data: whether ONNX weights go to a file beside; None: from 1.9 GB.
-        calibration: normalised pictures (1, C, H, W) for ``int8``.
+        calibration: normalised images (1, C, H, W) for ``int8``.
 
     Returns:
         What was written.

@@ -1,4 +1,4 @@
-"""What is exported: a network with what its user must know of the pictures."""
+"""What is exported: a network with what its user must know of the images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Source:
     """A network and its metadata.
 
     Attributes:
-        network: from pictures (B, channels, H, W) to one tensor.
+        network: from images (B, channels, H, W) to one tensor.
         name: of the network, for the file.
         input_size: height and width that it was trained for, in pixels.
-        channels: of the pictures.
+        channels: of the images.
         classes: names, or empty.
-        mean: per channel, of pictures in [0, 1]; empty where it is not known.
+        mean: per channel, of images in [0, 1]; empty where it is not known.
         std: per channel.
         architecture: by which ``timm.create_model`` makes the network; empty where none does.
         arguments: of ``timm.create_model``, beside those that it records itself.

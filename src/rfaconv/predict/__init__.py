@@ -1,4 +1,4 @@
-"""Trained networks on pictures, folders and videos: what they see, drawn and as JSON.
+"""Trained networks on images, folders and videos: what they see, drawn and as JSON.
 
 May import: detection, segmentation and everything below them. Needs the extra ``train``; videos
 need opencv-python.

@@ -1,4 +1,4 @@
-"""Files of trained networks that say what they are, and what they see in a picture."""
+"""Files of trained networks that say what they are, and what they see in an image."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ BEST = 5
 
 @dataclass(frozen=True)
 class Predictor:
-    """Finds things in pictures.
+    """Finds things in images.
 
     Attributes:
         task: ``classify``, ``detect`` or ``segment``; of ultralytics ``pose`` and ``obb`` too.
         names: of the classes.
-        find: from a picture (3, H, W), uint8, to what is in it.
+        find: from an image (3, H, W), uint8, to what is in it.
     """
 
     task: str
@@ -63,8 +63,8 @@ def save_predictor(
         converted: the operator that ``convert_`` put into the backbone with ``init="preserve"``.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
             ``output_stride`` of a segmenter, ``width`` of both; ``size``, ``mean`` and ``std`` of
-            pictures to classify, the latter two of pictures in [0, 1] (ImageNet's if not given);
-            ``image_size``, height and width to which pictures are scaled before a segmenter.
+            images to classify, the latter two of images in [0, 1] (ImageNet's if not given);
+            ``image_size``, height and width to which images are scaled before a segmenter.
 
     Raises:
         InvalidArgument: an unknown task.

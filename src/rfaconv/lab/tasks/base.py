@@ -57,7 +57,7 @@ class Sets(Protocol):
 
 @dataclass(frozen=True)
 class TaskSets:
-    """Pictures with boxes or masks."""
+    """Images with boxes or masks."""
 
     train: Any
     val: Any
@@ -75,7 +75,7 @@ class TaskSets:
 
     @property
     def digest(self) -> str:
-        """Of the pictures' names and sizes, and of their labels."""
+        """Of the images' names and sizes, and of their labels."""
         named = hashlib.sha256(repr(self.classes).encode())
         for part in (self.train, self.val):
             for entry in getattr(part, "pairs", None) or map(astuple, part.samples):

@@ -46,7 +46,7 @@ class DetectTask(BackboneTask):
         return {key: value for key, value in chosen.items() if value is not None}
 
     def calibration(self, network: Any, recipe: Detect, data: TaskSets) -> list[Tensor]:
-        """Pictures of several sizes are filled up to the largest of their block, as in training."""
+        """Images of several sizes are filled up to the largest of their block, as in training."""
         images = self.calibration_images(data)
         return [
             network.transform(images[i : i + BLOCK])[0].tensors
@@ -58,12 +58,12 @@ class DetectTask(BackboneTask):
         return Detector(network, recipe, steps)
 
     def loading(self, recipe: Detect, data: TaskSets) -> RunData:
-        """Pictures without a box are left out of training."""
+        """Images without a box are left out of training."""
         kept = [sample for sample in data.train.samples if sample.boxes]
         return RunData(recipe, DetectionSet(kept, data.classes), data.val, columns)
 
     def example(self, recipe: Detect, data: TaskSets) -> list[Tensor]:
-        """The first picture that is judged."""
+        """The first image that is judged."""
         return [data.val[0][0]]
 
     def judge(self, network: nn.Module, recipe: Detect, data: TaskSets) -> dict[str, Any]:

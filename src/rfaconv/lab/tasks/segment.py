@@ -40,7 +40,7 @@ class SegmentTask(BackboneTask):
         return {**stride, "width": model.width}
 
     def calibration(self, network: nn.Module, recipe: Segment, data: TaskSets) -> list[Tensor]:
-        """Training pictures as the encoder sees them."""
+        """Training images as the encoder sees them."""
         images = torch.stack(self.calibration_images(data))
         return list(torch.split(standardised(images), BLOCK))
 
@@ -49,11 +49,11 @@ class SegmentTask(BackboneTask):
         return Segmenter(network, recipe, steps, data.train)
 
     def loading(self, recipe: Segment, data: TaskSets) -> RunData:
-        """All pictures have one size."""
+        """All images have one size."""
         return RunData(recipe, data.train, data.val)
 
     def example(self, recipe: Segment, data: TaskSets) -> Tensor:
-        """The first picture that is judged."""
+        """The first image that is judged."""
         return standardised(data.val[0][0][None])
 
     def judge(self, network: nn.Module, recipe: Segment, data: TaskSets) -> dict[str, Any]:

@@ -41,14 +41,14 @@ _OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 @dataclass(frozen=True)
 class YoloSets:
-    """Picture files, and what is to be written for ultralytics where they have no labels yet.
+    """Image files, and what is to be written for ultralytics where they have no labels yet.
 
     Attributes:
         train: files to learn from.
         val: files to judge on.
         classes: names.
         problems: what was passed over.
-        source: labels of another form; None where they lie beside the pictures.
+        source: labels of another form; None where they lie beside the images.
     """
 
     train: tuple[Path, ...]
@@ -59,7 +59,7 @@ class YoloSets:
 
     @property
     def digest(self) -> str:
-        """Of the pictures' names and sizes."""
+        """Of the images' names and sizes."""
         named = [(path.name, path.stat().st_size) for path in (*self.train, *self.val)]
         return hashlib.sha256(repr((self.classes, named)).encode()).hexdigest()[:16]
 
@@ -120,7 +120,7 @@ class YoloTask(Task):
     def training_loss(
         self, network: Any, recipe: Yolo, data: YoloSets, device: torch.device
     ) -> Callable[[], Tensor]:
-        """Loss of a batch with one box in each picture."""
+        """Loss of a batch with one box in each image."""
         count, size = recipe.batch_size, recipe.data.size
         batch = {
             "img": torch.rand(count, 3, size, size, device=device),
@@ -272,7 +272,7 @@ def _config(recipe: Yolo, classes: int) -> dict[str, Any]:
 
 
 def _written(data: YoloSets, out: Path) -> Path:
-    """A data set of the run's own, pictures by links: ultralytics writes caches beside labels."""
+    """A data set of the run's own, images by links: ultralytics writes caches beside labels."""
     folder = out / "dataset"
     if data.source is not None:
         return write_source(data.source, folder, link=True)
