@@ -37,10 +37,14 @@ def saved_detector(path: Path, kind: str) -> None:
     settings = {"size": 64, "channels": 64, "width": 0.25}
     network: Any = build_detector(kind, "rfa_resnet18", len(NAMES), **settings)
     if kind != "fasterrcnn":
+        # or all scores are about the same
+        logits = network.head.classification_head.cls_logits
+        nn.init.normal_(logits.weight, std=0.05)
+        nn.init.constant_(logits.bias, -4.0)
+    if kind == "retinanet":  # whose heads have no norm
         for module in network.head.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight)  # or all scores are about the same
-        nn.init.constant_(network.head.classification_head.cls_logits.bias, -4.0)
+                nn.init.kaiming_normal_(module.weight)
     save_predictor(path, network, task="detect", kind=kind, backbone="rfa_resnet18", names=NAMES,
                    **settings)  # fmt: skip
 
