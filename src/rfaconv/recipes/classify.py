@@ -8,9 +8,7 @@ from pydantic import Field, model_validator
 
 from rfaconv.recipes.parts import (
     Augmented,
-    ClassWeights,
-    Fraction,
-    LightningRecipe,
+    CrossEntropyRecipe,
     NonNegativeInt,
     Operator,
     Part,
@@ -93,15 +91,13 @@ class Data(Augmented):
         return self.augmentations[0] == "resized-crop"
 
 
-class Classify(LightningRecipe):
+class Classify(CrossEntropyRecipe):
     """Training of a classifier, judged by top-1 accuracy.
 
     Attributes:
         task: ``classify``.
         model: the network.
         data: the images.
-        label_smoothing: of the cross-entropy.
-        class_weights: of the cross-entropy; ``balanced``, or a number for each class.
         sync_batch_norm: batch statistics over all processes.
         channels_last: memory format of network and images.
         compile: run the network through ``torch.compile``.
@@ -110,8 +106,6 @@ class Classify(LightningRecipe):
     task: Literal["classify"] = "classify"
     model: Model = Model()
     data: Data = Data()
-    label_smoothing: Fraction = 0.0
-    class_weights: ClassWeights = None
     sync_batch_norm: bool = False
     channels_last: bool = False
     compile: bool = False

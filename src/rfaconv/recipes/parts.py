@@ -219,3 +219,15 @@ class LightningRecipe(Recipe):
         if self.batch_size % self.accumulate:
             raise ValueError("a batch_size that accumulate divides")
         return self
+
+
+class CrossEntropyRecipe(LightningRecipe):
+    """A training by cross-entropy.
+
+    Attributes:
+        label_smoothing: of the cross-entropy.
+        class_weights: of the cross-entropy; ``balanced``, or a number for each class.
+    """
+
+    label_smoothing: Fraction = 0.0
+    class_weights: ClassWeights = None

@@ -9,9 +9,7 @@ from pydantic import model_validator
 from rfaconv.recipes.parts import (
     AdamW,
     Backbone,
-    ClassWeights,
-    Fraction,
-    LightningRecipe,
+    CrossEntropyRecipe,
     Optimizer,
     Pixels,
     PositiveInt,
@@ -46,15 +44,13 @@ class Data(Splits):
     image_size: tuple[Pixels, Pixels] | None = None
 
 
-class Segment(LightningRecipe):
+class Segment(CrossEntropyRecipe):
     """Training of a segmenter, judged by mean intersection over union.
 
     Attributes:
         task: ``segment``.
         model: the network.
         data: the images.
-        label_smoothing: of the cross-entropy.
-        class_weights: of the cross-entropy; ``balanced``, or a number for each class.
     """
 
     task: Literal["segment"] = "segment"
@@ -62,8 +58,6 @@ class Segment(LightningRecipe):
     data: Data = Data()
     optimizer: Optimizer = AdamW()
     batch_size: PositiveInt = 8
-    label_smoothing: Fraction = 0.0
-    class_weights: ClassWeights = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
