@@ -17,7 +17,7 @@ from rfaconv.lab.contenders import contender, matched
 from rfaconv.lab.costs import Case, measure, network_cost
 from rfaconv.lab.costs.wide import matched_width
 from rfaconv.lab.pool import Job, run_jobs, train_cell
-from rfaconv.lab.progress import Cell, Clock, Progress, Silent
+from rfaconv.lab.progress import Cell, Clock, Progress
 from rfaconv.lab.results import assemble
 from rfaconv.lab.store import Store
 from rfaconv.lab.study import Grid
@@ -85,7 +85,7 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
             another run; nothing is written then.
         TrainingDiverged: a loss became NaN or infinite.
     """
-    progress = progress or Silent()
+    progress = progress or Progress()
     os.environ.setdefault("YOLO_VERBOSE", "false")
     for said in grid.said:
         progress.note(said)
