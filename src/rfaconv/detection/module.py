@@ -12,6 +12,8 @@ from rfaconv.data.scenes import change_boxes
 from rfaconv.recipes import Detect
 from rfaconv.training.module import TrainingModule
 
+SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+
 
 class Detector(TrainingModule):
     """A detector of torchvision with mean average precision; images change as the recipe says.
@@ -60,11 +62,17 @@ class Detector(TrainingModule):
         return max(0.0, value)
 
 
-def of_classes(figures: dict[str, Any], count: int) -> tuple[float | None, ...]:
-    """Average precision of every class from torchmetrics' figures; None where there is no box."""
+def figures_of(metric: MeanAveragePrecision, count: int) -> dict[str, Any]:
+    """Average precision as COCO counts, of sizes and of ``count`` classes; None without a box."""
+    figures = metric.compute()
+    # torchmetrics has -1 for what has no box
+    sizes = {key: float(figures[key]) for key in SIZES}
     labels, values = (figures[k].reshape(-1).tolist() for k in ("classes", "map_per_class"))
     found = {label: value for label, value in zip(labels, values, strict=False) if value >= 0}
-    return tuple(found.get(index + 1) for index in range(count))
+    return {
+        **{key: value if value >= 0 else None for key, value in sizes.items()},
+        "per_class": [found.get(index + 1) for index in range(count)],
+    }
 
 
 def columns(batch: Any) -> Any:

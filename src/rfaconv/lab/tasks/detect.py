@@ -9,13 +9,11 @@ from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.detection import DetectionSet, build_detector, read_coco, read_voc, read_yolo
-from rfaconv.detection.module import Detector, columns, of_classes
+from rfaconv.detection.module import Detector, columns, figures_of
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
 from rfaconv.recipes import Detect
 from rfaconv.training.run_data import RunData
-
-_SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 
 
 class DetectTask(BackboneTask):
@@ -72,14 +70,7 @@ class DetectTask(BackboneTask):
         for images, targets in self.loading(recipe, data).val_dataloader():
             found = network(list(images))
             metric.update(found, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
-        figures = metric.compute()
-        # torchmetrics has -1 for sizes without a box
-        values = {key: float(figures[key]) for key in _SIZES}
-        return {
-            **{key: value if value >= 0 else None for key, value in values.items()},
-            "per_class": list(of_classes(figures, len(data.classes))),
-            "images": len(data.val),
-        }
+        return {**figures_of(metric, len(data.classes)), "images": len(data.val)}
 
 
 def _read(
