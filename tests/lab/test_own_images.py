@@ -100,6 +100,7 @@ FOLDERS: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(900)  # the default exporter takes minutes for a detector on a busy machine
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_train_eval_predict_export(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
@@ -124,7 +125,7 @@ def test_train_eval_predict_export(
     assert Path("explanations/index.html").is_file()
     capsys.readouterr()
     pytest.importorskip("onnxruntime")
-    # the default exporter takes a minute for a detector: once
+    # one detector by the default exporter; the others are the same network
     quick = ["--exporter", "legacy", "--fixed"] if kind in ("coco", "yolo") else []
     assert main(["export", run, "--to", "onnx", "--check", *quick]) == 0
     assert json.loads(Path("own images.onnx.check.json").read_text(encoding="utf-8"))["passed"]

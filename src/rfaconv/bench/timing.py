@@ -24,14 +24,13 @@ def seconds_of(
 
 
 def median_ms(function: Callable[[], object], seconds: float, least: int = 3) -> float:
-    """Median milliseconds of a call, after one that does not count.
+    """Median milliseconds of a call.
 
     Args:
-        function: what is timed.
+        function: what is timed; it was called before.
         seconds: to spend.
         least: calls, however long they take.
     """
-    function()
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < least or time.perf_counter() < end:
