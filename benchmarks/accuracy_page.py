@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from accuracy_costs import cost
+from pages import RESULTS, ROOT, load, table
 
 from rfaconv.lab.statistics import Difference, mean_and_std, paired_difference
 from rfaconv.models.published import published
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS, PAGE = ROOT / "benchmarks/results/accuracy", ROOT / "docs/results.md"
+PAGE = ROOT / "docs/results.md"
 IMAGENET = 1.28e6
 Cases = dict[str, dict[int, Any]]
 Runs = dict[tuple[str, str], Cases]
@@ -82,20 +81,20 @@ makes {days:.0f} days on one thread. [training.md](training.md) has the plan for
 
 def main() -> None:
     runs: Runs = defaultdict(lambda: defaultdict(dict))
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS.glob("accuracy/*.json")):
         value = json.loads(path.read_text(encoding="utf-8"))
         run = value["run"]
         runs[run["table"], run["data"]][run["case"]][run["seed"]] = value
-    for (table, data), cases in runs.items():
-        if table != "operators":
+    for (kind, data), cases in runs.items():
+        if kind != "operators":
             for name in ("conv", "rfa"):
                 cases[name] = runs["operators", data][name]
     parts = [OPENING]
-    for table in TITLES:
+    for kind in TITLES:
         for data in NAMES:
-            if (table, data) in runs:
-                title = f"\n## {TITLES[table]}: {NAMES[data]}\n\n"
-                parts.append(title + rows(runs[table, data], data))
+            if (kind, data) in runs:
+                title = f"\n## {TITLES[kind]}: {NAMES[data]}\n\n"
+                parts.append(title + rows(runs[kind, data], data))
     parts.append(
         "\n![Accuracy and cost](images/accuracy.png)\n\n![Paired differences](images/accuracy-differences.png)\n"
     )
@@ -108,40 +107,38 @@ def main() -> None:
 
 
 def closing() -> str:
-    rows = ["| network | parameters | multiply-adds of an image | operations of the training | hours at 10 TFLOP/s |",
-            "|---|---|---|---|---|"]  # fmt: skip
+    rows = []
     names = [f"{operator}{network}" for network in ("resnet18", "resnet34") for operator in ("", "rfa_", "rfcbam_", "rfca_")]  # fmt: skip
     for name in names:
         parameters, macs, _ = cost("conv", "eurosat", None, name)
         operations = 2 * 3 * macs * IMAGENET * 100
         shown = f"{operations:.1e}".replace("e+", " · 10^")
-        rows.append(f"| {name} | {parameters:,} | {macs / 1e9:.2f} G | {shown} | {operations / 1e13 / 3600:.0f} |")  # fmt: skip
-    found = json.loads(
-        (RESULTS.parent / "cpu-networks-training-batch8-1thread.json").read_text(encoding="utf-8")
-    )
+        rows.append((name, f"{parameters:,}", f"{macs / 1e9:.2f} G", shown, f"{operations / 1e13 / 3600:.0f}"))  # fmt: skip
+    found = load("cpu-networks-training-batch8-1thread")
     step = next(r["ms"]["median"] for r in found["rows"] if r["side"] == "fused")
     days = step / 1e3 / 8 * IMAGENET * 100 / 86400
-    return CLOSING.format(costs="\n".join(rows), step=step, days=days)
+    heads = ("network", "parameters", "multiply-adds of an image", "operations of the training", "hours at 10 TFLOP/s")  # fmt: skip
+    return CLOSING.format(costs="\n".join(table(heads, rows)), step=step, days=days)
 
 
 def longer(runs: Runs) -> str:
     """The published networks, which were trained for longer, beside the short schedule."""
     listed = {one.name: one for one in published()}
     short = {n: mean_and_std([v["result"]["top1"] for v in runs["operators", "eurosat"][n].values()])[0] for n in ("conv", "rfa")}  # fmt: skip
-    rows = ["\n## Five times the epochs\n",
-            "The networks in `weights/` (one seed each, so no interval; EuroSAT, 30 epochs in place of 6, same network and test images):\n",
-            "| | top-1 %, 6 epochs (mean of three seeds) | top-1 %, 30 epochs | made by |", "|---|---|---|---|"]  # fmt: skip
-    for name, before in short.items():
-        one = listed[f"eurosat-{name}"]
-        rows.append(f"| {name} | {100 * before:.2f} | {100 * one.top1:.2f} | `{one.command}` |")
-    gap = listed["eurosat-rfa"].top1 - listed["eurosat-conv"].top1
-    rows.append(
-        f"\nRFA minus convolution: {100 * gap:+.2f} points after 30 epochs, {100 * (short['rfa'] - short['conv']):+.2f} after 6. "
-        "What the short schedule shows is to a good part how fast the networks learn."
-        if gap < 0.75 * (short["rfa"] - short["conv"])
-        else f"\nRFA minus convolution: {100 * gap:+.2f} points after 30 epochs, {100 * (short['rfa'] - short['conv']):+.2f} after 6."
-    )
-    return "\n".join(rows) + "\n"
+    rows = [
+        (name, f"{100 * before:.2f}", f"{100 * one.top1:.2f}", f"`{one.command}`")
+        for name, before in short.items()
+        for one in [listed[f"eurosat-{name}"]]
+    ]
+    heads = ("", "top-1 %, 6 epochs (mean of three seeds)", "top-1 %, 30 epochs", "made by")
+    gap, before = listed["eurosat-rfa"].top1 - listed["eurosat-conv"].top1, short["rfa"] - short["conv"]  # fmt: skip
+    said = f"RFA minus convolution: {100 * gap:+.2f} points after 30 epochs, {100 * before:+.2f} after 6."
+    if gap < 0.75 * before:
+        said += " What the short schedule shows is to a good part how fast the networks learn."
+    lines = ["\n## Five times the epochs\n",
+             "The networks in `weights/` (one seed each, so no interval; EuroSAT, 30 epochs in place of 6, same network and test images):\n",
+             *table(heads, rows), f"\n{said}"]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def difference(cases: Cases, one: str, other: str) -> Difference:
@@ -161,8 +158,7 @@ def seconds(cases: Cases, name: str) -> float:
 
 
 def rows(cases: Cases, data: str) -> str:
-    lines = ["| | seeds | top-1 % | std | against conv | verdict | parameters | MACs (M) | memory (MiB) | CPU s |",
-             "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = []
     for name in sorted(cases, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
         values = [v["result"]["top1"] for v in cases[name].values()]
         mean, std = mean_and_std(values)
@@ -173,35 +169,38 @@ def rows(cases: Cases, data: str) -> str:
         run = next(iter(cases[name].values()))
         parameters, macs, peak = cost(run["run"]["operator"], data, run["run"]["kernel_size"])
         assert parameters == run["result"]["parameters"] or name == "preserve"
-        lines.append(
-            f"| {name} | {len(values)} | {100 * mean:.2f} | "
-            f"{'' if std is None else f'{100 * std:.2f}'} | {shown} | {verdict} | "
-            f"{run['result']['parameters']:,} | {macs / 1e6:.2f} | {peak / 2**20:.0f} | {seconds(cases, name):.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+        lines.append((
+            name, len(values), f"{100 * mean:.2f}", "" if std is None else f"{100 * std:.2f}",
+            shown, verdict, f"{run['result']['parameters']:,}", f"{macs / 1e6:.2f}",
+            f"{peak / 2**20:.0f}", f"{seconds(cases, name):.0f}",
+        ))  # fmt: skip
+    heads = ("", "seeds", "top-1 %", "std", "against conv", "verdict", "parameters", "MACs (M)",
+             "memory (MiB)", "CPU s")  # fmt: skip
+    return "\n".join(table(heads, lines)) + "\n"
 
 
 def claims(runs: Runs) -> str:
-    lines = ["\n## The paper's claims, one by one\n",
-             "First minus second, percentage points of top-1, with the 95% interval over three seeds.\n",
-             "| claim | compared | EuroSAT | Fashion-MNIST |", "|---|---|---|---|"]  # fmt: skip
+    rows = []
     for claim, pairs in CLAIMS:
-        for table, one, other in pairs:
+        for kind, one, other in pairs:
             cells = []
             for data in NAMES:
-                cases = runs.get((table, data), {})
+                cases = runs.get((kind, data), {})
                 found = difference(cases, one, other) if one in cases and other in cases else None
                 cells.append("not run" if found is None else f"{text(found)} ({found.verdict})")
-            lines.append(f"| {claim} | {one} − {other} | {' | '.join(cells)} |")
+            rows.append((claim, f"{one} − {other}", *cells))
             claim = ""
     cases = runs["ablations", "eurosat"]
     rfa, unfold = seconds(cases, "rfa"), seconds(cases, "unfold")
     gate = difference(cases, "rfa", "features-only")
-    lines.append(
+    said = (
         f"\nUnfold, as the paper's slow alternative, took {unfold / rfa:.1f} times the CPU time of the group convolution (with this project's kernels for the latter). "
         f"**The gate itself is not what helps here**: without it, features alone reach the same (RFA minus features only {text(gate)}). "
         "What helps at this size and schedule is the receptive-field feature, a second learned and normalised step before the projection."
     )
+    lines = ["\n## The paper's claims, one by one\n",
+             "First minus second, percentage points of top-1, with the 95% interval over three seeds.\n",
+             *table(("claim", "compared", *NAMES.values()), rows), said]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -221,16 +220,14 @@ by itself make a short fine-tuning pay. A long pretraining, for which it is mean
 
 
 def equal_accuracy(runs: Runs) -> str:
+    base, rows = cost("conv", "eurosat", None)[2], []
+    for name in ORDER:
+        cells = [reached(runs["operators", data], name) for data in NAMES]
+        rows.append((name, *cells, f"{cost(name, 'eurosat', None)[2] / base:.2f}"))
     lines = ["\n## Cost at equal accuracy\n",
              "CPU seconds until the validation curve first reaches the mean final accuracy of the plain convolution: epochs times the seconds of one, mean over the seeds that got there. "
              "The learning rate falls only near the end of the schedule, so early epochs are worse than a schedule of that length would be.\n",
-             "| | EuroSAT | Fashion-MNIST | memory of a step against conv (EuroSAT) |", "|---|---|---|---|"]  # fmt: skip
-    base = cost("conv", "eurosat", None)[2]
-    for name in ORDER:
-        cells = [reached(runs["operators", data], name) for data in NAMES]
-        lines.append(
-            f"| {name} | {' | '.join(cells)} | {cost(name, 'eurosat', None)[2] / base:.2f} |"
-        )
+             *table(("", *NAMES.values(), "memory of a step against conv (EuroSAT)"), rows)]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from rfaconv.bench.cases import BenchCase
 from rfaconv.bench.memory import saved_bytes
 from rfaconv.bench.sides import build
-from rfaconv.bench.timing import Spread
+from rfaconv.bench.timing import Spread, seconds_of
 
 Step = Callable[[], object]
 
@@ -34,10 +33,7 @@ class Stopwatch:
     def milliseconds(self, step: Step, repeats: int) -> float:
         """Per call, over ``repeats`` calls that are queued together."""
         if not self.cuda:
-            begin = time.perf_counter()
-            for _ in range(repeats):
-                step()
-            return (time.perf_counter() - begin) * 1e3 / repeats
+            return 1e3 * seconds_of(step, repeats)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         for _ in range(repeats):

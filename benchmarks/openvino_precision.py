@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 import platform
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import openvino
 import torch
 
+from rfaconv.bench.timing import in_turns
 from rfaconv.export import Source, export
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source
@@ -55,16 +57,11 @@ def measured(source: Source, threads: int, rounds: int) -> dict[str, Any]:
         }
         requests = {name: model.create_infer_request() for name, model in models.items()}
         row: dict[str, Any] = {"chosen": str(models["own choice"].get_property(HINT))}
-        times: dict[str, list[float]] = {name: [] for name in models}
         for name, request in requests.items():
             found = torch.from_numpy(request.infer([x.numpy()])[0].copy()).double()
             row[f"error {name}"] = float((found - wanted).abs().max() / wanted.abs().max())
-        for _ in range(rounds):
-            for name, request in requests.items():
-                begin = time.perf_counter()
-                request.infer([x.numpy()])
-                times[name].append(1e3 * (time.perf_counter() - begin))
-        row |= {f"ms {name}": sorted(values)[rounds // 2] for name, values in times.items()}
+        times = in_turns({k: partial(r.infer, [x.numpy()]) for k, r in requests.items()}, rounds)
+        row |= {f"ms {name}": 1e3 * median(values) for name, values in times.items()}
     return row
 
 

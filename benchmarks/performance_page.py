@@ -5,25 +5,15 @@ python benchmarks/performance_page.py
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
-from pathlib import Path
 from statistics import geometric_mean
-from typing import Any
+
+from pages import Tables, fill, load, table
 
 from rfaconv.bench.cases import SUITES
-from rfaconv.files import write_atomic
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 OPERATORS = ("rfa", "rfcbam", "rfca")
 LAYERS = SUITES["resnet18"]
-PAGES = ("docs/performance.md", "docs/notes/performance.md", "README.md", "README.zh-CN.md")
-
-
-def load(name: str) -> Any:
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+PAGES = ("docs/performance.md", "README.md", "README.zh-CN.md")
 
 
 def inside(size: int, out: int, kernel: int, stride: int) -> float:
@@ -38,12 +28,7 @@ def layers(name: str) -> list[str]:
     rows = load(name)["rows"]
     found = {(r["case"], r["operator"], r["side"]): r for r in rows if r["status"] == "ok"}
     training = rows[0]["mode"] == "training"
-    floor_head = "" if training else " floor | floor, padding |"
-    bytes_head = "".join(f" bytes {o} |" for o in OPERATORS) if training else ""
-    lines = [
-        f"| layer | convolution, ms |{floor_head} RFA | RFCBAM | RFCA |{bytes_head}",
-        "|---" * (5 + (3 if training else 2)) + "|",
-    ]
+    lines = []
     ratios: dict[str, list[float]] = {o: [] for o in OPERATORS}
     saved: dict[str, list[float]] = {o: [] for o in OPERATORS}
     floors: list[float] = []
@@ -64,20 +49,23 @@ def layers(name: str) -> list[str]:
                 )
                 saved[o].append(ours / theirs)
                 cells.append(f"{saved[o][-1]:.2f}")
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
     means = [f"**{geometric_mean(ratios[o]):.2f}**" for o in OPERATORS]
     if training:
         means += [f"{geometric_mean(saved[o]):.2f}" for o in OPERATORS]
     else:
         plain = geometric_mean([case.floor for case in LAYERS])
         means = [f"{plain:.2f}", f"{geometric_mean(floors):.2f}", *means]
-    lines.append("| **geometric mean** | | " + " | ".join(means) + " |")
-    return lines
+    lines.append(["**geometric mean**", "", *means])
+    floor_heads = () if training else ("floor", "floor, padding")
+    bytes_heads = tuple(f"bytes {o}" for o in OPERATORS) if training else ()
+    heads = ("layer", "convolution, ms", *floor_heads, "RFA", "RFCBAM", "RFCA", *bytes_heads)
+    return table(heads, lines)
 
 
 def networks() -> list[str]:
     rows = [r for r in load("cpu-networks-batch8-2threads")["rows"] if r["status"] == "ok"]
-    lines = ["| | inference | training step | peak memory of the step, MiB |", "|---|---|---|---|"]
+    lines = []
     names = {"fused": "{}_resnet18", "onnxruntime": "{} as published, ONNX Runtime"}
     names["openvino"] = "{} as published, OpenVINO"
     for operator in OPERATORS:
@@ -89,54 +77,31 @@ def networks() -> list[str]:
                 for m in ("inference", "training")
             ]
             label = name.format(operator if side == "fused" else operator.upper())
-            lines.append(
-                f"| {label} | {cells[0]} | {cells[1]} | {peak / 2**20:.0f} |"
-                if peak
-                else f"| {label} | {cells[0]} | {cells[1]} | |"
-            )
+            lines.append((label, *cells, f"{peak / 2**20:.0f}" if peak else ""))
     plain = [
         r["peak_bytes"] / 2**20 for r in rows if r["side"] == "conv" and r["mode"] == "training"
     ]
-    lines.append(f"| resnet18 | 1.00 | 1.00 | {min(plain):.0f} |")
-    return lines
+    lines.append(("resnet18", "1.00", "1.00", f"{min(plain):.0f}"))
+    return table(("", "inference", "training step", "peak memory of the step, MiB"), lines)
 
 
-def scaling() -> list[str]:
-    result = load("cpu-scaling")
-    batches = result["batches"]
-    lines = [
-        "| | gain of a second thread | cost per image at batch "
-        + ", ".join(map(str, batches))
-        + ", relative to batch 8 |",
-        "|---|---|---|",
-    ]
-    for side in dict.fromkeys(r["side"] for r in result["rows"]):
-        mine = [r for r in result["rows"] if r["side"] == side]
-        gain = geometric_mean([r["ms_by_threads"][0] / r["ms_by_threads"][1] for r in mine])
-        at = batches.index(8)
-        costs = [
-            geometric_mean(
-                [r["ms_per_image_by_batch"][i] / r["ms_per_image_by_batch"][at] for r in mine]
-            )
-            for i in range(len(batches))
+def batches() -> list[str]:
+    """Cost per image at batch 1, relative to batch 8; geometric means over the layers."""
+
+    def times(batch: int, operator: str, side: str) -> list[float]:
+        rows = load(f"cpu-inference-batch{batch}-2threads")["rows"]
+        return [
+            r["ms"]["median"] / batch
+            for r in rows
+            if (r["operator"], r["side"], r["status"]) == (operator, side, "ok")
         ]
-        lines.append(f"| {side} | {gain:.2f} | " + ", ".join(f"{c:.2f}" for c in costs) + " |")
-    return lines
 
-
-def one_call() -> list[str]:
-    """What the one call of a layer gains over separate operations."""
-    rows = load("cpu-one-call")["rows"]
-    lines = ["| | " + " | ".join(OPERATORS) + " |", "|---" * 4 + "|"]
-    for batch in dict.fromkeys(r["batch"] for r in rows):
-        for key, label in (("separate_ms", "separate operations"), ("one_call_ms", "one call")):
-            cells = []
-            for operator in OPERATORS:
-                mine = [r for r in rows if (r["batch"], r["operator"]) == (batch, operator)]
-                ratio = geometric_mean([r[key] / r["convolution_ms"] for r in mine])
-                cells.append(f"{ratio:.2f}")
-            lines.append(f"| {label}, batch {batch} | " + " | ".join(cells) + " |")
-    return lines
+    sides = {"conv": ("rfa", "conv"), **{o: (o, "fused") for o in OPERATORS}}
+    means = [
+        geometric_mean([a / b for a, b in zip(times(1, *side), times(8, *side), strict=True)])
+        for side in sides.values()
+    ]
+    return table(("", *sides), [("batch 1 / batch 8", *(f"{mean:.2f}" for mean in means))])
 
 
 def costs() -> list[str]:
@@ -152,10 +117,7 @@ def costs() -> list[str]:
         return f"{geometric_mean(rows):.2f}" if rows else ""
 
     published = mean("cpu-rfa-inference-batch8-1thread", "rfa", "published")
-    lines = [
-        "| | RFAConv | RFCBAMConv | RFCAConv | RFAConv as published |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     layers_of = {
         "inference, batch 8": "cpu-inference-batch8-2threads",
         "inference, batch 1": "cpu-inference-batch1-2threads",
@@ -163,12 +125,12 @@ def costs() -> list[str]:
     }
     for label, name in layers_of.items():
         cells = [mean(name, o) for o in OPERATORS]
-        lines.append(f"| {label} | {' | '.join(cells)} | {published} |")
+        lines.append((label, *cells, published))
         published = ""
     for mode in ("inference", "training"):
         cells = [mean("cpu-networks-batch8-2threads", o, "fused", mode) for o in OPERATORS]
-        lines.append(f"| ResNet-18, {mode}, batch 8 | {' | '.join(cells)} | |")
-    return lines
+        lines.append((f"ResNet-18, {mode}, batch 8", *cells, ""))
+    return table(("", "RFAConv", "RFCBAMConv", "RFCAConv", "RFAConv as published"), lines)
 
 
 CHINESE = {
@@ -188,30 +150,16 @@ def in_chinese(lines: list[str]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {
+TABLES: Tables = {
     "inference8": lambda: layers("cpu-inference-batch8-2threads"),
     "inference1": lambda: layers("cpu-inference-batch1-2threads"),
     "training8": lambda: layers("cpu-training-batch8-2threads"),
     "networks": networks,
-    "scaling": scaling,
-    "one_call": one_call,
+    "batches": batches,
     "costs": costs,
     "costs_zh": lambda: in_chinese(costs()),
 }
 
 
-def main() -> None:
-    def fill(match: re.Match[str]) -> str:
-        return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
-
-    for name in PAGES:
-        page = ROOT / name
-        text = page.read_text(encoding="utf-8")
-        write_atomic(
-            page,
-            re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL),
-        )
-
-
 if __name__ == "__main__":
-    main()
+    fill(PAGES, TABLES)

@@ -5,15 +5,8 @@ python benchmarks/platforms_page.py
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path
+from pages import fill, load, table
 
-from rfaconv.files import write_atomic
-
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "platforms.md"
 SETS = {"scalar": "scalar", "avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON"}
 EMULATORS = {"qemu-aarch64": "emulated (QEMU)", "wine": "Wine", "": "this machine's processor"}
 # name, OpenMP runtime, what nothing here could run
@@ -27,10 +20,6 @@ PLATFORMS = {
     ),
     "macos-arm64": ("macOS arm64", "libomp of torch's wheel", "nothing was run"),
 }
-
-
-def load(name: str) -> dict:
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
 
 
 def proof(found: dict) -> str:
@@ -51,52 +40,36 @@ def proof(found: dict) -> str:
 
 
 def wheels() -> list[str]:
-    lines = ["| platform | wheel | MB | kernels | threads | how it was proved |", "|---" * 6 + "|"]
+    rows = []
     for name, (title, threads, limit) in PLATFORMS.items():
-        found = load("wheels.json")[name]
+        found = load("wheels")[name]
         tag = found["wheel"].rpartition("-")[2].removesuffix(".whl")
         kernels = ", ".join(SETS[isa] for isa in found["kernels"])
-        cells = [title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads]
         proved = proof(found) + (f". {limit[0].upper()}{limit[1:]}" if limit else "")
-        lines.append(f"| {' | '.join(cells)} | {proved} |")
-    return lines
+        rows.append((title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads, proved))
+    return table(("platform", "wheel", "MB", "kernels", "threads", "how it was proved"), rows)
 
 
 def extras() -> list[str]:
     """Megabytes of the packages that an extra brings beyond those that are always there."""
-    found = load("extras.json")
+    found = load("extras")
     base = found["base"]
     gpu = {n: v for n, v in base.items() if n.startswith(("nvidia-", "cuda-")) or n == "triton"}
-    rest = {n: v for n, v in base.items() if n not in gpu}
-    rows = {
-        "always: torch, typer, rich and theirs": rest,
+    whole = {
+        "always: torch, typer, rich and theirs": {n: v for n, v in base.items() if n not in gpu},
         "always, with PyPI's torch for Linux: CUDA and Triton": gpu,
         **{f"`rfaconv[{name}]`": packages for name, packages in found["extras"].items()},
     }
-    lines = ["| what | packages | MB | the largest |", "|---|---|---|---|"]
-    for title, packages in rows.items():
+    rows = []
+    for title, packages in whole.items():
         largest = sorted(packages.items(), key=lambda item: -item[1])[:3]
         shown = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in largest)
-        total = sum(packages.values()) / 1e6
-        lines.append(f"| {title} | {len(packages)} | {total:.0f} | {shown} |")
-    return lines
+        rows.append((title, len(packages), f"{sum(packages.values()) / 1e6:.0f}", shown))
+    return table(("what", "packages", "MB", "the largest"), rows)
 
 
 TABLES = {"wheels": wheels, "extras": extras}
 
 
-def filled(text: str) -> str:
-    """The page with its tables made anew."""
-
-    def fill(match: re.Match[str]) -> str:
-        return f"<!-- table {match[1]} -->\n" + "\n".join(TABLES[match[1]]()) + "\n<!-- end -->"
-
-    return re.sub(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
-
-
-def main() -> None:
-    write_atomic(PAGE, filled(PAGE.read_text(encoding="utf-8")))
-
-
 if __name__ == "__main__":
-    main()
+    fill(["docs/platforms.md"], TABLES)

@@ -6,17 +6,14 @@ python benchmarks/tables.py
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+
+from pages import RESULTS, fill, load
 
 from rfaconv.data.global_batches import GlobalBatches
-from rfaconv.files import write_atomic
 
-ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 
 
@@ -90,7 +87,7 @@ def bccd() -> list[str]:
 
 
 def costs() -> list[str]:
-    found = json.loads((RESULTS / "yolov8n-costs.json").read_text(encoding="utf-8"))["rows"]
+    found = load("yolov8n-costs")["rows"]
     plain = found[0]["parameters"]
     lines = [
         "| operator | parameters | added | published | GFLOPs | published |",
@@ -173,9 +170,7 @@ def camvid() -> list[str]:
 
 def inference() -> list[str]:
     names = ("yolov8n-inference-640-2threads", "yolov8n-inference-640")
-    two, one = (
-        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names
-    )
+    two, one = map(load, names)
     lines = [
         "| operator | two threads, ms | of conv | one thread, ms | of conv |",
         "|---|---|---|---|---|",
@@ -190,7 +185,7 @@ def inference() -> list[str]:
 
 
 def lifecycle() -> list[str]:
-    found = json.loads((RESULTS / "yolo-lifecycle.json").read_text(encoding="utf-8"))["runs"]
+    found = load("yolo-lifecycle")["runs"]
     lines = [
         "| network | epochs | optimizer steps | mAP50 | norms left | fuse() | ONNX | OpenVINO |",
         "|---|---|---|---|---|---|---|---|",
@@ -208,7 +203,7 @@ def lifecycle() -> list[str]:
 
 def exports() -> list[str]:
     """Worst error over the operators of every network and format, and every failure's reason."""
-    rows = json.loads((RESULTS / "yolo-export.json").read_text(encoding="utf-8"))["rows"]
+    rows = load("yolo-export")["rows"]
     formats, networks, reasons = [], [], defaultdict(list)
     cells = defaultdict(list)
     for row in rows:
@@ -257,22 +252,5 @@ TABLES = {
 }
 
 
-def filled(text: str) -> str:
-    """The page with every table between its marks made anew."""
-
-    def fill(match: re.Match[str]) -> str:
-        rows = "\n".join(TABLES[match["name"]]())
-        return f"<!-- table {match['name']} -->\n{rows}\n<!-- end -->"
-
-    pattern = r"<!-- table (?P<name>\w+) -->\n.*?<!-- end -->"
-    return re.sub(pattern, fill, text, flags=re.DOTALL)
-
-
-def main() -> None:
-    for page in ("detection", "segmentation"):
-        path = ROOT / "docs" / f"{page}.md"
-        write_atomic(path, filled(path.read_text(encoding="utf-8")))
-
-
 if __name__ == "__main__":
-    main()
+    fill(("docs/detection.md", "docs/segmentation.md"), TABLES)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
+from functools import partial
 from pathlib import Path
 
 import torch
 
 import rfaconv
 from rfaconv.bench.environment import describe
+from rfaconv.bench.timing import in_turns
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.integrations.ultralytics import model_config
 
@@ -38,14 +39,9 @@ def main() -> None:
         config = model_config(words.network, None if operator == "conv" else operator)
         networks[operator] = DetectionModel(config, verbose=False).eval().fuse(verbose=False)
     x = torch.rand(1, 3, words.imgsz, words.imgsz)
-    times: dict[str, list[float]] = {operator: [] for operator in networks}
     with torch.inference_mode():
-        for round_ in range(words.rounds + 2):
-            for operator, network in networks.items():
-                start = time.perf_counter()
-                network(x)
-                if round_ >= 2:
-                    times[operator].append(time.perf_counter() - start)
+        runs = {operator: partial(network, x) for operator, network in networks.items()}
+        times = in_turns(runs, words.rounds, warmup=2)
     medians = {operator: statistics.median(values) for operator, values in times.items()}
     plain = medians.get("conv")
     result = {

@@ -192,7 +192,7 @@ def test_problems_are_named_and_with_strict_fatal(pictures: Path, tmp_path: Path
             (root / "Annotations" / file.name).write_bytes(file.read_bytes())
     said: list[str] = []
     recipe = read("detect", root, "epochs=1")
-    train_recipe(recipe, tmp_path / "run", say=said.append)
+    train_recipe(recipe, tmp_path / "run", log=said.append)
     assert said[0] == "11 images to learn from, 11 to judge on"
     assert sum("05.xml: missing label" in line for line in said) == 2
     name, *options = OPTIONS["detect"]

@@ -78,7 +78,7 @@ run = pathlib.Path(sys.argv[1])
 network = torch.nn.Linear(2, 1)
 trainer = Fake(is_global_zero=True, strategy=Fake(barrier=lambda: None), current_epoch=0,
     save_checkpoint=lambda path, weights_only: torch.save({"network": network.state_dict()}, path))
-module = Fake(evaluated=network, history=[], within=0, score_name="top1")
+module = Fake(evaluated=network, history=[], batches_done=0, score_name="top1")
 saves = Saves(run, keep=2)
 for epoch, top1 in enumerate((0.5, 0.9, 0.7, 0.8)):
     trainer.current_epoch = epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rfaconv.predict import Finding
+from rfaconv.predict import Prediction
 from rfaconv.predict.drawing import COLOURS, PANEL, SHOWN_SIDE, colour, font_of, readable_on
 
 
@@ -13,7 +13,7 @@ from rfaconv.predict.drawing import COLOURS, PANEL, SHOWN_SIDE, colour, font_of,
 def test_bars_stand_beside_or_below_the_whole_image(size: tuple[int, int]) -> None:
     image = torch.randint(0, 200, (3, *size), dtype=torch.uint8)
     classes = (("a class of a long name", 0.75), ("b", 0.2), ("c", 0.004))
-    drawn = Finding(("x",), classes=classes).draw(image)
+    drawn = Prediction(("x",), classes=classes).draw(image)
     longer = max(size)
     factor = 1 if longer >= SHOWN_SIDE else -(-SHOWN_SIDE // longer)
     shown = image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
@@ -32,7 +32,7 @@ def test_labels_are_larger_in_larger_images_and_stay_inside() -> None:
     names = ("a long name of a class", "b")
     boxes = ((names[0], 0.9, (560.0, 0.0, 639.0, 60.0)), ("b", 0.5, (0.0, 470.0, 9.0, 479.0)))
     image = torch.full((3, 480, 640), 77, dtype=torch.uint8)
-    drawn = Finding(names, boxes=boxes).draw(image)
+    drawn = Prediction(names, boxes=boxes).draw(image)
     assert drawn.shape == image.shape
     for index, (_, _, (x1, y1, x2, y2)) in enumerate(boxes):
         shade = (drawn == torch.tensor(colour(index))[:, None, None]).all(0)
@@ -45,7 +45,7 @@ def test_the_legend_names_the_classes_that_are_there() -> None:
     mask = torch.zeros(60, 80, dtype=torch.int64)
     mask[:30] = 2
     image = torch.full((3, 60, 80), 100, dtype=torch.uint8)
-    drawn = Finding(("ground", "none", "roof"), mask=mask).draw(image)
+    drawn = Prediction(("ground", "none", "roof"), mask=mask).draw(image)
     below = drawn[:, 60 * (drawn.shape[2] // 80) :]
     has = [bool((below == torch.tensor(colour(i))[:, None, None]).all(0).any()) for i in range(3)]
     assert has == [True, False, True]

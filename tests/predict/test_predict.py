@@ -16,7 +16,7 @@ from PIL import Image
 import rfaconv.models
 from rfaconv.cli.main import main
 from rfaconv.detection import build_detector
-from rfaconv.predict import Finding, load_predictor, save_predictor
+from rfaconv.predict import Prediction, load_predictor, save_predictor
 from rfaconv.segmentation import build_segmenter
 from rfaconv.segmentation.networks import scores
 
@@ -129,7 +129,7 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
 
 def test_drawing_marks_the_box():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
-    drawn = Finding(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)
+    drawn = Prediction(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)
     factor = drawn.shape[1] // 40
     at = drawn[:, ::factor, ::factor]
     assert at[:, 33, 10].sum() > 0 and at[:, 33, 25].sum() == at[:, 3, 3].sum() == 0

@@ -148,7 +148,7 @@ def test_any_network_of_timm_goes_on_and_is_judged(
     first, said = recipe(*options, "epochs=2"), []
     whole = train_recipe(first, tmp_path / "run")["result"]
     shutil.rmtree(tmp_path / "run/checkpoints/epoch-0002")
-    assert train_recipe(first, tmp_path / "run", say=said.append)["result"] == whole
+    assert train_recipe(first, tmp_path / "run", log=said.append)["result"] == whole
     assert "epoch-0001" in said[0]
     assert evaluate_run(tmp_path / "run")["top1"] == pytest.approx(whole["top1"])
 

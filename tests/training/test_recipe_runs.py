@@ -90,7 +90,7 @@ def test_truncated_checkpoint_is_left_aside(whole: Path, tmp_path: Path) -> None
     assert newest is not None
     content = (newest / STATE).read_bytes()
     (newest / STATE).write_bytes(content[: len(content) // 2])
-    train_recipe(short(), out, say=said.append)
+    train_recipe(short(), out, log=said.append)
     assert "epoch-0004" in said[0] and "bytes, not" in said[0]
     assert "epoch-0003" in said[1]
     assert_same(whole, out)

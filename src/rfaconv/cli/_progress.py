@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from rfaconv.lab.progress import Cell
+from rfaconv.lab.progress import Cell, Progress
 from rfaconv.training.module import EpochRecord
 
 
@@ -27,7 +27,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class RichProgress:
+class RichProgress(Progress):
     """Shows a comparison on stderr; a context manager.
 
     Args:
@@ -36,18 +36,18 @@ class RichProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
-        self.bars = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
+        self.bars = bars.Progress(
+            bars.TextColumn("[bold]{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[text]}"),
             console=self.console,
             transient=True,
             # a file or a pipe gets the lines alone
             disable=not self.console.is_terminal,
         )
-        self.whole: TaskID | None = None
-        self.running: dict[Cell, TaskID] = {}
+        self.whole: bars.TaskID | None = None
+        self.running: dict[Cell, bars.TaskID] = {}
         self.pairs = self.finished = 0
 
     def __enter__(self) -> Self:

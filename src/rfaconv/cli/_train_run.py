@@ -49,14 +49,14 @@ def _one(recipe: Recipe, out: Path, places: Places) -> float:
     from rich.console import Console
 
     from rfaconv.lab.tasks import TITLES, task_named
-    from rfaconv.lab.train import Machines, train_recipe
+    from rfaconv.lab.train import LaunchConfig, train_recipe
     from rfaconv.training.device import resolve_device
     from rfaconv.training.module import EpochRecord
     from rfaconv.training.preemption import Preempted
 
     console, first = Console(stderr=True), _first()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         if first:
             console.print(text, highlight=False, markup=False)
 
@@ -64,7 +64,7 @@ def _one(recipe: Recipe, out: Path, places: Places) -> float:
 
     def epoch(record: EpochRecord) -> None:
         judged = "" if record.val_loss is None else f"  validation {record.val_loss:.4f}"
-        say(
+        log(
             f"epoch {record.epoch + 1}/{recipe.epochs}  loss {record.train_loss:.4f}{judged}  "
             f"{title} {record.score:.2%}"
         )
@@ -72,15 +72,15 @@ def _one(recipe: Recipe, out: Path, places: Places) -> float:
     accelerator = places.accelerator
     if accelerator == "auto":
         accelerator = {"cuda": "gpu"}.get(kind := resolve_device("auto").type, kind)
-    machines = Machines(
+    launch = LaunchConfig(
         accelerator, places.devices, places.nodes, places.strategy,
         console.is_terminal and first, places.log,
     )  # fmt: skip
     signal.signal(signal.SIGTERM, terminate)
     try:
-        value = train_recipe(recipe, out, machines, resume=places.resume, on_epoch=epoch, say=say)
+        value = train_recipe(recipe, out, launch, resume=places.resume, on_epoch=epoch, log=log)
     except Preempted as error:
-        say(str(error))
+        log(str(error))
         terminate(signal.SIGTERM, None)
     result, measured = value["result"], value["measured"]
     if first:

@@ -1,4 +1,4 @@
-"""``rfaconv yolo data``: labelled pictures to a data set that YOLO trains on."""
+"""``rfaconv yolo data``: labelled images to a data set that YOLO trains on."""
 
 from __future__ import annotations
 

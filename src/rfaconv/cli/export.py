@@ -106,14 +106,19 @@ def _check(
 
     from rfaconv.export import check
 
-    high, wide = source.input_size
+    high, wide = source.sample_size
     # the size of the export, an odd one, and an oblong one
-    sizes = [(high, wide)] if batch else [(high, wide), (high + 13, wide + 7), (high, wide + 32)]
+    more = (0, 0), (13, 7), (0, 32)
+    steps = source.multiple
+    sizes = [
+        (high + a + -a % steps, wide + b + -b % steps) for a, b in (more[:1] if batch else more)
+    ]
+    parts = (4, len(source.classes)) if source.choice else ()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("checking", total=None)
         report = check(
             path, source.network, sizes=sizes, batches=(batch,) if batch else (1, 2, 5),
-            channels=source.channels, dtype=kind, threads=threads,
+            channels=source.channels, dtype=kind, threads=threads, parts=parts,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )  # fmt: skip
     table = Table("batch", "size", "error", "error of float32", "ms", "PyTorch ms", "")

@@ -1,4 +1,4 @@
-"""``rfaconv predict``: what a trained network sees in pictures, folders and videos."""
+"""``rfaconv predict``: what a trained network sees in images, folders and videos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def predict(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print predictions.json too.")] = False,
 ) -> None:
-    """Draw classes, boxes or masks on pictures, and write them as JSON.
+    """Draw classes, boxes or masks on images, and write them as JSON.
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """

@@ -1,4 +1,4 @@
-"""Object detection: pictures with boxes, and detectors with the operators in their backbones.
+"""Object detection: images with boxes, and detectors with the operators in their backbones.
 
 May import: training, data, models and everything below them. Needs the extras ``train`` and
 ``detect``.

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
+from rfaconv.data.scenes import change_boxes
 from rfaconv.recipes import Detect
 from rfaconv.training.module import TrainingModule
 
+SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+
 
 class Detector(TrainingModule):
-    """A detector of torchvision with its metric, mean average precision; mirrors at random.
+    """A detector of torchvision with mean average precision; images change as the recipe says.
 
     Args:
         network: as of :func:`rfaconv.detection.build_detector`.
@@ -34,8 +37,12 @@ class Detector(TrainingModule):
             TrainingDiverged: it is no number; what such a network finds has no form.
         """
         images, targets = batch
-        pairs = [_mirror(*pair) if torch.rand(()) < 0.5 else pair
-                 for pair in zip(images, targets, strict=True)]  # fmt: skip
+        base, *added = self.recipe.data.augmentations
+        pairs = list(zip(images, targets, strict=True))
+        if base == "hflip":
+            pairs = [hflip(*pair) if torch.rand(()) < 0.5 else pair for pair in pairs]
+        if added:
+            pairs = [change_boxes(*pair, added) for pair in pairs]
         found = self.network([image for image, _ in pairs], [target for _, target in pairs])
         loss = torch.stack(list(found.values())).sum()
         if not torch.isfinite(loss):
@@ -55,11 +62,17 @@ class Detector(TrainingModule):
         return max(0.0, value)
 
 
-def of_classes(figures: dict[str, Any], count: int) -> tuple[float | None, ...]:
-    """Average precision of every class from torchmetrics' figures; None where there is no box."""
+def figures_of(metric: MeanAveragePrecision, count: int) -> dict[str, Any]:
+    """Average precision as COCO counts, of sizes and of ``count`` classes; None without a box."""
+    figures = metric.compute()
+    # torchmetrics has -1 for what has no box
+    sizes = {key: float(figures[key]) for key in SIZES}
     labels, values = (figures[k].reshape(-1).tolist() for k in ("classes", "map_per_class"))
     found = {label: value for label, value in zip(labels, values, strict=False) if value >= 0}
-    return tuple(found.get(index + 1) for index in range(count))
+    return {
+        **{key: value if value >= 0 else None for key, value in sizes.items()},
+        "per_class": [found.get(index + 1) for index in range(count)],
+    }
 
 
 def columns(batch: Any) -> Any:
@@ -67,7 +80,8 @@ def columns(batch: Any) -> Any:
     return tuple(zip(*batch, strict=True))
 
 
-def _mirror(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def hflip(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """An image and its boxes, mirrored."""
     boxes = target["boxes"]
     left = image.shape[-1] - boxes[:, 2]
     right = image.shape[-1] - boxes[:, 0]

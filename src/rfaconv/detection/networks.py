@@ -68,7 +68,7 @@ def build_detector(
         kind: ``retinanet``, ``fcos`` or ``fasterrcnn``.
         backbone: a timm model, such as ``resnet18`` or ``rfa_resnet18``.
         classes: number of classes, the background not counted.
-        size: length in pixels to which the shorter side of a picture is scaled.
+        size: length in pixels to which the shorter side of an image is scaled.
         channels: of the feature pyramid, a multiple of 32.
         width: factor of the backbone's channels; other than 1 only with a ResNet.
 

@@ -1,4 +1,4 @@
-"""Pictures with boxes, whatever they were read from, and what was wrong with them."""
+"""Images with boxes, whatever they were read from, and what was wrong with them."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture.
+    """One image.
 
     Attributes:
         image: the file.
         size: width and height in pixels.
-        boxes: (x1, y1, x2, y2) in pixels, inside the picture, of positive size.
+        boxes: (x1, y1, x2, y2) in pixels, inside the image, of positive size.
         labels: an index into the class names for every box.
     """
 
@@ -60,13 +60,13 @@ class Sample:
 
 
 class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """Pictures with boxes, as torchvision's detectors take them.
+    """Images with boxes, as torchvision's detectors take them.
 
     An item is an image, float32 (3, H, W) in [0, 1], and a mapping of ``boxes`` (N, 4) in pixels,
     ``labels`` (N,), where 1 is the first class as torchvision counts, and ``image_id`` (1,).
 
     Args:
-        samples: the pictures.
+        samples: the images.
         classes: names.
         problems: what was passed over.
     """
@@ -96,7 +96,7 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return DetectionSet([self.samples[i] for i in indices], self.classes, problems)
 
     def summary(self) -> str:
-        """One line: pictures, boxes, and the problems counted by kind."""
+        """One line: images, boxes, and the problems counted by kind."""
         boxes = sum(len(sample.boxes) for sample in self.samples)
         text = f"{len(self)} pictures, {boxes} boxes"
         counts = Counter(problem.kind for problem in self.problems)
@@ -203,7 +203,7 @@ class Collector:
         """The data set.
 
         Raises:
-            DataProblem: no picture is left.
+            DataProblem: no image is left.
         """
         if not self.samples:
             first = f"; first: {self.problems[0]}" if self.problems else ""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rfaconv.bench.timing import median_ms
 from rfaconv.export.runtimes import load_exported, loader
 from rfaconv.files import strict_json, write_atomic
 
@@ -28,9 +29,10 @@ def check(
     dtype: str = "float32",
     threads: int | None = None,
     seconds: float = 0.3,
+    parts: Sequence[int] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Runs a file in its runtime and the network in PyTorch on the same pictures.
+    """Runs a file in its runtime and the network in PyTorch on the same images.
 
     Errors are relative to the largest output, against PyTorch in float64. The report is written
     beside the file, as ``NAME.check.json``.
@@ -39,11 +41,13 @@ def check(
         path: a file of :func:`rfaconv.export.export`.
         network: what was exported.
         sizes: heights and widths, in pixels.
-        batches: numbers of pictures.
-        channels: of the pictures.
+        batches: numbers of images.
+        channels: of the images.
         dtype: of the file: ``float32``, ``float16``, ``bfloat16`` or ``int8``.
         threads: of the runtime; None for its own choice. PyTorch uses its own.
         seconds: to time each side, per case.
+        parts: lengths along the output's last axis: each part's error is relative to its own
+            largest, and the worst counts. None: the output is one part.
         progress: called with (cases done, cases in all).
 
     Returns:
@@ -63,7 +67,7 @@ def check(
             progress(done, 2 * len(todo))
         x = torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            sides.append((x, *_exactly(plain, x), _time(plain, x, seconds)))
+            sides.append((x, *_exactly(plain, x, parts), median_ms(partial(plain, x), seconds)))
     run = load_exported(path, threads=threads)
     cases: list[dict[str, Any]] = []
     for done, (x, expected, torch_error, torch_ms) in enumerate(sides):
@@ -71,13 +75,13 @@ def check(
             progress(len(todo) + done, 2 * len(todo))
         case: dict[str, Any] = {"batch": len(x), "size": list(x.shape[2:])}
         try:
-            error = _error(run(x), expected)
+            error = _error(run(x), expected, parts)
         except Exception as refusal:  # a runtime refuses in its own words
             cases.append({**case, "refused": str(refusal).strip()[:300], "passed": False})
             continue
         passed = error <= max(TOLERANCE[dtype], 2 * torch_error)
         case |= {"error": error, "torch_error": torch_error, "passed": passed}
-        cases.append(case | {"ms": _time(run, x, seconds), "torch_ms": torch_ms})
+        cases.append(case | {"ms": median_ms(partial(run, x), seconds), "torch_ms": torch_ms})
     path = Path(path)
     report = {
         "file": path.name,
@@ -92,26 +96,19 @@ def check(
     return report
 
 
-def _exactly(network: nn.Module, x: Tensor) -> tuple[Tensor, float]:
+def _exactly(network: nn.Module, x: Tensor, parts: Sequence[int]) -> tuple[Tensor, float]:
     """The output in float64, and the error of PyTorch in float32."""
     exact: Tensor = copy.deepcopy(network).double()(x.double())
-    return exact, _error(network(x), exact)
+    return exact, _error(network(x), exact, parts)
 
 
-def _error(found: Tensor, expected: Tensor) -> float:
+def _error(found: Tensor, expected: Tensor, parts: Sequence[int]) -> float:
     if found.shape != expected.shape or not found.isfinite().all():
         return 1e30  # as wrong as can be, and still JSON
-    scale = expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    return float((found.double() - expected).abs().max() / scale)
+    lengths = list(parts) or expected.shape[-1]
+    pairs = zip(found.double().split(lengths, -1), expected.split(lengths, -1), strict=True)
+    return max(float((a - b).abs().max() / _scale(b)) for a, b in pairs)
 
 
-def _time(function: Callable[[Tensor], Any], x: Tensor, seconds: float) -> float:
-    """The median of a call, in milliseconds."""
-    times: list[float] = []
-    function(x)
-    end = time.perf_counter() + seconds
-    while len(times) < 3 or time.perf_counter() < end:
-        begin = time.perf_counter()
-        function(x)
-        times.append((time.perf_counter() - begin) * 1e3)
-    return sorted(times)[len(times) // 2]
+def _scale(expected: Tensor) -> Tensor:
+    return expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)

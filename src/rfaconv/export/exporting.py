@@ -59,7 +59,7 @@ def export(
     external_data: bool | None = None,
     calibration: Sequence[Tensor] = (),
 ) -> Exported:
-    """Writes a network for a runtime: norms folded, plain operations, any size of pictures.
+    """Writes a network for a runtime: norms folded, plain operations, any size of images.
 
     Args:
         network: any network from (B, C, H, W) to one tensor, or a :class:`Source` with metadata.
@@ -78,7 +78,7 @@ def export(
         opset: of ONNX, 18 to 23.
         exporter: of ONNX, ``dynamo`` or ``legacy``.
         external_data: whether ONNX weights go to a file beside; None: from 1.9 GB.
-        calibration: normalised pictures (1, C, H, W) for ``int8``.
+        calibration: normalised images (1, C, H, W) for ``int8``.
 
     Returns:
         What was written.
@@ -127,9 +127,11 @@ def export(
     prepared = prepare(source.network, computed, shaped=shaped, runtime=form)
     # a batch of one would be taken for a constant
     count = max(batch, 2) if dynamic else batch
-    sample = torch.zeros(count, source.channels, *source.input_size)
+    least = source.least if dynamic else 1
+    sides = (max(side, least) for side in source.sample_size)
+    sample = torch.zeros(count, source.channels, *sides)
     _run_once(prepared, sample, to)
-    metadata = source.metadata() | {"rfaconv.dtype": dtype}
+    metadata = source.metadata(fixed=not dynamic) | {"rfaconv.dtype": dtype}
     if to == "onnx":
         metadata["rfaconv.opset"] = str(opset)
     job = Job(

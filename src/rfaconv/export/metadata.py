@@ -54,11 +54,17 @@ def exported_source(path: Path) -> Source:
         height, width = (int(side) for side in values["input_size"])
         mean = tuple(float(value) for value in values["mean"])
         std = tuple(float(value) for value in values["std"])
+        choice = json.loads(found.get(f"{_OWN}choice", "{}"))
+        if choice and set(choice) != {"score", "iou", "candidates", "boxes"}:
+            raise ValueError(f"choice: {', '.join(choice)}")
         return Source(
             nn.Identity(), found.get(f"{_OWN}name", path.stem), (height, width), len(mean) or 3,
             tuple(str(name) for name in values["classes"]), mean, std,
+            task=found.get(f"{_OWN}task", ""), resize=found.get(f"{_OWN}resize", ""),
+            multiple=int(found.get(f"{_OWN}multiple", "1")),
+            choice={str(key): float(value) for key, value in choice.items()},
         )  # fmt: skip
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         got = f"{path}, whose metadata is damaged ({error})"
         raise InvalidArgument("model", "a file of rfaconv export", got) from error
 
@@ -77,7 +83,8 @@ def _openvino(path: Path) -> Mapping[str, Any]:
     import openvino
 
     model: Any = openvino.Core().read_model(path)
-    own = ("version", "name", "input_size", "classes", "mean", "std")
+    own = ("version", "name", "input_size", "classes", "mean", "std", "task", "resize", "multiple",
+           "choice")  # fmt: skip
     paths = {key: ["rfaconv", key] for key in own}
     return {_OWN + k: model.get_rt_info(p).value for k, p in paths.items() if model.has_rt_info(p)}
 

@@ -53,7 +53,7 @@ def save_pretrained(
             is taken from it.
         folder: does not exist yet; all of it is there at once, or nothing.
         classes: their names, one per output.
-        mean: per channel, of pictures in [0, 1].
+        mean: per channel, of images in [0, 1].
         std: per channel.
         input_size: height and width that it was trained for, in pixels.
         architecture: a name of timm's, or ``torchvision:NAME``; networks of other libraries know

@@ -66,7 +66,7 @@ FLOAT = (
 def quantize_openvino(model: Any, pictures: Sequence[Tensor]) -> Any:
     """By NNCF: convolutions and products, weights per channel; what lies between stays float32.
 
-    By default it rounds the softmax and the gates too, and cuts ranges to the mean of the pictures'
+    By default it rounds the softmax and the gates too, and cuts ranges to the mean of the images'
     extremes: a network of RFAConv2d lost 11 points of accuracy.
     """
     with _quiet():

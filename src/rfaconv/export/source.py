@@ -1,4 +1,4 @@
-"""What is exported: a network with what its user must know of the pictures."""
+"""What is exported: a network with what its user must know of the images."""
 
 from __future__ import annotations
 
@@ -18,16 +18,25 @@ class Source:
     """A network and its metadata.
 
     Attributes:
-        network: from pictures (B, channels, H, W) to one tensor.
+        network: from images (B, channels, H, W) to one tensor.
         name: of the network, for the file.
         input_size: height and width that it was trained for, in pixels.
-        channels: of the pictures.
+        channels: of the images.
         classes: names, or empty.
-        mean: per channel, of pictures in [0, 1]; empty where it is not known.
+        mean: per channel, of images in [0, 1]; empty where it is not known.
         std: per channel.
         architecture: by which ``timm.create_model`` makes the network; empty where none does.
         arguments: of ``timm.create_model``, beside those that it records itself.
         task: ``classify``, ``segment``, ``detect``, or empty where nobody has said.
+        resize: how an image becomes an input: ``crop`` (the shorter side to ``input_size``, then
+            the centre), ``stretch`` (to ``input_size``), ``pad`` (its own size), ``shorter`` (the
+            shorter side to ``input_size``, the longer to twice that at most), ``fit`` (into
+            ``input_size``); empty for ``crop``, and ``stretch`` where the output is a map.
+        multiple: sides of an input are multiples of this; an image is filled up at its right and
+            its bottom.
+        least: sides of the sample by which an export with free sizes is traced; a smaller map has
+            a side of one, which a tracer takes for a constant.
+        choice: of a detector whose output is all boxes: by which numbers some are chosen.
     """
 
     network: nn.Module
@@ -40,10 +49,26 @@ class Source:
     architecture: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     task: str = ""
+    resize: str = ""
+    multiple: int = 1
+    least: int = 1
+    choice: Mapping[str, float] = field(default_factory=dict)
 
-    def metadata(self) -> dict[str, str]:
-        """What is written into every exported file: strings, lists as JSON."""
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """``input_size`` filled up to multiples of ``multiple``."""
+        high, wide = (side + -side % self.multiple for side in self.input_size)
+        return high, wide
+
+    def metadata(self, fixed: bool = False) -> dict[str, str]:
+        """What is written into every exported file: strings, lists as JSON.
+
+        Args:
+            fixed: the file takes ``sample_size`` alone.
+        """
         import rfaconv
+
+        resize = {"pad": "stretch", "shorter": "fit"}.get(self.resize) if fixed else None
 
         found = {
             "rfaconv.version": rfaconv.__version__,
@@ -53,6 +78,13 @@ class Source:
         for key, values in (("classes", self.classes), ("mean", self.mean), ("std", self.std)):
             if values:
                 found[f"rfaconv.{key}"] = json.dumps(list(values), ensure_ascii=False)
+        for key, value in (("task", self.task), ("resize", resize or self.resize)):
+            if value:
+                found[f"rfaconv.{key}"] = value
+        if self.multiple > 1:
+            found["rfaconv.multiple"] = str(self.multiple)
+        if self.choice:
+            found["rfaconv.choice"] = json.dumps(dict(self.choice))
         return found
 
 

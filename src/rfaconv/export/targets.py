@@ -37,7 +37,7 @@ class Job:
         exporter: of ONNX: ``dynamo`` or ``legacy``.
         external_data: weights in a file beside the ONNX file; None where they are large.
         half: OpenVINO only: weights stored in float16.
-        calibration: pictures (1, C, H, W) that the ranges of int8 are taken from; empty for none.
+        calibration: images (1, C, H, W) that the ranges of int8 are taken from; empty for none.
     """
 
     network: nn.Module
@@ -186,7 +186,7 @@ class Target:
         dtypes: that its runtime computes or stores.
         needs: packages to import.
         fixed: whether batch, height and width are always those of the sample.
-        batches: whether a batch may have more than one picture.
+        batches: whether a batch may have more than one image.
     """
 
     suffix: str

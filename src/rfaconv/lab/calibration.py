@@ -1,4 +1,4 @@
-"""Pictures to calibrate an int8 export with."""
+"""Images to calibrate an int8 export with."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
 
 IMAGES = 128
-"""Pictures that ranges are taken from, unless told otherwise."""
+"""Images that ranges are taken from, unless told otherwise."""
 
 
 def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> list[Tensor]:
-    """Pictures of a folder and its subfolders, normalised as the network wants them.
+    """Images of a folder and its subfolders, normalised as the network wants them.
 
     Args:
-        folder: with picture files, at any depth.
+        folder: with image files, at any depth.
         source: its size, mean and standard deviation.
         count: at most so many, spread evenly over the folder.
 
@@ -28,7 +28,7 @@ def calibration_pictures(folder: Path, source: Source, count: int = IMAGES) -> l
         Tensors (1, channels, H, W).
 
     Raises:
-        InvalidArgument: no pictures, one that cannot be decoded, or no normalisation is known.
+        InvalidArgument: no images, one that cannot be decoded, or no normalisation is known.
     """
     if not folder.is_dir():
         raise InvalidArgument("calibration", "a folder of pictures", str(folder))

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.lab.costs.wide import with_model
 from rfaconv.recipes import Recipe
 from rfaconv.training.networks import COMPARABLE, PLAIN, TRAINABLE
 
@@ -64,8 +63,8 @@ def contender(base: Recipe, name: str, seed: int, found: Mapping[str, Any]) -> R
     pair = matched(name)
     recipe = base.model_copy(update={"seed": seed})
     if pair is None:
-        return with_model(recipe, operator=name)
-    recipe = with_model(recipe, operator=PLAIN)
+        return recipe.with_model(operator=name)
+    recipe = recipe.with_model(operator=PLAIN)
     if pair[0] == "wide":
-        return with_model(recipe, width=found["width"])
+        return recipe.with_model(width=found["width"])
     return recipe.model_copy(update={"epochs": found["epochs"]})

@@ -15,9 +15,9 @@ from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.building import recipe_data, recipe_network
 from rfaconv.lab.contenders import contender, matched
 from rfaconv.lab.costs import Case, measure, network_cost
-from rfaconv.lab.costs.wide import matched_width, with_model
+from rfaconv.lab.costs.wide import matched_width
 from rfaconv.lab.pool import Job, run_jobs, train_cell
-from rfaconv.lab.progress import Cell, Clock, Progress, Silent
+from rfaconv.lab.progress import Cell, Clock, Progress
 from rfaconv.lab.results import assemble
 from rfaconv.lab.store import Store
 from rfaconv.lab.study import Grid
@@ -85,7 +85,7 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
             another run; nothing is written then.
         TrainingDiverged: a loss became NaN or infinite.
     """
-    progress = progress or Silent()
+    progress = progress or Progress()
     os.environ.setdefault("YOLO_VERBOSE", "false")
     for said in grid.said:
         progress.note(said)
@@ -143,7 +143,7 @@ def _check(grid: Grid, execution: Execution, data: Mapping[str, Any]) -> None:
         task = task_named(recipe.task)
         for operator in grid.operators:
             plain = matched(operator) is not None
-            chosen = with_model(recipe, operator="conv" if plain else operator)
+            chosen = recipe.with_model(operator="conv" if plain else operator)
             network = recipe_network(chosen, data[name])
             if getattr(recipe.model, "backend", "auto") not in ("auto", "reference"):
                 with torch.no_grad():

@@ -17,7 +17,7 @@ from rfaconv.data import DataSpec, load_data
 from rfaconv.data.folder import list_folder
 from rfaconv.data.load import SAMPLE
 from rfaconv.decoding import read_image
-from rfaconv.detection.module import of_classes
+from rfaconv.detection.module import figures_of
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_data
 from rfaconv.lab.looking import look
@@ -202,10 +202,7 @@ def _detections(
             "labels": torch.tensor([places[row["name"]] for row in rows], dtype=torch.int64) + 1,
         }
         metric.update([prediction], [{"boxes": boxes, "labels": labels + 1}])
-    figures = metric.compute()
-    values = {key: float(figures[key]) for key in ("map", "map_50", "map_75")}
-    per_class = list(of_classes(figures, len(truth.classes)))
-    return {**{k: v if v >= 0 else None for k, v in values.items()}, "per_class": per_class}
+    return figures_of(metric, len(truth.classes))
 
 
 def _masks(

@@ -36,7 +36,7 @@ def train_cell(job: Job, on_epoch: Any = None) -> dict[str, Any]:
     Returns:
         ``result``, which does not depend on time, and ``measured``.
     """
-    from rfaconv.lab.train import RESULT_FILE, Machines, train_recipe
+    from rfaconv.lab.train import RESULT_FILE, LaunchConfig, train_recipe
     from rfaconv.recipes.files import checked
 
     recipe, out = checked(job["recipe"]), Path(job["out"])
@@ -45,10 +45,10 @@ def train_cell(job: Job, on_epoch: Any = None) -> dict[str, Any]:
         shutil.rmtree(out, ignore_errors=True)
     crops = recipe.task == "classify" and recipe.data.crops
     alike = {"epochs": 1, **({} if crops else {"seed": 0})}
-    model = recipe.model.model_copy(update={"operator": "conv"})
-    data = _images(recipe.model_copy(update={**alike, "model": model}).model_dump_json())
-    machines = Machines(job["accelerator"], log=(), index=job.get("index", 0))
-    value = train_recipe(recipe, out, machines, data=data, on_epoch=on_epoch)
+    plain = recipe.with_model(operator="conv").model_copy(update=alike)
+    data = _images(plain.model_dump_json())
+    launch = LaunchConfig(job["accelerator"], loggers=(), index=job.get("index", 0))
+    value = train_recipe(recipe, out, launch, data=data, on_epoch=on_epoch)
     return {"result": value["result"], "measured": {"seconds": value["measured"]["seconds"]}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from rfaconv.training.module import EpochRecord
 
@@ -20,8 +20,8 @@ class Cell(NamedTuple):
         return f"{self.recipe} {self.operator} seed {self.seed}"
 
 
-class Progress(Protocol):
-    """Hooks of a running grid; all are called in the process that was started."""
+class Progress:
+    """Hooks of a running grid, called in the process that was started; these show nothing."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""
@@ -34,20 +34,6 @@ class Progress(Protocol):
 
     def pair(self, cell: Cell, score: float, seconds: float, remaining: float) -> None:
         """A training is finished."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def note(self, text: str) -> None: ...  # noqa: D102
-
-    def begin(self, pairs: int, finished: int) -> None: ...  # noqa: D102
-
-    def epoch(  # noqa: D102
-        self, cell: Cell, record: EpochRecord, epochs: int, remaining: float
-    ) -> None: ...
-
-    def pair(self, cell: Cell, score: float, seconds: float, remaining: float) -> None: ...  # noqa: D102
 
 
 class Clock:

@@ -71,7 +71,7 @@ def identify(model: str | Path) -> Place:
 
 def _folder(path: Path) -> Place:
     from rfaconv.lab.building import read_run
-    from rfaconv.lab.tasks.predictors import PREDICTOR
+    from rfaconv.lab.tasks.base import PREDICTOR
     from rfaconv.training.run_folder import RECIPE_FILE
     from rfaconv.training.saves import MANIFEST
 
@@ -116,16 +116,16 @@ def _file(path: Path) -> Place:
 def load_source(
     model: str | Path, *, size: Sequence[int] | None = None, pretrained: bool = False
 ) -> Source:
-    """Reads a classifier or a network of masks by the name or the place that a user gives.
+    """Reads a network to export by the name or the place that a user gives.
 
     Args:
-        model: see :func:`identify`; not one whose boxes are chosen by its own code, and no exported
-            file.
+        model: see :func:`identify`; no exported file and none of ultralytics. Of a detector it is
+            the network to all boxes with their scores, and the numbers by which some are chosen.
         size: height and width, in pixels; None for the network's own.
         pretrained: whether timm may fetch the weights of a named network.
 
     Raises:
-        InvalidArgument: it is none of these.
+        InvalidArgument: it is none of these, or a detector of two stages.
 
     Example:
         >>> load_source("rfa_resnet18").input_size
@@ -134,12 +134,11 @@ def load_source(
     place = identify(model)
     if place.kind == "yolo":
         hint = f"rfaconv yolo export model={place.path} format=onnx"
-        expected = f"a classifier or a network of masks (of ultralytics: {hint})"
+        expected = f"a network of rfaconv or timm (of ultralytics: {hint})"
         raise InvalidArgument("model", expected, f"{place.path}, a network of ultralytics")
     source = read_network_of(place, pretrained)
     if source.task == "detect":
-        reason = "a detector: its boxes are chosen by code that no exporter here takes"
-        raise InvalidArgument("model", "a classifier or a network of masks", reason)
+        source = _dense(source)
     return source if size is None else replace(source, input_size=(size[0], size[1]))
 
 
@@ -191,12 +190,32 @@ def _fitted(part: Model, network: nn.Module, size: int) -> tuple[str, dict[str, 
 
 
 def _predictor(path: Path) -> Source:
+    from rfaconv.lab.tasks.base import PREDICTOR
     from rfaconv.predict.networks import normalisation_of, read_network
 
     network, about = read_network(path)
-    settings = about["settings"]
-    size = settings.get("image_size") or (settings.get("size") or 224,) * 2
+    settings, task = about["settings"], about["task"]
+    own: Any = network  # a detector knows its size itself
+    side = own.transform.min_size[0] if task == "detect" else settings.get("size") or 224
+    size = settings.get("image_size") or (side, side)
+    name = path.resolve().parent.name if path.name == PREDICTOR else path.stem
+    masks: dict[str, Any] = {}
+    if task == "segment":
+        masks = {"resize": "stretch" if settings.get("image_size") else "pad", "multiple": 32}
     return Source(
-        network, path.stem, (size[0], size[1]), 3, tuple(about["names"]),
-        *normalisation_of(about), task=about["task"],
+        network, name, (size[0], size[1]), 3, tuple(about["names"]),
+        *normalisation_of(about), task=task, **masks,
+    )  # fmt: skip
+
+
+def _dense(source: Source) -> Source:
+    """A detector to be exported: without the choice of boxes, which the file describes."""
+    from rfaconv.detection.dense import LEAST, MULTIPLE, DenseDetector, choice_of
+
+    detector: Any = source.network
+    dense = DenseDetector(detector).eval()
+    mean, std = tuple(detector.transform.image_mean), tuple(detector.transform.image_std)
+    return replace(
+        source, network=dense, mean=mean, std=std, resize="shorter", multiple=MULTIPLE,
+        least=LEAST, choice=choice_of(detector),
     )  # fmt: skip

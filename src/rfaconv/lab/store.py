@@ -146,8 +146,8 @@ def file_name(cell: Cell) -> str:
     """What the files of a training are called.
 
     Example:
-        >>> file_name(Cell("my pictures", "rfa", 0))
-        'my-pictures-rfa-seed0'
+        >>> file_name(Cell("my images", "rfa", 0))
+        'my-images-rfa-seed0'
     """
     recipe = re.sub(r"[^A-Za-z0-9._]+", "-", cell.recipe)
     return f"{recipe}-{cell.operator}-seed{cell.seed}"

@@ -37,7 +37,7 @@ CLIP = 10.0
 """Largest norm of the gradient of a detector or a segmenter."""
 
 OnEpoch = Callable[[EpochRecord], None]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class WorkerLost(RFAConvError):
@@ -49,7 +49,7 @@ class ProcessLost(RFAConvError):
 
 
 @dataclass(frozen=True)
-class Machines:
+class LaunchConfig:
     """Where a run is carried out.
 
     Attributes:
@@ -59,7 +59,7 @@ class Machines:
         strategy: as of Lightning's Trainer: ``auto``, ``ddp`` …
         progress: whether to show a bar.
         index: which GPU, where one process trains.
-        log: loggers by name, as of :mod:`rfaconv.lab.loggers`; None is TensorBoard where that is
+        loggers: by name, as of :mod:`rfaconv.lab.loggers`; None is TensorBoard where that is
             installed.
     """
 
@@ -68,11 +68,11 @@ class Machines:
     nodes: int = 1
     strategy: str = "auto"
     progress: bool = False
-    log: tuple[str, ...] | None = None
+    loggers: tuple[str, ...] | None = None
     index: int = 0
 
     def __post_init__(self) -> None:
-        check_loggers(self.log or ())
+        check_loggers(self.loggers or ())
         for name in ("devices", "nodes"):
             if getattr(self, name) < 1:
                 raise InvalidArgument(name, "1 or more", getattr(self, name))
@@ -81,12 +81,12 @@ class Machines:
 def train_recipe(
     recipe: Recipe,
     out: Path,
-    machines: Machines | None = None,
+    launch: LaunchConfig | None = None,
     *,
     resume: str = "auto",
     data: Any = None,
     on_epoch: OnEpoch | None = None,
-    say: Say = lambda text: None,
+    log: Log = lambda text: None,
 ) -> dict[str, Any]:
     """Trains a recipe in the folder ``out`` and returns what is written to its ``result.json``.
 
@@ -95,11 +95,11 @@ def train_recipe(
     Args:
         recipe: what to train, of any task.
         out: the run's folder; with ``resume="auto"`` it may hold the same recipe's run.
-        machines: where; None is one process on the CPU.
+        launch: where; None is one process on the CPU.
         resume: ``auto`` goes on from the last good checkpoint; ``never`` refuses a folder in use.
         data: the recipe's images, if they are loaded already.
         on_epoch: called with every epoch's record.
-        say: called with sentences for people.
+        log: called with sentences for people.
 
     Raises:
         InvalidArgument: the folder holds another run, or an argument does not fit.
@@ -110,8 +110,8 @@ def train_recipe(
         ProcessLost: another process of the job ended.
         Preempted: a termination signal came; the run is saved and goes on when started again.
     """
-    machines = machines or Machines()
-    world = machines.devices * machines.nodes
+    launch = launch or LaunchConfig()
+    world = launch.devices * launch.nodes
     if world > 1 and not task_named(recipe.task).processes:
         raise InvalidArgument("devices", f"1 process with task: {recipe.task}", world)
     parts = world * getattr(recipe, "accumulate", 1)
@@ -125,19 +125,19 @@ def train_recipe(
     data = data or recipe_data(recipe)
     with opened(recipe, out):
         if isinstance(recipe, Yolo):
-            _describe(data, say)
-            return _trained_yolo(recipe, out, machines, data, on_epoch)
+            _describe(data, log)
+            return _trained_yolo(recipe, out, launch, data, on_epoch)
         assert isinstance(recipe, LightningRecipe)
-        return _trained(recipe, out, machines, data, on_epoch, say)
+        return _trained(recipe, out, launch, data, on_epoch, log)
 
 
 def _trained_yolo(
-    recipe: Yolo, out: Path, machines: Machines, data: Any, on_epoch: OnEpoch | None
+    recipe: Yolo, out: Path, launch: LaunchConfig, data: Any, on_epoch: OnEpoch | None
 ) -> dict[str, Any]:
     from rfaconv.lab.tasks.yolo import YoloTask
 
-    known = {"gpu": str(machines.index), "auto": "cpu"}
-    device = known.get(machines.accelerator, machines.accelerator)
+    known = {"gpu": str(launch.index), "auto": "cpu"}
+    device = known.get(launch.accelerator, launch.accelerator)
     start = time.perf_counter()
     with limited_threads(recipe.threads or torch.get_num_threads()):
         history, pace = YoloTask().train(recipe, out, device, data, on_epoch)
@@ -150,22 +150,22 @@ def _trained_yolo(
 def _trained(
     recipe: LightningRecipe,
     out: Path,
-    machines: Machines,
+    launch: LaunchConfig,
     data: Any,
     on_epoch: OnEpoch | None,
-    say: Say,
+    log: Log,
 ) -> dict[str, Any]:
-    world = machines.devices * machines.nodes
-    checkpoint = resumed(out, say)
+    world = launch.devices * launch.nodes
+    checkpoint = resumed(out, log)
     task = task_named(recipe.task)
     assert isinstance(task, LightningTask)
     # a run that goes on has its weights in the checkpoint, whatever became of the warm start
     network = recipe_network(recipe, data, None if checkpoint is None else checkpoint / WEIGHTS)
     if getattr(recipe, "sync_batch_norm", False) and world > 1:
-        network = synchronise_(network, machines.accelerator)
+        network = synchronise_(network, launch.accelerator)
     if getattr(recipe, "channels_last", False):
         network = network.to(memory_format=torch.channels_last)
-    _describe(data, say)
+    _describe(data, log)
     loading = task.loading(recipe, data)
     module = task.module(network, recipe, data, loading.steps * recipe.epochs)
     if getattr(recipe, "compile", False):
@@ -186,19 +186,19 @@ def _trained(
             checkpoint=None if checkpoint is None else checkpoint / STATE,
             folder=out,
             max_epochs=recipe.epochs,
-            accelerator=machines.accelerator,
-            devices=[machines.index] if machines.index else machines.devices,
-            num_nodes=machines.nodes,
-            strategy=machines.strategy,
+            accelerator=launch.accelerator,
+            devices=[launch.index] if launch.index else launch.devices,
+            num_nodes=launch.nodes,
+            strategy=launch.strategy,
             precision=recipe.precision,
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=None if recipe.task == "classify" else CLIP,
             use_distributed_sampler=False,
-            deterministic=None if machines.accelerator == "cpu" else "warn",
-            logger=loggers(machines.log, out, recipe) or False,
-            enable_progress_bar=machines.progress,
+            deterministic=None if launch.accelerator == "cpu" else "warn",
+            logger=loggers(launch.loggers, out, recipe) or False,
+            enable_progress_bar=launch.progress,
         )
-    device = torch.device("cpu") if machines.accelerator == "cpu" else module.device
+    device = torch.device("cpu") if launch.accelerator == "cpu" else module.device
     # of shards, those that could be read
     judged = module.val_images or len(data.val)
     value = _result(recipe, module.score_name, module.history, judged, data, device)
@@ -270,10 +270,10 @@ def _lost_processes_named(world: int) -> Iterator[None]:
         ) from error
 
 
-def _describe(data: Any, say: Say) -> None:
+def _describe(data: Any, log: Log) -> None:
     """Says how many images there are, and names and counts what was passed over."""
-    say(f"{len(data.train)} images to learn from, {len(data.val)} to judge on")
+    log(f"{len(data.train)} images to learn from, {len(data.val)} to judge on")
     for problem in data.problems[:NAMED_PROBLEMS]:
-        say(f"passed over: {problem}")
+        log(f"passed over: {problem}")
     if len(data.problems) > NAMED_PROBLEMS:
-        say(f"passed over: {len(data.problems)} problems in all")
+        log(f"passed over: {len(data.problems)} problems in all")

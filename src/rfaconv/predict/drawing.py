@@ -54,7 +54,7 @@ def enlarged(image: Tensor) -> tuple[Image.Image, int]:
 def draw_boxes(
     picture: Image.Image, factor: int, boxes: Sequence[Box], names: Sequence[str]
 ) -> None:
-    """Draws boxes, the surest last, each with a label that keeps inside the picture."""
+    """Draws boxes, the surest last, each with a label that keeps inside the image."""
     pen, font = ImageDraw.Draw(picture), font_of(picture.size)
     width = max(2, min(picture.size) // 220)
     for name, _, box in reversed(boxes):
@@ -80,7 +80,7 @@ def _label(pen: Any, font: Any, size: tuple[int, int], corner: tuple[float, floa
     pad = max(2, (bottom - top) // 4)
     wide, high = right - left + 2 * pad, bottom - top + 2 * pad
     x = min(max(0.0, corner[0]), max(0, size[0] - wide))
-    # above the box, or inside it at the upper edge of the picture
+    # above the box, or inside it at the upper edge of the image
     y = corner[1] - high if corner[1] >= high else min(max(0.0, corner[1]), size[1] - high)
     pen.rectangle((x, y, x + wide, y + high), fill=shade)
     pen.text((x + pad - left, y + pad - top), text, font=font, fill=readable_on(shade))
@@ -93,7 +93,7 @@ def readable_on(shade: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def with_mask(picture: Image.Image, mask: Tensor, ignored: int) -> Image.Image:
-    """A picture with the colours of its classes over it; the first class, the background, less."""
+    """An image with the colours of its classes over it; the first class, the background, less."""
     present = [i for i in mask.unique().tolist() if i != ignored]
     layer = torch.zeros(*mask.shape, 4, dtype=torch.uint8)
     for index in present:
@@ -104,7 +104,7 @@ def with_mask(picture: Image.Image, mask: Tensor, ignored: int) -> Image.Image:
 
 
 def legend(picture: Image.Image, mask: Tensor, names: Sequence[str], ignored: int) -> Image.Image:
-    """A picture with the classes of its mask below it, the largest share first."""
+    """An image with the classes of its mask below it, the largest share first."""
     counts = torch.bincount(mask.flatten(), minlength=len(names))[: len(names)]
     total = max(1, int(mask.numel()))
     order = [i for i in counts.argsort(descending=True).tolist() if counts[i]]
@@ -126,7 +126,7 @@ def legend(picture: Image.Image, mask: Tensor, names: Sequence[str], ignored: in
 
 
 def bars(picture: Image.Image, classes: Sequence[tuple[str, float]]) -> Image.Image:
-    """A picture with a bar for the probability of each class beside or below it."""
+    """An image with a bar for the probability of each class beside or below it."""
     font = font_of(picture.size)
     line = _height(font)
     text = max(_length(font, name) for name, _ in classes)

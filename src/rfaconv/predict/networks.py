@@ -1,4 +1,4 @@
-"""Files of trained networks that say what they are, and what they see in a picture."""
+"""Files of trained networks that say what they are, and what they see in an image."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from torch import Tensor, nn
 
 from rfaconv.detection.networks import DETECTORS, build_detector
 from rfaconv.errors import InvalidArgument
-from rfaconv.predict.finding import Finding
-from rfaconv.predict.ultralytics import UltralyticsFinding, find_in, open_yolo
+from rfaconv.predict.prediction import Prediction
+from rfaconv.predict.ultralytics import UltralyticsPrediction, find_in, open_yolo
 from rfaconv.segmentation.networks import SEGMENTERS, build_segmenter, scores
 from rfaconv.surgery.structure import converted_structure_
 
 TASKS = ("classify", "detect", "segment")
+BEST = 5
+"""Classes of an image that are kept, the likeliest first."""
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """Finds things in pictures.
+    """Finds things in images.
 
     Attributes:
         task: ``classify``, ``detect`` or ``segment``; of ultralytics ``pose`` and ``obb`` too.
         names: of the classes.
-        find: from a picture (3, H, W), uint8, to what is in it.
+        find: from an image (3, H, W), uint8, to what is in it.
     """
 
     task: str
     names: tuple[str, ...]
-    find: Callable[[Tensor], Finding | UltralyticsFinding]
+    find: Callable[[Tensor], Prediction | UltralyticsPrediction]
 
 
 def save_predictor(
@@ -61,8 +63,8 @@ def save_predictor(
         converted: the operator that ``convert_`` put into the backbone with ``init="preserve"``.
         settings: as the network was built with: ``size`` and ``channels`` of a detector,
             ``output_stride`` of a segmenter, ``width`` of both; ``size``, ``mean`` and ``std`` of
-            pictures to classify, the latter two of pictures in [0, 1] (ImageNet's if not given);
-            ``image_size``, height and width to which pictures are scaled before a segmenter.
+            images to classify, the latter two of images in [0, 1] (ImageNet's if not given);
+            ``image_size``, height and width to which images are scaled before a segmenter.
 
     Raises:
         InvalidArgument: an unknown task.
@@ -156,7 +158,7 @@ def _build(about: dict[str, Any]) -> nn.Module:
     return network
 
 
-Find = Callable[[Tensor], Finding]
+Find = Callable[[Tensor], Prediction]
 
 
 def normalisation_of(about: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -179,12 +181,11 @@ def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find
     names, size = tuple(about["names"]), about["settings"].get("size") or 224
     mean, std = (torch.tensor(part)[:, None, None] for part in normalisation_of(about))
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         x = F.interpolate(image[None].float() / 255, (size, size), mode="bilinear", antialias=True)
         with torch.no_grad():
             chances = net((x - mean) / std).softmax(1)[0]
-        order = chances.argsort(descending=True)[:5].tolist()
-        return Finding(names, classes=tuple((names[i], float(chances[i])) for i in order))
+        return Prediction(names, classes=likeliest(chances, names))
 
     return find
 
@@ -192,25 +193,36 @@ def _classifier(net: nn.Module, about: dict[str, Any], threshold: float) -> Find
 def _detector(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
     names = tuple(about["names"])
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         with torch.no_grad():
             found = net([image.float() / 255])[0]
-        boxes = [
-            (names[int(label) - 1], float(score), tuple(box))
-            for label, score, box in zip(
-                found["labels"], found["scores"], found["boxes"].tolist(), strict=True
-            )
-            if label > 0 and score >= threshold  # 0 is the background
-        ]
-        return Finding(names, boxes=tuple(sorted(boxes, key=lambda b: -b[1])))
+        return Prediction(names, boxes=boxes_of(found, names, threshold))
 
     return find
+
+
+def likeliest(chances: Tensor, names: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """Names and probabilities, the likeliest first, at most ``BEST``."""
+    order = chances.argsort(descending=True)[:BEST].tolist()
+    return tuple((names[i], float(chances[i])) for i in order)
+
+
+def boxes_of(
+    found: dict[str, Tensor], names: tuple[str, ...], threshold: float
+) -> tuple[tuple[str, float, tuple[float, ...]], ...]:
+    """What a detector of torchvision returns of an image as names, scores and corners."""
+    rows = zip(found["labels"], found["scores"], found["boxes"].tolist(), strict=True)
+    # label 0 is the background, which an untrained head may be sure of
+    boxes = [
+        (names[int(i) - 1], float(s), tuple(b)) for i, s, b in rows if i > 0 and s >= threshold
+    ]
+    return tuple(sorted(boxes, key=lambda row: -row[1]))
 
 
 def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
     names, settings = tuple(about["names"]), about["settings"]
 
-    def find(image: Tensor) -> Finding:
+    def find(image: Tensor) -> Prediction:
         x, shape = image[None].float() / 255, image.shape[-2:]
         size = tuple(settings.get("image_size") or shape)
         if size != shape:
@@ -219,7 +231,7 @@ def _segmenter(net: nn.Module, about: dict[str, Any], threshold: float) -> Find:
             found = scores(net, x)
         if size != shape:
             found = F.interpolate(found, shape, mode="bilinear")
-        return Finding(names, mask=found.argmax(1)[0])
+        return Prediction(names, mask=found.argmax(1)[0])
 
     return find
 

@@ -1,4 +1,4 @@
-"""Pictures, folders of pictures and videos, one picture at a time."""
+"""Images, folders of images and videos, one image at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
 def expand(sources: Sequence[Path]) -> list[Path]:
-    """Files of pictures and videos: a folder stands for those in it, in order of names.
+    """Files of images and videos: a folder stands for those in it, in order of names.
 
     Raises:
         InvalidArgument: a source is missing, of another kind, or an empty folder.
@@ -56,14 +56,14 @@ def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:
-    """The picture of a file, or every so many frames of a video with their numbers.
+    """The image of a file, or every so many frames of a video with their numbers.
 
     Args:
-        file: a picture or a video.
+        file: an image or a video.
         every: 1 for all frames.
 
     Yields:
-        (None, picture) or (frame, picture); pictures are uint8 (3, H, W).
+        (None, image) or (frame, image); images are uint8 (3, H, W).
 
     Raises:
         RFAConvError: the file cannot be decoded; it is named.

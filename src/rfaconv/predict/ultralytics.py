@@ -1,4 +1,4 @@
-"""Networks of ultralytics in pictures: boxes, masks, keypoints, turned boxes and classes.
+"""Networks of ultralytics in images: boxes, masks, keypoints, turned boxes and classes.
 
 Results and drawing are ultralytics' own.
 """
@@ -20,8 +20,8 @@ TASKS = ("classify", "detect", "segment", "pose", "obb")
 
 
 @dataclass(frozen=True)
-class UltralyticsFinding:
-    """What a network of ultralytics found in one picture.
+class UltralyticsPrediction:
+    """What a network of ultralytics found in one image.
 
     Attributes:
         results: an ``ultralytics.engine.results.Results``.
@@ -69,7 +69,7 @@ class UltralyticsFinding:
         return entry
 
     def draw(self, image: Tensor) -> Tensor:
-        """Ultralytics' drawing of the picture (3, H, W), uint8."""
+        """Ultralytics' drawing of the image (3, H, W), uint8."""
         drawn = self.results.plot()[..., ::-1].copy()
         return torch.from_numpy(drawn).permute(2, 0, 1).contiguous()
 
@@ -107,9 +107,9 @@ def open_yolo(path: Path) -> Any:
     return yolo
 
 
-def find_in(yolo: Any, image: Tensor, threshold: float) -> UltralyticsFinding:
-    """What ``yolo`` sees in a picture (3, H, W), uint8."""
+def find_in(yolo: Any, image: Tensor, threshold: float) -> UltralyticsPrediction:
+    """What ``yolo`` sees in an image (3, H, W), uint8."""
     pixels = image.flip(0).permute(1, 2, 0).contiguous().numpy()  # ultralytics takes BGR
-    return UltralyticsFinding(
+    return UltralyticsPrediction(
         yolo.predict(pixels, conf=threshold, device="cpu", verbose=False, save=False)[0]
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rfaconv.recipes.parts import (
-    ClassWeights,
-    Fraction,
-    LightningRecipe,
+    Augmented,
+    CrossEntropyRecipe,
     NonNegativeInt,
     Operator,
     Part,
@@ -17,9 +16,6 @@ from rfaconv.recipes.parts import (
     PositiveFloat,
     PositiveInt,
 )
-
-BASES = ("shift", "resized-crop", "none")
-ADDED = ("randaugment", "trivialaugment", "mixup", "cutmix")
 
 
 class Model(Part):
@@ -53,7 +49,7 @@ class Model(Part):
     reset_head: bool = False
 
 
-class Data(Part):
+class Data(Augmented):
     """The images.
 
     Attributes:
@@ -75,6 +71,8 @@ class Data(Part):
         workers: processes that decode, per rank.
     """
 
+    bases: ClassVar[tuple[str, ...]] = ("shift", "resized-crop", "none")
+    added: ClassVar[tuple[str, ...]] = ("randaugment", "trivialaugment", "mixup", "cutmix")
     name: str = "digits"
     root: str = "data"
     image_size: Pixels | None = None
@@ -88,35 +86,18 @@ class Data(Part):
     workers: NonNegativeInt = 0
 
     @property
-    def augmentations(self) -> tuple[str, ...]:
-        """The base, then what is added to it."""
-        return tuple(self.augment.split("+"))
-
-    @property
     def crops(self) -> bool:
         """Whether images are decoded and cropped anew in every epoch."""
         return self.augmentations[0] == "resized-crop"
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        base, *added = self.augmentations
-        if base not in BASES or any(name not in ADDED for name in added):
-            known = f"one of {', '.join(BASES)}, then any of {', '.join(ADDED)} after plus signs"
-            raise ValueError(f"augment {known}")
-        if len(set(added)) < len(added) or {"mixup", "cutmix"} <= set(added):
-            raise ValueError("augment with each name once, and one of mixup and cutmix")
-        return self
 
-
-class Classify(LightningRecipe):
+class Classify(CrossEntropyRecipe):
     """Training of a classifier, judged by top-1 accuracy.
 
     Attributes:
         task: ``classify``.
         model: the network.
         data: the images.
-        label_smoothing: of the cross-entropy.
-        class_weights: of the cross-entropy; ``balanced``, or a number for each class.
         sync_batch_norm: batch statistics over all processes.
         channels_last: memory format of network and images.
         compile: run the network through ``torch.compile``.
@@ -125,8 +106,6 @@ class Classify(LightningRecipe):
     task: Literal["classify"] = "classify"
     model: Model = Model()
     data: Data = Data()
-    label_smoothing: Fraction = 0.0
-    class_weights: ClassWeights = None
     sync_batch_norm: bool = False
     channels_last: bool = False
     compile: bool = False

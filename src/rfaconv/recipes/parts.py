@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -32,6 +32,75 @@ class Part(BaseModel):
     """A group of keys; any other key is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Backbone(Part):
+    """A network on a backbone.
+
+    Attributes:
+        backbone: a network of timm, such as ``resnet18``.
+        operator: in place of the convolutions at ``where`` in the backbone.
+        where: positions by name, as of a classifier; None is the 3x3 convolution of every block.
+        width: factor of the backbone's channels behind the stem, and of a segmenter's decoder.
+        warm_start: run folder of the same network with ``operator: conv``; it is converted so that
+            training starts from the same function.
+    """
+
+    backbone: str = "resnet18"
+    operator: Operator = "conv"
+    where: tuple[str, ...] | None = None
+    width: PositiveFloat = 1.0
+    warm_start: str | None = None
+
+
+class Augmented(Part):
+    """Images that are changed at random in training.
+
+    Attributes:
+        augment: a base, and after plus signs what is added to it.
+    """
+
+    bases: ClassVar[tuple[str, ...]] = ("hflip", "none")
+    added: ClassVar[tuple[str, ...]] = ("scale-jitter", "crop", "photometric")
+    augment: str = "hflip"
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """The base, then what is added to it."""
+        return tuple(self.augment.split("+"))
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        base, *more = self.augmentations
+        if base not in self.bases or any(name not in self.added for name in more):
+            known = f"{', '.join(self.bases)}, then any of {', '.join(self.added)} after plus signs"
+            raise ValueError(f"augment one of {known}")
+        if len(set(more)) < len(more) or {"mixup", "cutmix"} <= set(more):
+            raise ValueError("augment with each name once, and one of mixup and cutmix")
+        return self
+
+
+class Splits(Augmented):
+    """Images in a folder, some to learn from and some to judge on.
+
+    Attributes:
+        root: the folder.
+        train: split to learn from.
+        val: split to judge on; None holds a fifth of ``train`` out.
+        split_seed: of what is held out.
+        augment: ``hflip`` or ``none``, and after a plus sign any of ``scale-jitter`` (between half
+            and twice the size), ``crop`` and ``photometric``, such as ``hflip+crop+photometric``.
+        strict: a problem of the data set is an error instead of being named and passed over.
+        workers: processes that decode.
+    """
+
+    root: str = "data"
+    train: str = "train"
+    val: str | None = "val"
+    split_seed: NonNegativeInt = 0
+    classes: tuple[str, ...] = ()
+    strict: bool = False
+    workers: NonNegativeInt = 0
 
 
 class Optimizer(Part):
@@ -123,6 +192,10 @@ class Recipe(Part):
     threads: PositiveInt | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
+    def with_model(self, **changes: Any) -> Self:
+        """The recipe with other keys of its model."""
+        return self.model_copy(update={"model": self.model.model_copy(update=changes)})
+
 
 class LightningRecipe(Recipe):
     """A training by Lightning.
@@ -146,3 +219,15 @@ class LightningRecipe(Recipe):
         if self.batch_size % self.accumulate:
             raise ValueError("a batch_size that accumulate divides")
         return self
+
+
+class CrossEntropyRecipe(LightningRecipe):
+    """A training by cross-entropy.
+
+    Attributes:
+        label_smoothing: of the cross-entropy.
+        class_weights: of the cross-entropy; ``balanced``, or a number for each class.
+    """
+
+    label_smoothing: Fraction = 0.0
+    class_weights: ClassWeights = None

@@ -35,10 +35,10 @@ class Model(Part):
 
 
 class Data(Part):
-    """The pictures.
+    """The images.
 
     Attributes:
-        root: folder of a YOLO data set (with ``data.yaml``), of Pascal VOC, of COCO, or of pictures
+        root: folder of a YOLO data set (with ``data.yaml``), of Pascal VOC, of COCO, or of images
             with masks; what is none of YOLO's is written anew beside the run.
         size: pixels of the longer side.
         strict: a problem of the data set is an error instead of being named and passed over.
@@ -57,7 +57,7 @@ class Yolo(Recipe):
     Attributes:
         task: ``yolo``.
         model: the network.
-        data: the pictures.
+        data: the images.
         options: any other setting of ultralytics' ``train``, such as ``mosaic: 0``.
     """
 

@@ -1,4 +1,4 @@
-"""Semantic segmentation: pictures with masks, and networks with the operators in their encoders.
+"""Semantic segmentation: images with masks, and networks with the operators in their encoders.
 
 May import: training, data, models and everything below them. Needs the extras ``train`` and
 ``segment``.

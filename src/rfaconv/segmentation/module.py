@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from rfaconv.data.scenes import change_masks
 from rfaconv.recipes import Segment
 from rfaconv.segmentation.masks import IGNORED, MaskSet
 from rfaconv.segmentation.networks import scores
@@ -17,7 +18,7 @@ from rfaconv.training.module import TrainingModule
 
 
 class Segmenter(TrainingModule):
-    """A segmentation network with cross-entropy and its metric; mirrors at random.
+    """A segmentation network with cross-entropy and its metric; images change by the recipe.
 
     Args:
         network: as of :func:`rfaconv.segmentation.build_segmenter`.
@@ -40,10 +41,13 @@ class Segmenter(TrainingModule):
         self.metric = MulticlassJaccardIndex(count, average="none", ignore_index=IGNORED)
 
     def loss(self, batch: Any) -> tuple[Tensor, int]:
-        """Cross-entropy of one batch, mirrored at random."""
+        """Cross-entropy of one batch, changed at random."""
         images, masks = batch
-        if torch.rand(()) < 0.5:
+        base, *added = self.recipe.data.augmentations
+        if base == "hflip" and torch.rand(()) < 0.5:
             images, masks = images.flip(-1), masks.flip(-1)
+        if added:
+            images, masks = change_masks(images, masks, added, IGNORED)
         found, smoothing = scores(self.network, images), self.recipe.label_smoothing
         loss = F.cross_entropy(
             found, masks, self.weights, ignore_index=IGNORED, label_smoothing=smoothing

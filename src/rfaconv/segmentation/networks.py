@@ -19,7 +19,7 @@ def build_segmenter(
     output_stride: int | None = None,
     width: float = 1.0,
 ) -> nn.Module:
-    """A network from pictures (B, 3, H, W) to scores (B, classes, H, W); H, W multiples of 32.
+    """A network from images (B, 3, H, W) to scores (B, classes, H, W); H, W multiples of 32.
 
     Args:
         kind: ``unet`` or ``deeplabv3plus``.
@@ -60,14 +60,14 @@ def build_segmenter(
 
 
 def scores(network: nn.Module, images: Tensor) -> Tensor:
-    """Scores (B, classes, H, W) for pictures of any size: padded for the network, then cut."""
+    """Scores (B, classes, H, W) for images of any size: padded for the network, then cut."""
     height, width = images.shape[-2:]
     result: Tensor = network(standardised(images))
     return result[..., :height, :width]
 
 
 def standardised(images: Tensor) -> Tensor:
-    """What the network itself sees of pictures in [0, 1]: about unit variance, sides of 32n."""
+    """What the network itself sees of images in [0, 1]: about unit variance, sides of 32n."""
     height, width = images.shape[-2:]
     padding = (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)
     padded = F.pad(images, padding, mode="replicate") if any(padding) else images

@@ -77,9 +77,9 @@ class TrainingModule(LightningModule):
         self.register_buffer("val_loss_sum", torch.zeros(()), persistent=False)
         # DDP copies the first process's buffers to all others before every step: not the sums
         self._ddp_params_and_buffers_to_ignore = ["train_loss_sum", "val_loss_sum"]
-        self.within = 0
+        self.batches_done = 0
         """Batches of the current epoch that a checkpoint in its middle has; 0 at its end."""
-        self.rest: dict[str, Any] | None = None
+        self.resume_state: dict[str, Any] | None = None
         self.average: AveragedModel | None = None
         if recipe.ema is not None:
             self.average = AveragedModel(
@@ -115,15 +115,15 @@ class TrainingModule(LightningModule):
     def _begin(self, batch_idx: int) -> None:
         """Not in on_train_epoch_start, which Lightning leaves out where a run goes on."""
         seed, epoch, rank = self.recipe.seed, self.current_epoch, self.global_rank
-        if self.rest is not None:
+        if self.resume_state is not None:
             # the first batch after a save within the epoch finds all as it was
-            if self.rest["random"] is not None:
-                set_random_state(self.rest["random"])
+            if self.resume_state["random"] is not None:
+                set_random_state(self.resume_state["random"])
             else:
                 seed_all(derive(seed, "batch", epoch, batch_idx, rank))
-            self.train_loss_sum.fill_(self.rest["loss"])
-            self.train_images = self.rest["images"]
-            self.rest, self.within = None, 0
+            self.train_loss_sum.fill_(self.resume_state["loss"])
+            self.train_images = self.resume_state["images"]
+            self.resume_state, self.batches_done = None, 0
         elif batch_idx == 0:
             seed_all(derive(seed, "epoch", epoch, *(("rank", rank) if rank else ())))
             self.train_loss_sum.zero_()
@@ -194,8 +194,8 @@ class TrainingModule(LightningModule):
         """Adds the history and what the rest of an epoch depends on, of every process."""
         checkpoint["history"] = [asdict(record) for record in self.history]
         checkpoint["val_images"] = self.val_images
-        if self.within:
-            checkpoint["within"] = self.within
+        if self.batches_done:
+            checkpoint["batches_done"] = self.batches_done
             checkpoint["processes"] = of_all_processes(
                 {"loss": self.train_loss_sum.item(), "images": self.train_images,
                  "random": random_state()}
@@ -206,13 +206,14 @@ class TrainingModule(LightningModule):
         self.history = [EpochRecord(**record) for record in checkpoint["history"]]
         # a run that was stopped behind its last epoch validates no more
         self.val_images = checkpoint["val_images"]
-        self.within = checkpoint.get("within", 0)
-        if not self.within:
+        # "within" in checkpoints of earlier versions
+        self.batches_done = checkpoint.get("batches_done", checkpoint.get("within", 0))
+        if not self.batches_done:
             return
         parts = checkpoint["processes"]
         if len(parts) == self.trainer.world_size:
-            self.rest = parts[self.global_rank]
+            self.resume_state = parts[self.global_rank]
         else:
             first = self.global_rank == 0
             total = {k: sum(part[k] for part in parts) if first else 0 for k in ("loss", "images")}
-            self.rest = {**total, "random": None}
+            self.resume_state = {**total, "random": None}

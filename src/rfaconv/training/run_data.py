@@ -55,7 +55,7 @@ class RunData(LightningDataModule):
             module = trainer.lightning_module
             assert isinstance(module, TrainingModule)
             # loader processes fetch ahead, before Lightning tells the sampler its epoch
-            epoch, done = trainer.current_epoch, module.within
+            epoch, done = trainer.current_epoch, module.batches_done
         seed, size = derive(recipe.seed, "order"), recipe.batch_size
         # of the seeds of loader processes: a function of the epoch alone, for resuming
         generator = torch.Generator().manual_seed(derive(recipe.seed, "workers", epoch))

@@ -98,7 +98,7 @@ def opened(recipe: BaseModel, out: Path) -> Iterator[None]:
         lock.release()
 
 
-def resumed(out: Path, say: Callable[[str], None]) -> Path | None:
+def resumed(out: Path, log: Callable[[str], None]) -> Path | None:
     """The checkpoint that a run goes on from, or None; damaged ones are named.
 
     Raises:
@@ -106,9 +106,9 @@ def resumed(out: Path, say: Callable[[str], None]) -> Path | None:
     """
     checkpoint, damaged = last_good(out)
     for sentence in damaged:
-        say(f"damaged checkpoint left aside: {sentence}")
+        log(f"damaged checkpoint left aside: {sentence}")
     if checkpoint is not None:
-        say(f"going on from {checkpoint}")
+        log(f"going on from {checkpoint}")
     return checkpoint
 
 

@@ -52,7 +52,7 @@ class Saves(Callback):
     def save_within(self, trainer: Trainer, pl_module: Any, batches: int) -> None:
         """Saves after ``batches`` of an epoch, with all that its rest depends on."""
         done = trainer.current_epoch
-        pl_module.within = batches
+        pl_module.batches_done = batches
         name = f"epoch-{done:04d}-batch-{batches:06d}"
         self._save(trainer, pl_module, name, f"epoch {done + 1}, batch {batches}")
 
@@ -88,7 +88,7 @@ class Saves(Callback):
         manifest = {
             "epoch": len(module.history),
             # of a network in the middle of an epoch there is none
-            "score": None if module.within else module.history[-1].score,
+            "score": None if module.batches_done else module.history[-1].score,
             "score_name": module.score_name,
             "files": {name: _describe(temporary / name) for name in (WEIGHTS, STATE)},
         }

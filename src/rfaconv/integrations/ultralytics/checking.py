@@ -11,8 +11,8 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.integrations.ultralytics.activations import KEY, parse_activation
 from rfaconv.integrations.ultralytics.names import (
     BLOCK_NAMES,
-    LAYER_NAMES,
     canonical,
+    is_layer,
     original_name,
     unknown_module,
 )
@@ -52,7 +52,7 @@ def _is_layer(value: Any) -> bool:
 
 
 def _check_arguments(where: str, name: str, arguments: list[Any], tasks: Any) -> None:
-    if name not in LAYER_NAMES.values() and original_name(name) not in BLOCK_NAMES:
+    if not is_layer(name) and original_name(name) not in BLOCK_NAMES:
         return  # a head: parse_model adds what it needs
     parameters = inspect.signature(getattr(tasks, original_name(name))).parameters
     # c1 comes from the layer before; a block's third is the number of repeats

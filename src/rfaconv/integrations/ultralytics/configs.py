@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.integrations.ultralytics.names import HEAD_NAMES, LAYER_NAMES
+from rfaconv.integrations.ultralytics.names import FEATURES, HEAD_NAMES, LAYER_NAMES
 from rfaconv.integrations.ultralytics.networks import (
     network_name,
     parse_network,
@@ -48,7 +48,7 @@ def model_config(
         network: one of :data:`NETWORKS`, another network of ultralytics (``yolo11s-seg``,
             ``rtdetr-l``), or a path to a model YAML.
         operator: ``rfa``, ``rfcbam``, ``rfca``, ``cam``, ``cbam`` or ``ca``; None for the plain
-            network.
+            network; ``features``, the receptive-field features without a gate, at ``down`` alone.
         at: ``down`` for the paper's positions, the down-samplings; ``blocks`` for the bottlenecks
             of C3, C2f and C3k2; ``head`` for the convolution towers of the head; several with
             commas, or ``all``.
@@ -67,7 +67,9 @@ def model_config(
     Source: paper, section 4.2; the positions of the published configurations.
     """
     check_version()
-    if operator is not None and operator not in OPERATORS:
+    if operator == "features" and parse_positions(at) != ("down",):
+        raise InvalidArgument("at", "down with features", at)
+    if operator not in (None, "features", *OPERATORS):
         raise unknown_name("operator", operator, OPERATORS)
     load = _load or import_module("ultralytics.nn.tasks").yaml_model_load
     config = load(model_file(network, load))
@@ -121,7 +123,8 @@ def new_names(network: str, rows: list[Any], operator: str, at: tuple[str, ...])
     for place in at:
         for index in found[place]:
             old = rows[index][2]
-            names[index] = LAYER_NAMES[operator] if old == "Conv" else f"{old}_{operator.upper()}"
+            layer = LAYER_NAMES.get(operator, FEATURES)
+            names[index] = layer if old == "Conv" else f"{old}_{operator.upper()}"
     return names
 
 

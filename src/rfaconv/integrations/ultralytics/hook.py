@@ -134,9 +134,8 @@ def _teach_thop() -> None:
 def _allow_safe_loading() -> None:
     if not hasattr(torch.serialization, "add_safe_globals"):
         return
-    from rfaconv.integrations.ultralytics.operators import MODULES
+    from rfaconv.integrations.ultralytics.operators import KINDS, MODULES
 
-    convolutions = import_module("rfaconv.nn").CONVOLUTIONS.values()
     attention = import_module("rfaconv.nn.attention")
     parts = [
         value
@@ -144,7 +143,7 @@ def _allow_safe_loading() -> None:
         if isinstance(value, type) and issubclass(value, nn.Module)
     ]
     known = torch.serialization.get_safe_globals()
-    wanted = [*MODULES.values(), *convolutions, *parts]
+    wanted: list[Any] = [*MODULES.values(), *KINDS.values(), *parts]
     new = [kind for kind in wanted if kind not in known]
     torch.serialization.add_safe_globals(new)
 

@@ -19,6 +19,9 @@ LAYER_NAMES = {
 }
 """The name of every operator in a model YAML."""
 
+FEATURES = "FeaturesConv"
+"""The receptive-field features without a gate, for comparisons."""
+
 BLOCK_NAMES = ("C3", "C2f", "C3k2", "C2", "Bottleneck")
 """Blocks of bottlenecks; ``--at blocks`` means the first three."""
 
@@ -47,6 +50,8 @@ def canonical(name: str) -> str | None:
         >>> canonical("C3k2_RFCBAMConv"), canonical("RFAConv2d")
         ('C3k2_RFCBAM', 'RFAConv')
     """
+    if name == FEATURES:
+        return name
     owner, separator, ending = name.rpartition("_")
     if ending.startswith("Conv") and "_" in owner:  # C2f_RFA_Conv
         owner, separator, ending = *owner.rpartition("_")[:2], f"{owner.rpartition('_')[2]}_Conv"
@@ -121,7 +126,12 @@ def original_name(name: str) -> str:
         >>> original_name("C2f_RFA"), original_name("RFAConv")
         ('C2f', 'Conv')
     """
-    return "Conv" if name in LAYER_NAMES.values() else name.rpartition("_")[0]
+    return "Conv" if is_layer(name) else name.rpartition("_")[0]
+
+
+def is_layer(name: str) -> bool:
+    """Whether a name is a layer, not a block or a head."""
+    return name == FEATURES or name in LAYER_NAMES.values()
 
 
 def operator_of(name: str) -> str:

@@ -21,11 +21,18 @@ from ultralytics.nn import modules
 from ultralytics.nn.modules import Bottleneck, Conv
 from ultralytics.nn.modules.conv import autopad
 
-from rfaconv.integrations.ultralytics.names import BLOCK_NAMES, HEAD_NAMES, LAYER_NAMES
+from rfaconv.integrations.ultralytics.names import (
+    BLOCK_NAMES,
+    FEATURES,
+    HEAD_NAMES,
+    LAYER_NAMES,
+)
 from rfaconv.nn import CONVOLUTIONS
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
+from rfaconv.training.ablations import FeatureConv2d
 from rfaconv.variants import OPERATORS
 
+KINDS = {**CONVOLUTIONS, "features": FeatureConv2d}
 HOME = "rfaconv.integrations.ultralytics.layers"
 
 
@@ -66,7 +73,7 @@ class OperatorConv(Conv):
     ) -> None:
         padding = autopad(k, p, d) if p is None else p  # type: ignore[no-untyped-call]
         kernel, stride, padding = (tuple(v) if isinstance(v, list) else v for v in (k, s, padding))
-        conv = CONVOLUTIONS[self.operator](c1, c2, kernel, stride, padding, d, g, True)
+        conv = KINDS[self.operator](c1, c2, kernel, stride, padding, d, g, True)
         super().__init__(c1, c2, 1, 1, act=act)  # type: ignore[no-untyped-call]
         self.conv = conv
 
@@ -77,7 +84,7 @@ class OperatorConv(Conv):
             act: the activation behind it; None for the one that is there.
         """
         old = self.conv
-        self.conv = CONVOLUTIONS[self.operator](
+        self.conv = KINDS[self.operator](
             old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding,
             old.dilation, old.groups, True,
         )  # fmt: skip
@@ -167,7 +174,7 @@ class _Head(_Composed):
 
 def _make_layer(operator: str) -> type[OperatorConv]:
     body = {"operator": operator, "__module__": HOME, "__doc__": OperatorConv.__doc__}
-    return type(LAYER_NAMES[operator], (OperatorConv,), body)
+    return type(LAYER_NAMES.get(operator, FEATURES), (OperatorConv,), body)
 
 
 def _make(mixin: type[_Composed], original: type[nn.Module], operator: str) -> type[_Composed]:
@@ -197,6 +204,7 @@ HEADS: dict[str, type[_Composed]] = _all(_Head, HEAD_NAMES)
 
 MODULES: dict[str, type[nn.Module]] = {
     **{kind.__name__: kind for kind in LAYERS.values()},
+    FEATURES: _make_layer("features"),
     **BLOCKS,
     **HEADS,
 }

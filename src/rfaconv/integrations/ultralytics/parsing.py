@@ -19,7 +19,7 @@ from torch import nn
 from rfaconv.errors import InvalidArgument
 from rfaconv.integrations.ultralytics.activations import KEY, parse_activation
 from rfaconv.integrations.ultralytics.checking import check_rows
-from rfaconv.integrations.ultralytics.names import LAYER_NAMES, canonical, original_name
+from rfaconv.integrations.ultralytics.names import canonical, is_layer, original_name
 
 _ACT = 6  # [c2, k, s, p, g, d, act]
 
@@ -63,7 +63,7 @@ def take_operators(config: Any) -> Wanted:
             continue
         wanted[index] = (name, tail)
         row[2] = original_name(name)
-        if name in LAYER_NAMES.values():
+        if is_layer(name):
             if len(row[3]) > _ACT and row[3][_ACT] is not True:
                 wanted[index] = (name, parse_activation(row[3][_ACT]))
             row[3] = row[3][:_ACT] if len(row[3]) > 1 else [*row[3], 3]

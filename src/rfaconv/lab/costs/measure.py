@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rfaconv.bench.timing import in_turns
 from rfaconv.lab.costs.memory import peak_bytes
 
-WARMUP = 1
 LATENCY_ROUNDS = 15
 STEP_ROUNDS = 3
 
@@ -75,13 +75,13 @@ def _in_turns(
     runs: Mapping[str, Callable[[], None]], rounds: int, device: torch.device
 ) -> dict[str, float]:
     """Lower quartile of the seconds of each of ``runs``: other work on the machine only adds."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(WARMUP + rounds):
-        for name, run in runs.items():
-            run()  # the one before has filled the caches with its own weights
-            seconds = _seconds(run, device)
-            if turn >= WARMUP:
-                times[name].append(seconds)
+
+    def clock() -> float:
+        _synchronize(device)
+        return time.perf_counter()
+
+    # the one before has filled the caches with its own weights
+    times = in_turns(runs, rounds, settle=True, clock=clock)
     return {name: sorted(kept)[len(kept) // 4] for name, kept in times.items()}
 
 
@@ -104,14 +104,6 @@ def _step(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
         optimizer.step()
 
     return run
-
-
-def _seconds(run: Callable[[], None], device: torch.device) -> float:
-    _synchronize(device)
-    start = time.perf_counter()
-    run()
-    _synchronize(device)
-    return time.perf_counter() - start
 
 
 def _synchronize(device: torch.device) -> None:

@@ -15,11 +15,6 @@ from rfaconv.recipes import Recipe
 LARGEST, ROUNDS, TURNS = 6.0, 7, 9
 
 
-def with_model(recipe: Recipe, **changes: Any) -> Recipe:
-    """The recipe with other keys of its model."""
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
-
-
 def matched_width(recipe: Recipe, operator: str, data: Any, device: torch.device) -> float:
     """Factor of the plain network's channels at which its latency is that of ``operator``.
 
@@ -40,12 +35,12 @@ def matched_width(recipe: Recipe, operator: str, data: Any, device: torch.device
     example = [one.to(device) for one in example] if isinstance(example, list) else example.to(
         device
     )  # fmt: skip
-    aim = recipe_network(with_model(recipe, operator=operator), data).to(device)
+    aim = recipe_network(recipe.with_model(operator=operator), data).to(device)
     own: float = recipe.model.width
 
     def faster(width: float) -> bool:
         try:
-            plain = recipe_network(with_model(recipe, operator="conv", width=width), data)
+            plain = recipe_network(recipe.with_model(operator="conv", width=width), data)
         except InvalidArgument as error:
             raise InvalidArgument("operators", "a network that can be widened", "wide") from error
         both = {"plain": (plain.to(device), example), "aim": (aim, example)}

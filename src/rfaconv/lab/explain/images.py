@@ -15,7 +15,7 @@ from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.explain.figures import Panel
 from rfaconv.lab.explain.views import View, captured_inputs, subject
-from rfaconv.predict import Finding
+from rfaconv.predict import Prediction
 
 LABELS = {
     "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM",
@@ -35,7 +35,7 @@ class Explained:
     """
 
     panels: tuple[Panel, ...]
-    found: Finding
+    found: Prediction
     target: str
     right: bool | None
 
@@ -114,7 +114,7 @@ def explain_image(
 
 
 def _map(
-    name: str, view: View, seen: Tensor, found: Finding, meant: str | None, method: str
+    name: str, view: View, seen: Tensor, found: Prediction, meant: str | None, method: str
 ) -> Panel:
     def score(output: Any) -> Tensor:
         return view.score(output, found, meant)
@@ -141,15 +141,17 @@ def _gates(view: View, seen: Tensor, layers: dict[str, nn.Conv2d]) -> list[Panel
 def _truth(view: View, image: Tensor, seen: Tensor, truth: Any) -> Panel:
     if isinstance(truth, Tensor):
         mask = F.interpolate(truth[None, None].float(), seen.shape[-2:], mode="nearest")[0, 0]
-        return Panel("truth", Finding(view.names, mask=mask.long()).draw(seen))
+        return Panel("truth", Prediction(view.names, mask=mask.long()).draw(seen))
     boxes, names = truth
     scale = torch.tensor([seen.shape[2] / image.shape[2], seen.shape[1] / image.shape[1]] * 2)
     rows = [(n, 1.0, tuple((b * scale).tolist())) for b, n in zip(boxes, names, strict=True)]
     known = tuple(dict.fromkeys([*view.names, *names]))
-    return Panel("truth", Finding(known, boxes=tuple(rows)).draw(seen), note=f"{len(rows)} boxes")
+    return Panel(
+        "truth", Prediction(known, boxes=tuple(rows)).draw(seen), note=f"{len(rows)} boxes"
+    )
 
 
-def _said(found: Finding) -> str:
+def _said(found: Prediction) -> str:
     if found.classes:
         return f"{found.classes[0][0]} {found.classes[0][1]:.0%}"
     if found.boxes is not None:

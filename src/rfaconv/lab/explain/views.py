@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
-from rfaconv.lab.predictors import likeliest, normalise, resize_cropped
+from rfaconv.lab.predictors import normalise, output_of, resize_cropped
 from rfaconv.lab.sources import identify, read_network_of
-from rfaconv.predict import Finding
+from rfaconv.predict import Prediction
+from rfaconv.predict.networks import boxes_of, likeliest
 from rfaconv.predict.ultralytics import find_in, open_yolo
 
 MULTIPLE = 32
@@ -47,8 +47,8 @@ class View:
     names: tuple[str, ...]
     shown: Callable[[Tensor], Tensor]
     tensor: Callable[[Tensor], Tensor]
-    find: Callable[[Tensor], Finding]
-    score: Callable[[Any, Finding, str | None], Tensor]
+    find: Callable[[Tensor], Prediction]
+    score: Callable[[Any, Prediction, str | None], Tensor]
 
 
 def open_view(model: str | Path, *, threshold: float = 0.25, pretrained: bool = False) -> View:
@@ -79,29 +79,24 @@ def view_of(source: Source, threshold: float = 0.25) -> View:
     network = source.network.eval()
     if source.task == "detect":
         return _detector(source, threshold)
-    high, wide = source.input_size
     with torch.no_grad():
-        outputs = network(torch.zeros(1, source.channels, high, wide))
-    if not isinstance(outputs, Tensor) or outputs.dim() not in (2, 4):
-        expected = "a network that returns scores of classes, or of classes in every pixel"
-        raise InvalidArgument("model", expected, source.name)
-    names = source.classes or tuple(str(index) for index in range(outputs.shape[1]))
-    if outputs.dim() == 4:
+        whole, names = output_of(source, network)
+    if whole:
         return _segmenter(source, names)
     tensor = normalise(source)
 
-    def find(shown: Tensor) -> Finding:
+    def find(shown: Tensor) -> Prediction:
         with torch.no_grad():
-            return Finding(names, classes=likeliest(network(tensor(shown)).softmax(1)[0], names))
+            return Prediction(names, classes=likeliest(network(tensor(shown)).softmax(1)[0], names))
 
-    def score(output: Tensor, found: Finding, target: str | None) -> Tensor:
+    def score(output: Tensor, found: Prediction, target: str | None) -> Tensor:
         return output[0, names.index(target or subject(found))]
 
     return View(network, "classify", names, lambda image: resize_cropped(image, source), tensor,
                 find, score)  # fmt: skip
 
 
-def subject(found: Finding) -> str:
+def subject(found: Prediction) -> str:
     """The class that is explained: the likeliest, or that of most pixels but the background."""
     if found.classes:
         return found.classes[0][0]
@@ -118,11 +113,11 @@ def _segmenter(source: Source, names: tuple[str, ...]) -> View:
     def shown(image: Tensor) -> Tensor:
         return _resized(image, *(_whole(side) for side in source.input_size))
 
-    def find(seen: Tensor) -> Finding:
+    def find(seen: Tensor) -> Prediction:
         with torch.no_grad():
-            return Finding(names, mask=network(tensor(seen)).argmax(1)[0])
+            return Prediction(names, mask=network(tensor(seen)).argmax(1)[0])
 
-    def score(output: Tensor, found: Finding, target: str | None) -> Tensor:
+    def score(output: Tensor, found: Prediction, target: str | None) -> Tensor:
         index = names.index(target or subject(found))
         assert found.mask is not None
         there = found.mask == index
@@ -156,17 +151,12 @@ def _detector(source: Source, threshold: float) -> View:
     def tensor(seen: Tensor) -> Tensor:
         return seen[None].float() / 255
 
-    def find(seen: Tensor) -> Finding:
+    def find(seen: Tensor) -> Prediction:
         with torch.no_grad():
             found = network(tensor(seen))[0]
-        rows = zip(found["labels"], found["scores"], found["boxes"].tolist(), strict=True)
-        # label 0 is the background, which an untrained head may be sure of
-        boxes = [
-            (names[int(i) - 1], float(s), tuple(b)) for i, s, b in rows if i > 0 and s >= threshold
-        ]
-        return Finding(names, boxes=tuple(sorted(boxes, key=lambda row: -row[1])))
+        return Prediction(names, boxes=boxes_of(found, names, threshold))
 
-    def score(output: Any, found: Finding, target: str | None) -> Tensor:
+    def score(output: Any, found: Prediction, target: str | None) -> Tensor:
         rows = output[0]
         dense = torch.stack([(rows["labels"] == i + 1) for i in range(len(names))], 1)
         return _of_boxes(rows["boxes"], dense * rows["scores"][:, None], found, target)
@@ -174,7 +164,7 @@ def _detector(source: Source, threshold: float) -> View:
     return View(network, "detect", names, shown, tensor, find, score)
 
 
-def _of_boxes(boxes: Tensor, scores: Tensor, found: Finding, target: str | None) -> Tensor:
+def _of_boxes(boxes: Tensor, scores: Tensor, found: Prediction, target: str | None) -> Tensor:
     """Sum of the scores (N, classes) of those boxes (N, 4) that were found, each once."""
     total = scores.sum() * 0
     for name, _, box in found.boxes or ():
@@ -221,15 +211,15 @@ def _yolo(path: Path, threshold: float) -> View:
     def tensor(seen: Tensor) -> Tensor:
         return seen[None].float() / 255
 
-    def find(seen: Tensor) -> Finding:
+    def find(seen: Tensor) -> Prediction:
         if yolo.task == "classify":
             with torch.no_grad():
-                return Finding(names, classes=likeliest(network(tensor(seen))[0], names))
+                return Prediction(names, classes=likeliest(network(tensor(seen))[0], names))
         rows = find_in(yolo, seen, threshold).to_json()["boxes"]
         boxes = tuple((row["name"], row["score"], tuple(row["box"])) for row in rows)
-        return Finding(names, boxes=boxes)
+        return Prediction(names, boxes=boxes)
 
-    def score(output: Tensor, found: Finding, target: str | None) -> Tensor:
+    def score(output: Tensor, found: Prediction, target: str | None) -> Tensor:
         if yolo.task == "classify":
             chance = output[0, names.index(target or subject(found))]
             return chance.clamp_min(1e-12).log()

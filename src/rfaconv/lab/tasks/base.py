@@ -14,10 +14,18 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.surgery.structure import backbone_of
 from rfaconv.training.module import TrainingModule
+from rfaconv.training.networks import PLAIN
 from rfaconv.training.run_data import RunData
+from rfaconv.training.seeds import derive, seed_all
+from rfaconv.variants import OPERATORS
 
+PREDICTOR = "predictor.safetensors"
+"""What a run of a detector or a segmenter leaves for ``rfaconv predict``."""
 HELD_OUT = 0.2
+CALIBRATION, BLOCK = 64, 16
+"""Images that a conversion is calibrated with, and how many go through together."""
 
 TITLES = {"top1": "top-1", "map": "mAP", "miou": "mIoU"}
 """What people call the scores."""
@@ -49,7 +57,7 @@ class Sets(Protocol):
 
 @dataclass(frozen=True)
 class TaskSets:
-    """Pictures with boxes or masks."""
+    """Images with boxes or masks."""
 
     train: Any
     val: Any
@@ -67,7 +75,7 @@ class TaskSets:
 
     @property
     def digest(self) -> str:
-        """Of the pictures' names and sizes, and of their labels."""
+        """Of the images' names and sizes, and of their labels."""
         named = hashlib.sha256(repr(self.classes).encode())
         for part in (self.train, self.val):
             for entry in getattr(part, "pairs", None) or map(astuple, part.samples):
@@ -147,6 +155,47 @@ class LightningTask(Task):
         return lambda: module.train().loss(batch)[0]
 
 
+class BackboneTask(LightningTask):
+    """A task whose networks are built on a backbone of timm, which gets the operator."""
+
+    @abstractmethod
+    def build(self, kind: str, backbone: str, classes: int, **settings: Any) -> nn.Module:
+        """A network with the backbone as timm has it."""
+
+    @abstractmethod
+    def settings(self, recipe: Any) -> dict[str, Any]:
+        """What else a recipe's network is built with."""
+
+    def plain(self, recipe: Any, data: Any, fetch: bool = True) -> nn.Module:
+        """The network of the recipe's kind."""
+        seed_all(derive(recipe.seed, "network"))
+        model = recipe.model
+        return self.build(model.kind, model.backbone, len(data.classes), **self.settings(recipe))
+
+    def body(self, network: nn.Module) -> nn.Module:
+        """The backbone."""
+        return backbone_of(network)
+
+    def finish(self, out: Path, network: nn.Module, recipe: Any, data: Any) -> None:
+        """The file for ``rfaconv predict``; no file describes ablations, so they have none."""
+        model = recipe.model
+        if model.operator not in (PLAIN, *OPERATORS):
+            return
+        from rfaconv.predict import save_predictor
+
+        size = getattr(recipe.data, "image_size", None)
+        save_predictor(
+            out / PREDICTOR, network, task=recipe.task, kind=model.kind, names=data.classes,
+            backbone=model.backbone, converted=None if model.operator == PLAIN else model.operator,
+            **self.settings(recipe), **({} if size is None else {"image_size": size}),
+        )  # fmt: skip
+
+    def calibration_images(self, data: Any) -> list[Tensor]:
+        """Some training images, evenly spread."""
+        count = len(data.train)
+        return [data.train[i][0] for i in range(0, count, max(1, count // CALIBRATION))]
+
+
 def held_out(every: Any, seed: int) -> TaskSets:
     """Four fifths to learn from and a fifth to judge on; what was passed over is named once."""
     if len(every) < 2:
@@ -166,8 +215,3 @@ def folder_of(recipe: Any) -> Path:
     if not root.is_dir():
         raise InvalidArgument("data.root", "a folder", str(root))
     return root
-
-
-def spread(count: int, wanted: int) -> range:
-    """About ``wanted`` indices of ``count``, evenly."""
-    return range(0, count, max(1, count // wanted))

@@ -103,7 +103,7 @@ class ClassifyTask(LightningTask):
         With several ``data.evaluation`` they are of the first; ``evaluations`` has all by name.
         """
         named = {
-            name: _resized_centre(data.val, data.image_size, resize)
+            name: _center_crop(data.val, data.image_size, resize)
             for name, resize in recipe.data.evaluation.items()
         }
         values = {name: _measure(network, data, images) for name, images in named.items()}
@@ -139,7 +139,7 @@ def _crops(data: ImageData, resize: int, seed: int = 0) -> ImageData:
         [v2.RGB(), v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip(),
          v2.PILToTensor()]
     )  # fmt: skip
-    val = _resized_centre(data.val, size, resize)
+    val = _center_crop(data.val, size, resize)
     if isinstance(data.train, ShardImages):
         return dataclasses.replace(
             data, train=dataclasses.replace(data.train, transform=train), val=val
@@ -148,7 +148,7 @@ def _crops(data: ImageData, resize: int, seed: int = 0) -> ImageData:
     return dataclasses.replace(data, train=FileImages(data.train.files, train, seed), val=val)
 
 
-def _resized_centre(images: ImageSet, size: int, resize: int) -> ImageSet:
+def _center_crop(images: ImageSet, size: int, resize: int) -> ImageSet:
     """The same images with the shorter side at ``resize`` and the centre of ``size`` cut out.
 
     Raises:

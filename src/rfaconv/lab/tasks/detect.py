@@ -9,20 +9,14 @@ from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.detection import DetectionSet, build_detector, read_coco, read_voc, read_yolo
-from rfaconv.detection.module import Detector, columns, of_classes
+from rfaconv.detection.module import Detector, columns, figures_of
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.tasks.base import LightningTask, TaskSets, folder_of, held_out, spread
-from rfaconv.lab.tasks.predictors import save_run_predictor
+from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
 from rfaconv.recipes import Detect
-from rfaconv.surgery.structure import backbone_of
 from rfaconv.training.run_data import RunData
-from rfaconv.training.seeds import derive, seed_all
-
-CALIBRATION, BLOCK = 64, 16
-_SIZES = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
 
 
-class DetectTask(LightningTask):
+class DetectTask(BackboneTask):
     """FCOS, RetinaNet and Faster R-CNN on backbones of timm."""
 
     score: ClassVar[str] = "map"
@@ -39,19 +33,19 @@ class DetectTask(LightningTask):
             raise InvalidArgument("data", expected, ", ".join(val.classes))
         return TaskSets(train, val)
 
-    def plain(self, recipe: Detect, data: TaskSets, fetch: bool = True) -> nn.Module:
-        """The detector on the backbone as timm has it."""
-        seed_all(derive(recipe.seed, "network"))
-        model = recipe.model
-        return build_detector(model.kind, model.backbone, len(data.classes), **_settings(recipe))
+    def build(self, kind: str, backbone: str, classes: int, **settings: Any) -> nn.Module:
+        """A detector of torchvision."""
+        return build_detector(kind, backbone, classes, **settings)
 
-    def body(self, network: nn.Module) -> nn.Module:
-        """The backbone."""
-        return backbone_of(network)
+    def settings(self, recipe: Detect) -> dict[str, Any]:
+        """The keys of the recipe that are not None."""
+        model = recipe.model
+        chosen = {"size": model.size, "channels": model.channels, "width": model.width}
+        return {key: value for key, value in chosen.items() if value is not None}
 
     def calibration(self, network: Any, recipe: Detect, data: TaskSets) -> list[Tensor]:
-        """Pictures of several sizes are filled up to the largest of their block, as in training."""
-        images = [data.train[i][0] for i in spread(len(data.train), CALIBRATION)]
+        """Images of several sizes are filled up to the largest of their block, as in training."""
+        images = self.calibration_images(data)
         return [
             network.transform(images[i : i + BLOCK])[0].tensors
             for i in range(0, len(images), BLOCK)
@@ -62,12 +56,12 @@ class DetectTask(LightningTask):
         return Detector(network, recipe, steps)
 
     def loading(self, recipe: Detect, data: TaskSets) -> RunData:
-        """Pictures without a box are left out of training."""
+        """Images without a box are left out of training."""
         kept = [sample for sample in data.train.samples if sample.boxes]
         return RunData(recipe, DetectionSet(kept, data.classes), data.val, columns)
 
     def example(self, recipe: Detect, data: TaskSets) -> list[Tensor]:
-        """The first picture that is judged."""
+        """The first image that is judged."""
         return [data.val[0][0]]
 
     def judge(self, network: nn.Module, recipe: Detect, data: TaskSets) -> dict[str, Any]:
@@ -76,25 +70,7 @@ class DetectTask(LightningTask):
         for images, targets in self.loading(recipe, data).val_dataloader():
             found = network(list(images))
             metric.update(found, [{k: t[k] for k in ("boxes", "labels")} for t in targets])
-        figures = metric.compute()
-        # torchmetrics has -1 for sizes without a box
-        values = {key: float(figures[key]) for key in _SIZES}
-        return {
-            **{key: value if value >= 0 else None for key, value in values.items()},
-            "per_class": list(of_classes(figures, len(data.classes))),
-            "images": len(data.val),
-        }
-
-    def finish(self, out: Path, network: nn.Module, recipe: Detect, data: TaskSets) -> None:
-        """The file for ``rfaconv predict``."""
-        save_run_predictor(out, network, recipe, data.classes, **_settings(recipe))
-
-
-def _settings(recipe: Detect) -> dict[str, Any]:
-    """What else the network is built with: the keys of the recipe that are not None."""
-    model = recipe.model
-    chosen = {"size": model.size, "channels": model.channels, "width": model.width}
-    return {key: value for key, value in chosen.items() if value is not None}
+        return {**figures_of(metric, len(data.classes)), "images": len(data.val)}
 
 
 def _read(

@@ -9,20 +9,15 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from rfaconv.lab.tasks.base import LightningTask, TaskSets, folder_of, held_out, spread
-from rfaconv.lab.tasks.predictors import save_run_predictor
+from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
 from rfaconv.recipes import Segment
 from rfaconv.segmentation import IGNORED, MaskSet, build_segmenter, read_masks, read_voc_masks
 from rfaconv.segmentation.module import Segmenter
 from rfaconv.segmentation.networks import scores, standardised
-from rfaconv.surgery.structure import backbone_of
 from rfaconv.training.run_data import RunData
-from rfaconv.training.seeds import derive, seed_all
-
-CALIBRATION, BLOCK = 64, 16
 
 
-class SegmentTask(LightningTask):
+class SegmentTask(BackboneTask):
     """Unet and DeepLabV3Plus of segmentation_models_pytorch on encoders of timm."""
 
     score: ClassVar[str] = "miou"
@@ -34,31 +29,31 @@ class SegmentTask(LightningTask):
             return held_out(_read(recipe, root, part.train), part.split_seed)
         return TaskSets(_read(recipe, root, part.train), _read(recipe, root, part.val))
 
-    def plain(self, recipe: Segment, data: TaskSets, fetch: bool = True) -> nn.Module:
-        """The segmenter on the encoder as timm has it."""
-        seed_all(derive(recipe.seed, "network"))
-        model = recipe.model
-        return build_segmenter(model.kind, model.backbone, len(data.classes), **_settings(recipe))
+    def build(self, kind: str, backbone: str, classes: int, **settings: Any) -> nn.Module:
+        """A segmenter of segmentation_models_pytorch."""
+        return build_segmenter(kind, backbone, classes, **settings)
 
-    def body(self, network: nn.Module) -> nn.Module:
-        """The encoder."""
-        return backbone_of(network)
+    def settings(self, recipe: Segment) -> dict[str, Any]:
+        """The width, and the stride where the recipe has one."""
+        model = recipe.model
+        stride = {} if model.output_stride is None else {"output_stride": model.output_stride}
+        return {**stride, "width": model.width}
 
     def calibration(self, network: nn.Module, recipe: Segment, data: TaskSets) -> list[Tensor]:
-        """Training pictures as the encoder sees them."""
-        images = [data.train[i][0] for i in spread(len(data.train), CALIBRATION)]
-        return list(torch.split(standardised(torch.stack(images)), BLOCK))
+        """Training images as the encoder sees them."""
+        images = torch.stack(self.calibration_images(data))
+        return list(torch.split(standardised(images), BLOCK))
 
     def module(self, network: nn.Module, recipe: Segment, data: TaskSets, steps: int) -> Segmenter:
         """Cross-entropy of every pixel."""
         return Segmenter(network, recipe, steps, data.train)
 
     def loading(self, recipe: Segment, data: TaskSets) -> RunData:
-        """All pictures have one size."""
+        """All images have one size."""
         return RunData(recipe, data.train, data.val)
 
     def example(self, recipe: Segment, data: TaskSets) -> Tensor:
-        """The first picture that is judged."""
+        """The first image that is judged."""
         return standardised(data.val[0][0][None])
 
     def judge(self, network: nn.Module, recipe: Segment, data: TaskSets) -> dict[str, Any]:
@@ -77,19 +72,6 @@ class SegmentTask(LightningTask):
             "per_class": per_class,
             "images": len(data.val),
         }
-
-    def finish(self, out: Path, network: nn.Module, recipe: Segment, data: TaskSets) -> None:
-        """The file for ``rfaconv predict``."""
-        size = recipe.data.image_size
-        scaled = {} if size is None else {"image_size": size}
-        save_run_predictor(out, network, recipe, data.classes, **_settings(recipe), **scaled)
-
-
-def _settings(recipe: Segment) -> dict[str, Any]:
-    """What else the network is built with."""
-    model = recipe.model
-    stride = {} if model.output_stride is None else {"output_stride": model.output_stride}
-    return {**stride, "width": model.width}
 
 
 def _read(recipe: Segment, root: Path, split: str) -> MaskSet:

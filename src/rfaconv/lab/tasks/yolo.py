@@ -41,14 +41,14 @@ _OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD"}
 
 @dataclass(frozen=True)
 class YoloSets:
-    """Picture files, and what is to be written for ultralytics where they have no labels yet.
+    """Image files, and what is to be written for ultralytics where they have no labels yet.
 
     Attributes:
         train: files to learn from.
         val: files to judge on.
         classes: names.
         problems: what was passed over.
-        source: labels of another form; None where they lie beside the pictures.
+        source: labels of another form; None where they lie beside the images.
     """
 
     train: tuple[Path, ...]
@@ -59,7 +59,7 @@ class YoloSets:
 
     @property
     def digest(self) -> str:
-        """Of the pictures' names and sizes."""
+        """Of the images' names and sizes."""
         named = [(path.name, path.stat().st_size) for path in (*self.train, *self.val)]
         return hashlib.sha256(repr((self.classes, named)).encode()).hexdigest()[:16]
 
@@ -90,7 +90,16 @@ class YoloTask(Task):
         return YoloSets(files[0], files[1], first.classes, problems)
 
     def plain(self, recipe: Yolo, data: YoloSets, fetch: bool = True) -> nn.Module:
-        """The network of ultralytics, its operator included."""
+        """The network of ultralytics, its operator included.
+
+        Layers that it shares with the network without the operator start from the same numbers.
+        """
+        network = self._built(recipe, data)
+        if recipe.model.operator != PLAIN:
+            start_equal_(network, self._built(recipe.with_model(operator=PLAIN), data))
+        return network
+
+    def _built(self, recipe: Yolo, data: YoloSets) -> nn.Module:
         _ultralytics(torch.get_num_threads())
         seed_all(derive(recipe.seed, "network"))
         config = _config(recipe, len(data.classes))
@@ -111,7 +120,7 @@ class YoloTask(Task):
     def training_loss(
         self, network: Any, recipe: Yolo, data: YoloSets, device: torch.device
     ) -> Callable[[], Tensor]:
-        """Loss of a batch with one box in each picture."""
+        """Loss of a batch with one box in each image."""
         count, size = recipe.batch_size, recipe.data.size
         batch = {
             "img": torch.rand(count, 3, size, size, device=device),
@@ -179,13 +188,44 @@ class YoloTask(Task):
             if resume:
                 model.train(resume=True)
             else:
-                model.train(data=str(file), **_settings(recipe, out, device))
+                trainer = started(model.task_map[model.task]["trainer"], self.plain(recipe, data))
+                model.train(trainer, data=str(file), **_settings(recipe, out, device))
             seconds = time.perf_counter() - begin
         else:
             seconds = 0.0
         curve = _curve(out, steps)
         images = (len(curve) - len(done)) * steps * recipe.batch_size
         return curve, images / seconds if seconds else 0.0
+
+
+def start_equal_(network: nn.Module, plain: nn.Module) -> None:
+    """Gives a network the numbers of the plain one in all layers but the operators', in place."""
+    kind = import_module("rfaconv.integrations.ultralytics.operators").OperatorConv
+    ours = tuple(f"{name}." for name, m in network.named_modules() if isinstance(m, kind))
+    own = network.state_dict()
+    shared = {
+        key: value
+        for key, value in plain.state_dict().items()
+        if key in own and own[key].shape == value.shape and not key.startswith(ours)
+    }
+    network.load_state_dict(shared, strict=False)
+
+
+def started(kind: Any, start: nn.Module) -> Any:
+    """A trainer of ultralytics whose network starts from given weights.
+
+    Random numbers go on from one seed, whatever building the network took.
+    """
+
+    class Started(kind):  # type: ignore[misc]
+        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+            network = super().get_model(cfg=cfg, weights=weights, verbose=verbose)
+            if weights is None:
+                network.load_state_dict(start.state_dict())
+                seed_all(derive(self.args.seed, "training"))
+            return network
+
+    return Started
 
 
 def _ultralytics(threads: int) -> Any:
@@ -214,8 +254,9 @@ def _settings(recipe: Yolo, out: Path, device: str) -> dict[str, Any]:
 def _config(recipe: Yolo, classes: int) -> dict[str, Any]:
     """The network's configuration with the operator, the width and the number of classes."""
     model = recipe.model
-    if model.operator not in (PLAIN, *OPERATORS):
-        expected = f"one of {', '.join((PLAIN, *OPERATORS))} with task: yolo"
+    known = (PLAIN, *OPERATORS, "features")
+    if model.operator not in known:
+        expected = f"one of {', '.join(known)} with task: yolo"
         raise InvalidArgument("model.operator", expected, model.operator)
     operator = None if model.operator == PLAIN else model.operator
     config = {**model_config(model.name, operator, model.at), "nc": classes}
@@ -231,7 +272,7 @@ def _config(recipe: Yolo, classes: int) -> dict[str, Any]:
 
 
 def _written(data: YoloSets, out: Path) -> Path:
-    """A data set of the run's own, pictures by links: ultralytics writes caches beside labels."""
+    """A data set of the run's own, images by links: ultralytics writes caches beside labels."""
     folder = out / "dataset"
     if data.source is not None:
         return write_source(data.source, folder, link=True)

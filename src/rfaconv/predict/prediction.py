@@ -1,4 +1,4 @@
-"""What a network sees in one picture, as JSON and drawn."""
+"""What a network sees in one image, as JSON and drawn."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rfaconv.segmentation.masks import IGNORED
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found in one picture.
+class Prediction:
+    """What was found in one image.
 
     Attributes:
         classes: (name, probability), the likeliest first; None for other tasks.

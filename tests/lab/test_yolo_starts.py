@@ -1,0 +1,70 @@
+"""YOLO networks of a comparison: equal where they share layers; features without a gate."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.recipes import read_recipe
+
+pytest.importorskip("ultralytics")
+
+from rfaconv.integrations.ultralytics import model_config
+from rfaconv.lab.tasks.yolo import YoloSets, YoloTask, started
+
+SETS = YoloSets((), (), ("cell", "dot"), ())
+
+
+def network(operator: str, seed: int = 3) -> Any:
+    words = ["data.size=64", f"seed={seed}", f"model.operator={operator}"]
+    return YoloTask().plain(read_recipe("yolo", words), SETS)
+
+
+@pytest.mark.parametrize("operator", ["rfa", "rfca", "cbam", "features"])
+def test_shared_layers_start_from_the_same_numbers(operator: str) -> None:
+    plain, other = network("conv").state_dict(), network(operator).state_dict()
+    differ = {k for k in plain if not (k in other and torch.equal(plain[k], other[k]))}
+    # the six down-samplings alone
+    assert {key.split(".")[1] for key in differ} == {"1", "3", "5", "7", "16", "19"}
+    another = network("conv", seed=4).state_dict()
+    assert not torch.equal(plain["model.0.conv.weight"], another["model.0.conv.weight"])
+
+
+def test_a_training_starts_from_them() -> None:
+    class Base:
+        args: Any = type("Args", (), {"seed": 3})
+
+        def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool = True) -> Any:
+            return network("rfa", seed=9)
+
+    start = network("rfa")
+    trainer = started(Base, start)()
+    made = trainer.get_model().state_dict()
+    following = torch.rand(4)
+    assert all(torch.equal(made[key], value) for key, value in start.state_dict().items())
+    trainer.get_model()
+    assert torch.equal(following, torch.rand(4))
+    kept = trainer.get_model(weights="a checkpoint's").state_dict()
+    assert not torch.equal(kept["model.0.conv.weight"], made["model.0.conv.weight"])
+
+
+def test_features_have_no_gate_and_are_read_back() -> None:
+    made = network("features")
+    assert not [name for name, _ in made.named_parameters() if "attention" in name]
+    rfa = network("rfa")
+    assert made.model[3].conv.feature_weight.shape == rfa.model[3].conv.feature_weight.shape
+    again = pickle.loads(pickle.dumps(made.eval()))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(again(x)[0], made(x)[0])
+        folded = again.fuse(verbose=False)
+        assert torch.allclose(folded(x)[0], made(x)[0], atol=1e-3)
+
+
+def test_features_in_blocks_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="at: expected down with features"):
+        model_config("yolov8n", "features", "blocks")
