@@ -45,8 +45,8 @@ def proof(found: dict) -> str:
                 parts[-1] += f" ({found[key]['skipped']} skipped)"
     for run in found.get("selftests", ()):
         parts.append(f"self-test in Python and torch with {SETS[run['isa']]}: {run['cases']} cases")
-    if "install_seconds" in found:
-        parts.append(f"installed in {found['install_seconds']} s with no compiler on the path")
+    if "installation" in found:
+        parts.append(f"installed in {found['installation']['median']} s, no compiler on the path")
     return f"{EMULATORS[found['emulator'] or '']}: {'; '.join(parts)}"
 
 
