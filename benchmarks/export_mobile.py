@@ -72,6 +72,7 @@ class Boxes(nn.Module):
         self.network = network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The boxes and scores."""
         result: torch.Tensor = self.network(x)[0]
         return result
 

@@ -56,7 +56,8 @@ def wheels() -> list[str]:
         found = load("wheels.json")[name]
         tag = found["wheel"].rpartition("-")[2].removesuffix(".whl")
         kernels = ", ".join(SETS[isa] for isa in found["kernels"])
-        cells = [title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads]
+        size = found.get("installation", found)["bytes"]
+        cells = [title, f"`{tag}`", f"{size / 1e6:.1f}", kernels, threads]
         proved = proof(found) + (f". {limit[0].upper()}{limit[1:]}" if limit else "")
         lines.append(f"| {' | '.join(cells)} | {proved} |")
     return lines

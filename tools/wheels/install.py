@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Times the installation of a finished wheel with nothing but Python on the path.
 
-    python3 tools/wheels/install.py dist/rfaconv-*-manylinux*x86_64.whl --python PYTHON \\
-        --record benchmarks/results/wheels.json
+    python3 tools/wheels/install.py WHEEL --python PYTHON --record benchmarks/results/wheels.json
 
-PYTHON has torch. It is not a part of run.py because it wants a machine without other work. After the last installation the kernels must load.
+PYTHON has torch. It is not a part of run.py because it wants a machine without other work. After
+the last installation the kernels must load.
 """
 
 from __future__ import annotations
