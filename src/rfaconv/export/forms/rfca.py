@@ -50,7 +50,8 @@ class RFCAForm(TapForm):
         )
 
     def _parts(self, lines: Tensor, dim: int) -> Sequence[Tensor]:
-        return lines.split(1, dim)
+        result: Sequence[Tensor] = lines.split(1, dim)
+        return result
 
     def _row_means(self, line: Sequence[Tensor]) -> Tensor:
         return self._mean(line, 3)

@@ -48,4 +48,5 @@ class RFCBAMForm(TapForm):
         return x.mean(1, keepdim=True)
 
     def _parts(self, maps: Tensor) -> Sequence[Tensor]:
-        return maps.split(1, 1)
+        result: Sequence[Tensor] = maps.split(1, 1)
+        return result
