@@ -104,7 +104,9 @@ def mobile() -> list[str]:
                 texts.append("converted" if row.get("converted") else row.get("reason", ""))
         lines.append(f"| {name} | {' | '.join(texts)} |")
     used = {k: v for row in rows for k, v in row["versions"].items()}
-    return [*lines, "", "With " + ", ".join(f"{k} {v}" for k, v in used.items()) + "."]
+    with_what = ", ".join(f"{k} {v}" for k, v in used.items())
+    processors = ", ".join(sorted({row["processor"] for row in rows}))
+    return [*lines, "", f"{processors}, one thread, with {with_what}."]
 
 
 def precision() -> list[str]:

@@ -40,7 +40,8 @@ def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     name = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), "")
     flags = next((x.split() for x in lines if x.startswith("flags")), [])
-    has = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    known = ("avx512f", "avx512_bf16", "amx_bf16")
+    has = [flag for flag in known if flag in flags] or [f for f in ("avx2",) if f in flags]
     return f"{name or platform.processor()} ({', '.join(has)})"
 
 

@@ -34,8 +34,8 @@ def proof(found: dict) -> str:
                 parts[-1] += f" ({found[key]['skipped']} skipped)"
     for run in found.get("selftests", ()):
         parts.append(f"self-test in Python and torch with {SETS[run['isa']]}: {run['cases']} cases")
-    if "install_seconds" in found:
-        parts.append(f"installed in {found['install_seconds']} s with no compiler on the path")
+    if "installation" in found:
+        parts.append(f"installed in {found['installation']['median']} s, no compiler on the path")
     return f"{EMULATORS[found['emulator'] or '']}: {'; '.join(parts)}"
 
 
@@ -45,8 +45,9 @@ def wheels() -> list[str]:
         found = load("wheels")[name]
         tag = found["wheel"].rpartition("-")[2].removesuffix(".whl")
         kernels = ", ".join(SETS[isa] for isa in found["kernels"])
+        size = found.get("installation", found)["bytes"]
         proved = proof(found) + (f". {limit[0].upper()}{limit[1:]}" if limit else "")
-        rows.append((title, f"`{tag}`", f"{found['bytes'] / 1e6:.1f}", kernels, threads, proved))
+        rows.append((title, f"`{tag}`", f"{size / 1e6:.1f}", kernels, threads, proved))
     return table(("platform", "wheel", "MB", "kernels", "threads", "how it was proved"), rows)
 
 

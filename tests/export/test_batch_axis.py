@@ -53,3 +53,13 @@ def test_a_traced_layer_has_no_more_axes_than_its_gates(operator):
     found = [value for node in graph.nodes() for value in node.outputs()]
     ranks = [v.type().dim() for v in found if v.type().kind() == "TensorType"]
     assert max(rank for rank in ranks if rank is not None) <= 5
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_a_traced_layer_has_no_operation_that_core_ml_lacks(operator):
+    """coremltools knows new_full and new_zeros, and not new_ones."""
+    layer = LAYERS[operator](8, 6, 3).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that tracing is old
+        graph = torch.jit.trace(layer, torch.zeros(1, 8, 9, 9)).inlined_graph
+    assert "aten::new_ones" not in {node.kind() for node in graph.nodes()}

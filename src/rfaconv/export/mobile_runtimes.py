@@ -14,10 +14,14 @@ from rfaconv.export.mobile import lenient
 
 
 def load_executorch(path: Path, threads: int | None, precise: bool) -> Any:
-    """A ``.pte``, by ExecuTorch's runtime."""
+    """A ``.pte``, by ExecuTorch's runtime; all files of a process share its threads."""
     with lenient():
         from executorch.runtime import Runtime
 
+        if threads is not None:
+            from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+
+            _unsafe_reset_threadpool(threads)
         program = Runtime.get().load_program(path)
         method: Any = program.load_method("forward")
 

@@ -99,7 +99,7 @@ def patch_mean(x: Tensor, window: Window) -> Tensor:
     channels = fixed_size(x.shape[1])
     x = x.to(accumulation_dtype(x.dtype))
     # the sum first: large values that cancel leave nothing, not the rounding of their shares
-    total = convolve(x, x.new_ones((channels, 1, *window.kernel)), None, window, channels)
+    total = convolve(x, x.new_full((channels, 1, *window.kernel), 1.0), None, window, channels)
     return total * (1.0 / window.taps)
 
 

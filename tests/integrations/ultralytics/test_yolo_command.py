@@ -44,13 +44,15 @@ SPECIAL = [
 
 @pytest.mark.parametrize("words", SPECIAL, ids=" ".join)
 def test_special_commands_and_errors(words, tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "my wörk"
+    home.mkdir()
+    monkeypatch.chdir(home)
     expected = as_yolo(words, capfd)
-    before = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    for file in tmp_path.rglob("*"):
+    before = {p.name: p.read_bytes() for p in home.rglob("*") if p.is_file()}
+    for file in home.rglob("*"):
         file.unlink()
     assert (main(["yolo", *words]), capfd.readouterr().out) == expected
-    after = {p.name: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    after = {p.name: p.read_bytes() for p in home.rglob("*") if p.is_file()}
     assert after == before
 
 

@@ -113,6 +113,12 @@ def test_near_names_are_ranked(name, first):
     [
         ("yolov8n-rfaa.yaml", "operator: expected one of rfa.*did you mean rfa"),
         ("yolov99n-rfa.yaml", "network: expected one of"),
+        (
+            "yolov8n-rfa-neck.yaml",
+            r"expected yolov8n, with a task .* position \(down, blocks, head",
+        ),
+        ("yolo11n-seg-p9-rfa.yaml", "expected yolo11n-seg, with"),
+        ("rtdetr-r18-RFAConv.yaml", "one of .* rtdetr-l, rtdetr-resnet50"),
         ("yolov8n-rfa.pt", "no published weights of yolov8n-rfa.*rfaconv yolo convert yolov8n.pt"),
         ("rtdetr-l-rfa-head.yaml", "network that ends in one of Detect"),
         ("yolov7-tiny-rfa-blocks.yaml", "rows of C3, C2f, C3k2"),

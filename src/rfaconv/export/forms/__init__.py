@@ -13,6 +13,7 @@ from rfaconv.export.forms.rfa import RFAForm
 from rfaconv.export.forms.rfca import RFCAForm
 from rfaconv.export.forms.rfca_openvino import rfca_for_openvino
 from rfaconv.export.forms.rfcbam import RFCBAMForm
+from rfaconv.export.forms.xnnpack import XnnpackRFA, XnnpackRFCA, XnnpackRFCBAM
 from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 
 __all__ = ["FORMS", "OPENVINO_FORMS", "shape_for_export_"]
@@ -26,6 +27,14 @@ FORMS: dict[type[nn.Module], Any] = {
 
 OPENVINO_FORMS: dict[type[nn.Module], Any] = {**FORMS, RFCAConv2d: rfca_for_openvino}
 
+XNNPACK_FORMS: dict[type[nn.Module], Any] = {
+    RFAConv2d: XnnpackRFA,
+    RFCBAMConv2d: XnnpackRFCBAM,
+    RFCAConv2d: XnnpackRFCA,
+}
+
+_OF_RUNTIME = {"openvino": OPENVINO_FORMS, "executorch": XNNPACK_FORMS}
+
 
 def shape_for_export_(network: nn.Module, runtime: str = "onnx") -> nn.Module:
     """Replaces every fused layer of :data:`FORMS` by its form, in place.
@@ -37,7 +46,7 @@ def shape_for_export_(network: nn.Module, runtime: str = "onnx") -> nn.Module:
     Returns:
         The network; the form itself where the network is one layer.
     """
-    kind = (OPENVINO_FORMS if runtime == "openvino" else FORMS).get(type(network))
+    kind = _OF_RUNTIME.get(runtime, FORMS).get(type(network))
     if kind is not None:
         form: nn.Module = kind(network, runtime)
         return form.train(network.training)

@@ -57,7 +57,7 @@ class RFAForm(TapForm):
         total = powers[0]
         for power in powers[1:]:
             total = total + power
-        scale = total.reciprocal()
+        scale = self._inverse(total)
         if self.openvino:
             # else OpenVINO divides every tap by the total: nine reciprocals for one
             scale = scale.abs()
@@ -67,3 +67,6 @@ class RFAForm(TapForm):
                 for conv, power in zip(self.features, powers, strict=True)
             ]
         )
+
+    def _inverse(self, total: Tensor) -> Tensor:
+        return total.reciprocal()

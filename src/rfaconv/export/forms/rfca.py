@@ -43,11 +43,15 @@ class RFCAForm(TapForm):
         table = [features[i * wide : (i + 1) * wide] for i in range(high)]
         lines = torch.cat([self._row_means(line) for line in table], 3)
         posts = torch.cat([self._column_means(post) for post in zip(*table, strict=True)], 2)
-        rows = self.row(F.hardswish(self.row_hidden(lines))).sigmoid().split(1, 3)
-        columns = self.column(F.hardswish(self.column_hidden(posts))).sigmoid().split(1, 2)
+        rows = self._parts(self.row(F.hardswish(self.row_hidden(lines))).sigmoid(), 3)
+        columns = self._parts(self.column(F.hardswish(self.column_hidden(posts))).sigmoid(), 2)
         return self.project(
             [f * (rows[i] * columns[j]) for i, line in enumerate(table) for j, f in enumerate(line)]
         )
+
+    def _parts(self, lines: Tensor, dim: int) -> Sequence[Tensor]:
+        result: Sequence[Tensor] = lines.split(1, dim)
+        return result
 
     def _row_means(self, line: Sequence[Tensor]) -> Tensor:
         return self._mean(line, 3)

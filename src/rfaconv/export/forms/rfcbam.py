@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,16 @@ class RFCBAMForm(TapForm):
         channel = self.excite(hidden).sigmoid()
         x = self.padded(x)
         features = [conv(x).relu() for conv in self.features]
-        maps = [f.amax(1, keepdim=True) for f in features]
-        maps += [f.mean(1, keepdim=True) for f in features]
-        pixel = self.spatial(torch.cat(maps, 1)).sigmoid().split(1, 1)
+        maps = [self._largest(f) for f in features] + [self._average(f) for f in features]
+        pixel = self._parts(self.spatial(torch.cat(maps, 1)).sigmoid())
         return self.project([f * p * channel for f, p in zip(features, pixel, strict=True)])
+
+    def _largest(self, x: Tensor) -> Tensor:
+        return x.amax(1, keepdim=True)
+
+    def _average(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+    def _parts(self, maps: Tensor) -> Sequence[Tensor]:
+        result: Sequence[Tensor] = maps.split(1, 1)
+        return result

@@ -17,6 +17,7 @@ from typing import Any
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.integrations.ultralytics.names import FEATURES, HEAD_NAMES, LAYER_NAMES
 from rfaconv.integrations.ultralytics.networks import (
+    POSITIONS,
     network_name,
     parse_network,
     parse_positions,
@@ -95,8 +96,23 @@ def model_file(network: str, load: Loader) -> Path:
     try:
         load(name)
     except FileNotFoundError as error:
-        raise unknown_name("network", network, NETWORKS) from error
+        raise _unknown_network(network, load) from error
     return Path(name)
+
+
+def _unknown_network(network: str, load: Loader) -> InvalidArgument:
+    """Names the network that the beginning of a name means, or those that are near."""
+    base, *words = network.split("-")
+    for count in reversed(range(len(words))):
+        known = "-".join([network_name(base), *words[:count]])
+        try:
+            load(f"{known}.yaml")
+        except FileNotFoundError:
+            continue
+        places = ", ".join((*POSITIONS, "all"))
+        expected = f"{known}, with a task (seg, pose, obb, cls) or a position ({places}) behind it"
+        return InvalidArgument("network", expected, repr(network))
+    return unknown_name("network", network, (*NETWORKS, "rtdetr-l", "rtdetr-resnet50"))
 
 
 def new_names(network: str, rows: list[Any], operator: str, at: tuple[str, ...]) -> dict[int, str]:
