@@ -35,8 +35,8 @@ struct Weights {
     }
 
     // All of outputs from .. to - 1, chunk after chunk of `channels` channels: the weights of a chunk, [outputs][rows], follow each
-    // other. The rows of one chunk of channels-last weights lie a power of two apart, so read chunk by chunk they push each other
-    // out of every cache.
+    // other. The rows of one chunk of channels-last weights often lie a power of two apart, so read chunk by chunk they push
+    // each other out of every cache.
     void pack_chunks(float* out, int64_t from, int64_t to, int64_t channels) const {
         for (int64_t o = from; o < to; ++o)
             for (int64_t c = 0; c < w.size[1]; c += channels) {
