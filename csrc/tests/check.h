@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../window.h"
+#include "program.h"
 
 using namespace rfaconv::RFACONV_ISA;
 
@@ -139,18 +140,6 @@ static std::vector<double> values(const Tensor& t) {
 [[maybe_unused]] static int rounds_or(int usual) {
     const char* const text = std::getenv("RFACONV_TEST_ROUNDS");
     return text != nullptr ? std::atoi(text) : usual;
-}
-
-// False where this processor lacks the instruction set; main then returns 77, which test runners show as skipped.
-static bool runs_here() {
-#if defined(__AVX512F__)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
-#elif defined(__AVX2__)
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return true;
-#endif
 }
 
 static int report() {

@@ -119,8 +119,7 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind) {
     expect_close(values(found), values(want), kind == RFACONV_RFCA || folded ? 3e-6 : 0.0, "forward", p);
 }
 
-int main() {
-    if (!runs_here()) return 77;
+int run_tests() {
     const int rounds = rounds_or(150);
     std::mt19937 rng(11);
     for (int i = 0; i < rounds; ++i) {

@@ -142,8 +142,7 @@ static void test_channel_gate(std::mt19937& rng, int64_t H, int64_t W) {
     compare(found, want, "channel gate", text);
 }
 
-int main() {
-    if (!runs_here()) return 77;
+int run_tests() {
     const int rounds = rounds_or(200);
     std::mt19937 rng(7);
     for (int i = 0; i < rounds; ++i) {

@@ -85,8 +85,7 @@ static void test_not_finite(std::mt19937& rng) {
     for (int i = 0; i < 81; ++i) expect(std::isfinite(cov[i]) && std::isnan(cov[81 + i]) && std::isnan(cov[162 + i]), "NaN in cov", p);
 }
 
-int main() {
-    if (!runs_here()) return 77;
+int run_tests() {
     const int rounds = rounds_or(400);
     std::mt19937 rng(2);
     for (int i = 0; i < rounds; ++i) {

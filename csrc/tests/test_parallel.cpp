@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../vec.h"
+#include "program.h"
 #include "threads.h"
 
 using namespace rfaconv;
@@ -37,7 +38,7 @@ static void test_runtime(const rfaconv_openmp* runtime, bool threaded, const cha
     }
 }
 
-int main() {
+int run_tests() {
     test_runtime(nullptr, false, "none");
     test_runtime(&gomp_runtime(), true, "gomp");
     test_runtime(&kmp_runtime(), true, "kmp");

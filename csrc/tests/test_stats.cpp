@@ -50,8 +50,7 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float x_
     expect_close(dbias, grad.dbias, 3e-6, kind == RFACONV_RFCA ? "rfca db" : "rfcbam db", p);
 }
 
-int main() {
-    if (!runs_here()) return 77;
+int run_tests() {
     const int rounds = rounds_or(300);
     std::mt19937 rng(3);
     for (int i = 0; i < rounds; ++i) {

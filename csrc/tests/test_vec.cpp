@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../window.h"
+#include "program.h"
 
 using namespace rfaconv::RFACONV_ISA;
 
@@ -114,7 +115,7 @@ static void test_stage(std::mt19937& rng, int round) {
     expect(total == want, "add_patch", total - want);
 }
 
-int main() {
+int run_tests() {
     std::mt19937 rng(1);
     test_exp2();
     test_transpose();
