@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from rfaconv.data.shards import write_shards
+from rfaconv.bench.environment import environment
 from rfaconv.files import strict_json, write_atomic
-from rfaconv.training.environment import environment
+from rfaconv.lab.data.shards import write_shards
 
 PLACE = Path(__file__).resolve().parent / "results" / "data-wait.json"
 IMAGES, SIZE, BATCH = 128, (375, 500), 16

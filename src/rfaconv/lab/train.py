@@ -12,23 +12,23 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from rfaconv.data.decoding import DamagedImage
+from rfaconv.bench.environment import environment, limited_threads
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab.building import recipe_data, recipe_network
+from rfaconv.lab.data.decoding import DamagedImage
 from rfaconv.lab.loggers import check_loggers, loggers
+from rfaconv.lab.recipes import LightningRecipe, Recipe, Yolo, read_recipe
 from rfaconv.lab.tasks import LightningTask, task_named
-from rfaconv.recipes import LightningRecipe, Recipe, Yolo, read_recipe
-from rfaconv.training.callbacks import Curve, DataWait, Report
-from rfaconv.training.engine import run_trainer
-from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.module import EpochRecord
-from rfaconv.training.preemption import Preemption
-from rfaconv.training.run_data import StreamEpoch
-from rfaconv.training.run_folder import check_folder, opened, resumed
-from rfaconv.training.saves import STATE, WEIGHTS, Saves
-from rfaconv.training.schedules import check_optimizer
-from rfaconv.training.synced import synchronise_
+from rfaconv.lab.training.callbacks import Curve, DataWait, Report
+from rfaconv.lab.training.engine import run_trainer
+from rfaconv.lab.training.module import EpochRecord
+from rfaconv.lab.training.preemption import Preemption
+from rfaconv.lab.training.run_data import StreamEpoch
+from rfaconv.lab.training.run_folder import check_folder, opened, resumed
+from rfaconv.lab.training.saves import STATE, WEIGHTS, Saves
+from rfaconv.lab.training.schedules import check_optimizer
+from rfaconv.lab.training.synced import synchronise_
 
 SCHEMA = 2
 RESULT_FILE = "result.json"

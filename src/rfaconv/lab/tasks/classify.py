@@ -16,17 +16,17 @@ from torchmetrics.classification import (
 )
 from torchvision.transforms import v2
 
-from rfaconv.data import DataSpec, ImageData, ImageSet, Normalize, load_data, val_loader
-from rfaconv.data.decoding import FileImages
-from rfaconv.data.loaders import as_is
-from rfaconv.data.shards import ShardImages
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data import DataSpec, ImageData, ImageSet, Normalize, load_data, val_loader
+from rfaconv.lab.data.decoding import FileImages
+from rfaconv.lab.data.loaders import as_is
+from rfaconv.lab.data.shards import ShardImages
+from rfaconv.lab.networks.classifiers import PLAIN, build_network, check_network
+from rfaconv.lab.recipes import Classify
+from rfaconv.lab.seeds import derive
 from rfaconv.lab.tasks.base import LightningTask
-from rfaconv.recipes import Classify
-from rfaconv.training.classifier import Classifier
-from rfaconv.training.networks import PLAIN, build_network, check_network
-from rfaconv.training.run_data import RunData
-from rfaconv.training.seeds import derive
+from rfaconv.lab.training.classifier import Classifier
+from rfaconv.lab.training.run_data import RunData
 
 CALIBRATION, VAL_BATCH = 256, 256
 
