@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 import torch
 
 from rfaconv.lab.data import Normalize, RandomHorizontalFlip, RandomShift, augmentation
@@ -49,12 +48,3 @@ def test_normalize() -> None:
 def test_digits_are_not_mirrored() -> None:
     kinds = [type(module).__name__ for module in augmentation(8, hflip=False)]
     assert kinds == ["RandomShift"]
-
-
-def test_the_old_name_warns_for_one_release():
-    import rfaconv.lab.data
-
-    with pytest.warns(DeprecationWarning, match="RandomHorizontalFlip"):
-        assert rfaconv.lab.data.RandomMirror is RandomHorizontalFlip
-    with pytest.raises(AttributeError, match="no_such"):
-        rfaconv.lab.data.no_such  # noqa: B018
