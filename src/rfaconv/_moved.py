@@ -22,8 +22,8 @@ MOVED: dict[str, dict[str, str]] = {
     "data": {
         "": "lab.data",
         **_same("lab.data", "augment", "base", "decoding", "digits", "eurosat", "folder"),
-        **_same("lab.data", "global_batches", "load", "loaders", "lookup", "sample"),
-        **_same("lab.data", "scenes", "vision"),
+        "global_batches": "lab.data.loaders",
+        **_same("lab.data", "load", "loaders", "lookup", "sample", "scenes", "vision"),
     },
     "detection": {
         "samples": "lab.data.boxes",

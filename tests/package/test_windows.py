@@ -8,13 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = (
     "timm safetensors lightning pytorch_lightning torchmetrics torchvision sklearn numpy scipy PIL "
-    "yaml webdataset tensorboard matplotlib ultralytics thop pycocotools "
+    "yaml tensorboard matplotlib ultralytics thop pycocotools "
     "segmentation_models_pytorch fastapi uvicorn httpx onnxruntime onnx onnxscript openvino nncf "
     "triton accelerate"
 )
 TRAIN = (
     "timm safetensors lightning pytorch_lightning torchmetrics torchvision sklearn numpy scipy PIL "
-    "yaml webdataset"
+    "yaml"
 )
 
 BEGIN = """

@@ -24,7 +24,6 @@ from rfaconv.lab.training.callbacks import Curve, DataWait, Report
 from rfaconv.lab.training.engine import run_trainer
 from rfaconv.lab.training.module import EpochRecord
 from rfaconv.lab.training.preemption import Preemption
-from rfaconv.lab.training.run_data import StreamEpoch
 from rfaconv.lab.training.run_folder import check_folder, opened, resumed
 from rfaconv.lab.training.saves import STATE, WEIGHTS, Saves
 from rfaconv.lab.training.schedules import check_optimizer
@@ -106,7 +105,7 @@ def train_recipe(
         TrainingDiverged: the loss is no longer a number.
         SavingFailed: a checkpoint could not be written.
         WorkerLost: a process that decodes images ended.
-        DamagedImage: an image cannot be decoded any more, or with ``data.strict`` one of a shard.
+        DamagedImage: an image cannot be decoded any more.
         ProcessLost: another process of the job ended.
         Preempted: a termination signal came; the run is saved and goes on when started again.
     """
@@ -171,7 +170,7 @@ def _trained(
     if getattr(recipe, "compile", False):
         network.compile()
     wait, saves = DataWait(), Saves(out, recipe.checkpoints.keep)
-    callbacks: list[Callback] = [Curve(out), saves, wait, StreamEpoch()]
+    callbacks: list[Callback] = [Curve(out), saves, wait]
     if on_epoch is not None:
         callbacks.append(Report(on_epoch))
     preemption = Preemption(saves, recipe.accumulate)
@@ -199,9 +198,7 @@ def _trained(
             enable_progress_bar=launch.progress,
         )
     device = torch.device("cpu") if launch.accelerator == "cpu" else module.device
-    # of shards, those that could be read
-    judged = module.val_images or len(data.val)
-    value = _result(recipe, module.score_name, module.history, judged, data, device)
+    value = _result(recipe, module.score_name, module.history, len(data.val), data, device)
     value["measured"] = {
         "seconds": time.perf_counter() - start,
         "data_wait": wait.share,

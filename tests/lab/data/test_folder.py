@@ -118,6 +118,11 @@ def test_missing_and_file(tmp_path: Path) -> None:
         read(tmp_path / "file")
 
 
+def test_shards_are_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidArgument, match=r"folder:PATH .* shards are read no more"):
+        DataSpec("webdataset:somewhere")
+
+
 def test_unreadable_folder(folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder({"": {"cat": 2, "dog": 2}})
 

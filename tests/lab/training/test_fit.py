@@ -10,8 +10,9 @@ from torch import nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_data, recipe_network
-from rfaconv.lab.data import DataSpec, EpochShuffle, load_data, train_loader
+from rfaconv.lab.data import DataSpec, EpochShuffle, load_data
 from rfaconv.lab.data.base import TensorImages
+from rfaconv.lab.data.loaders import GlobalBatches
 from rfaconv.lab.evaluate import evaluate_run
 from rfaconv.lab.networks.classifiers import build_network
 from rfaconv.lab.recipes import read_recipe
@@ -90,8 +91,8 @@ def test_order_depends_on_seed_and_epoch_only() -> None:
 
 
 def test_last_incomplete_batch_is_left_out_and_small_sets_are_one_batch() -> None:
-    assert [len(y) for _, y in train_loader(DATA.train, 40, seed=0)] == [40, 40]
-    assert [len(y) for _, y in train_loader(DATA.train, 500, seed=0)] == [96]
+    assert [len(batch) for batch in GlobalBatches(len(DATA.train), 40, seed=0)] == [40, 40]
+    assert [len(batch) for batch in GlobalBatches(len(DATA.train), 500, seed=0)] == [96]
 
 
 def test_shared_layers_start_equal_for_every_operator() -> None:

@@ -6,7 +6,7 @@ May import: decoding, files and errors.
 from rfaconv.lab.data.augment import Normalize, RandomHorizontalFlip, RandomShift, augmentation
 from rfaconv.lab.data.base import ImageData, ImageSet, SkippedImage, TensorImages
 from rfaconv.lab.data.load import DATA_NAMES, DataSpec, load_data
-from rfaconv.lab.data.loaders import EpochShuffle, train_loader, val_loader
+from rfaconv.lab.data.loaders import EpochShuffle, val_loader
 
 __all__ = [
     "DATA_NAMES",
@@ -21,6 +21,5 @@ __all__ = [
     "TensorImages",
     "augmentation",
     "load_data",
-    "train_loader",
     "val_loader",
 ]

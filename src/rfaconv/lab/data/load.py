@@ -18,22 +18,18 @@ from rfaconv.lab.data.base import (
     channel_statistics,
     limit_per_class,
 )
-from rfaconv.lab.data.decoding import square
 from rfaconv.lab.data.digits import NATIVE_SIZE, read_digits
 from rfaconv.lab.data.eurosat import NATIVE_SIZE as EUROSAT_SIZE
 from rfaconv.lab.data.eurosat import PARTS, read_eurosat
 from rfaconv.lab.data.folder import Progress, read_folder
 from rfaconv.lab.data.sample import read_sample
-from rfaconv.lab.data.shards import read_shards
 from rfaconv.lab.data.vision import NATIVE_SIZES, read_vision
 
-FOLDER_PREFIX, SHARDS_PREFIX = "folder:", "webdataset:"
+FOLDER_PREFIX = "folder:"
 FOLDER_SIZE = 64
-STATISTICS = 1024
-"""Images of shards from which mean and standard deviation are taken."""
 SMALLEST, LARGEST = 4, 1024
 SAMPLE = "eurosat-sample"
-DATA_NAMES = ("digits", SAMPLE, *NATIVE_SIZES, "eurosat", "folder:PATH", "webdataset:PLACE")
+DATA_NAMES = ("digits", SAMPLE, *NATIVE_SIZES, "eurosat", "folder:PATH")
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class DataSpec:
 
     Attributes:
         name: ``digits``, ``eurosat-sample``, ``fashion-mnist``, ``cifar10``, ``cifar100``,
-            ``eurosat``, ``folder:PATH`` or ``webdataset:PLACE`` (a folder or URL with shards and
-            their index).
+            ``eurosat`` or ``folder:PATH``.
         image_size: height and width in pixels; None takes the set's own (64 for a folder).
         root: where torchvision's sets lie.
         download: whether torchvision may fetch a set that is not there.
@@ -63,13 +58,13 @@ class DataSpec:
     part: str = "val"
 
     def __post_init__(self) -> None:
-        prefixes = (FOLDER_PREFIX, SHARDS_PREFIX)
-        if not self.name.startswith(prefixes) and self.name not in DATA_NAMES[:-2]:
+        if self.name.startswith("webdataset:"):
+            expected = "folder:PATH with the images of the shards, as shards are read no more"
+            raise InvalidArgument("data", expected, self.name)
+        if not self.name.startswith(FOLDER_PREFIX) and self.name not in DATA_NAMES[:-1]:
             raise unknown_name("data", self.name, DATA_NAMES)
-        if self.name in prefixes:
+        if self.name == FOLDER_PREFIX:
             raise InvalidArgument("data", f"a place after {self.name}", self.name)
-        if self.name.startswith(SHARDS_PREFIX) and self.limit is not None:
-            raise InvalidArgument("limit", "none with shards", self.limit)
         if self.image_size is not None and not SMALLEST <= self.image_size <= LARGEST:
             raise InvalidArgument(
                 "image_size", f"pixels from {SMALLEST} to {LARGEST}", self.image_size
@@ -115,11 +110,7 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
     size = native_size(spec)
     train: ImageSet
     val: ImageSet
-    if spec.name.startswith(SHARDS_PREFIX):
-        place = spec.name.removeprefix(SHARDS_PREFIX)
-        stream, val, classes, digest = read_shards(place, square(size), spec.strict)
-        train, statistics = stream, channel_statistics(stream.first(STATISTICS))
-    elif spec.name.startswith(FOLDER_PREFIX):
+    if spec.name.startswith(FOLDER_PREFIX):
         path = Path(spec.name.removeprefix(FOLDER_PREFIX)).expanduser()
         train, val, classes, skipped, digest = read_folder(
             path,
@@ -129,14 +120,12 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
             limit=spec.limit,
             progress=progress,
         )
-        statistics = channel_statistics(train)
     else:
         held, tested, classes, skipped = _named(spec)
         held = held.subset(limit_per_class(held.labels, spec.limit))
         train, val = held, tested = _resized(held, size), _resized(tested, size)
         digest = f"{held.digest()}-{tested.digest()}"
-        statistics = channel_statistics(train)
-    mean, std = statistics
+    mean, std = channel_statistics(train)
     return ImageData(
         name=spec.name,
         classes=classes,

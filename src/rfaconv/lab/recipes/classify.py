@@ -54,7 +54,7 @@ class Data(Augmented):
 
     Attributes:
         name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
-            ``folder:PATH`` or ``webdataset:PLACE`` (shards in a folder or at a URL).
+            or ``folder:PATH``.
         root: folder of the named sets.
         image_size: height and width in pixels; None for the set's own.
         augment: ``shift`` (with hflip), ``resized-crop`` (folders above 2 GiB decoded, which are
@@ -113,8 +113,8 @@ class Classify(CrossEntropyRecipe):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         place = self.data.name.partition(":")[0]
-        if place in ("folder", "webdataset") and self.data.root != "data":
-            raise ValueError(f"data.name={place}:PLACE alone; data.root is for the named sets")
+        if place == "folder" and self.data.root != "data":
+            raise ValueError("data.name=folder:PATH alone; data.root is for the named sets")
         if self.data.crops and not self.data.evaluation:
             raise ValueError("data.evaluation, name: pixels, with data.augment: resized-crop")
         if self.data.evaluation and not self.data.crops:

@@ -25,8 +25,7 @@ def class_weights(wanted: Any, train: Any, classes: int) -> Tensor | None:
         classes: number of classes.
 
     Raises:
-        InvalidArgument: as many numbers as there are classes are wanted; or shards, which have no
-            labels before they are read.
+        InvalidArgument: as many numbers as there are classes are wanted.
     """
     if wanted is None:
         return None
@@ -41,8 +40,5 @@ def class_weights(wanted: Any, train: Any, classes: int) -> Tensor | None:
             mask = train[index][1]
             counts += torch.bincount(mask[mask < classes].flatten(), minlength=classes)
     else:
-        labels = getattr(train, "labels", None)
-        if labels is None:
-            raise InvalidArgument("class_weights", "numbers, with shards", wanted)
-        counts += torch.bincount(labels, minlength=classes)
+        counts += torch.bincount(train.labels, minlength=classes)
     return (counts.sum() / (classes * counts.clamp_min(1))).float()

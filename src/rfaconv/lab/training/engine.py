@@ -90,8 +90,6 @@ _NOTICES = (
     r".*sync_dist=True.*",
     # of 1x1 convolutions, whose strides say nothing
     r"(?s).*Grad strides do not match.*",
-    # the workers of shards read shards of their own
-    r".*IterableDataset. has `__len__`.*",
     # GlobalBatches starts where the epoch was left
     r".*your dataloader is not resumable.*",
 )
