@@ -18,7 +18,7 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data import decoding
 from rfaconv.lab.data.decoding import DamagedImage
-from rfaconv.lab.data.global_batches import GlobalBatches
+from rfaconv.lab.data.loaders import GlobalBatches
 from rfaconv.lab.evaluate import evaluate_run
 from rfaconv.lab.recipes import Recipe, read_recipe, recipe_names, recipe_text
 from rfaconv.lab.train import WorkerLost, train_recipe
