@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
-from torchvision.transforms.functional import pil_to_tensor
 
-from rfaconv.decoding import read_image
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data import DataSpec, load_data
+from rfaconv.lab.data.decoding import read_pixels
 from rfaconv.lab.data.folder import list_folder
 from rfaconv.lab.data.load import SAMPLE
 from rfaconv.lab.data.masks import IGNORED
@@ -92,8 +91,7 @@ def _of_files(
     said: str,
 ) -> Truth:
     def image(index: int) -> Tensor:
-        result: Tensor = pil_to_tensor(read_image(files[index]))
-        return result
+        return read_pixels(files[index])
 
     return Truth(task, classes, tuple(map(str, files)), image, answer, said)
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from rfaconv.decoding import ImageProblem, image_size, read_image, stored_size
+from rfaconv.decoding import ImageProblem, image_size, stored_size
 from rfaconv.errors import RFAConvError
+from rfaconv.lab.data.decoding import read_pixels
 
 Box = tuple[float, float, float, float]
 
@@ -88,7 +89,7 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
             "labels": torch.tensor(sample.labels, dtype=torch.int64) + 1,
             "image_id": torch.tensor([index]),
         }
-        return load_image(sample.image), target
+        return read_pixels(sample.image).float() / 255, target
 
     def subset(self, indices: Sequence[int]) -> DetectionSet:
         """The images at ``indices``, with the problems if the first image is among them."""
@@ -101,18 +102,6 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         text = f"{len(self)} pictures, {boxes} boxes"
         counts = Counter(problem.kind for problem in self.problems)
         return "; ".join([text, *(f"{n} x {kind}" for kind, n in sorted(counts.items()))])
-
-
-def load_image(path: Path) -> Tensor:
-    """An image as float32 (3, H, W) in [0, 1], as :mod:`rfaconv.decoding` reads it.
-
-    Raises:
-        ImageProblem: it cannot be read.
-    """
-    from torchvision.transforms.functional import pil_to_tensor
-
-    result: Tensor = pil_to_tensor(read_image(path)).float() / 255
-    return result
 
 
 class Collector:

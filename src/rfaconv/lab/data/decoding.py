@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
+from torchvision.transforms.functional import pil_to_tensor
 
 from rfaconv.decoding import ImageProblem, read_image
 from rfaconv.errors import RFAConvError
@@ -95,6 +96,16 @@ def square(image_size: int) -> v2.Transform:
             v2.PILToTensor(),
         ]
     )
+
+
+def read_pixels(path: Path) -> Tensor:
+    """One file as a uint8 tensor (3, H, W), in its own size.
+
+    Raises:
+        ImageProblem: the file cannot be read as an image.
+    """
+    tensor: Tensor = pil_to_tensor(read_image(path))
+    return tensor
 
 
 def decode(path: Path, transform: v2.Transform) -> Tensor:

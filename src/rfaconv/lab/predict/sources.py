@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rfaconv.decoding import SUFFIXES, ImageProblem, read_image
+from rfaconv.decoding import SUFFIXES, ImageProblem
 from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.lab.data.decoding import read_pixels
 
 PICTURES = SUFFIXES
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -72,10 +73,8 @@ def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
     if file.suffix.lower() not in VIDEOS:
-        from torchvision.transforms.functional import pil_to_tensor
-
         try:
-            yield None, pil_to_tensor(read_image(file))
+            yield None, read_pixels(file)
         except ImageProblem as error:
             raise RFAConvError(f"{file}: cannot be decoded: {error}") from error
         return
