@@ -1,7 +1,8 @@
 """Old names of what moved into the laboratory: for one release they work and warn.
 
 ``from rfaconv.recipes import read_recipe`` and ``import rfaconv.training.saves`` find what is now
-in ``rfaconv.lab``. A checkpoint of ultralytics that names a class by its old module opens, too.
+in ``rfaconv.lab``. Checkpoints of ultralytics of networks with ``FeaturesConv`` name
+``rfaconv.training.ablations.FeatureConv2d``: that name has to stay when the others go.
 """
 
 from __future__ import annotations
