@@ -24,13 +24,6 @@ PLACE = Path(__file__).resolve().parent / "results" / "data-wait.json"
 IMAGES, SIZE, BATCH = 128, (375, 500), 16
 WORDS = ["epochs=1", f"batch_size={BATCH}", "threads=1",
          "learning_rate={name: constant, milestones: []}"]  # fmt: skip
-# so few images would be kept in memory
-START = """
-import rfaconv.lab.data.folder
-from rfaconv.cli.main import main
-rfaconv.lab.data.folder.MEMORY_LIMIT = 0
-main()
-"""
 
 
 def main() -> None:
@@ -66,7 +59,7 @@ def pictures(folder: Path) -> None:
 
 
 def run(images: Path, out: Path, workers: int) -> dict[str, float]:
-    command = [sys.executable, "-c", START, "train", "imagenet-resnet18", *WORDS,
+    command = [sys.executable, "-m", "rfaconv.cli.main", "train", "imagenet-resnet18", *WORDS,
                f"data.name=folder:{images}", f"data.workers={workers}",
                "--accelerator", "cpu", "--out", str(out)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)

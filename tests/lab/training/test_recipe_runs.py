@@ -152,11 +152,9 @@ def test_a_folder_with_another_run_is_refused(whole: Path, capsys) -> None:
 
 
 @pytest.fixture
-def crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+def crops(tmp_path: Path) -> Recipe:
     """A recipe that decodes small files anew for every batch."""
     from PIL import Image
-
-    from rfaconv.lab.data import folder
 
     for part, count in (("train", 8), ("val", 2)):
         for label in "ab":
@@ -164,7 +162,6 @@ def crops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
             place.mkdir(parents=True)
             for index in range(count):
                 Image.new("RGB", (40, 30), (index * 9, ord(label), 7)).save(place / f"{index}.png")
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
     options = [f"data.name=folder:{tmp_path / 'images'}", "data.image_size=24", "data.workers=1",
                "data.evaluation={a: 24, b: 28}", "model.name=small", "epochs=1",
                "batch_size=8"]  # fmt: skip

@@ -40,6 +40,7 @@ def read_folder(
     split_seed: int = 0,
     strict: bool = False,
     limit: int | None = None,
+    anew: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...], tuple[SkippedImage, ...], str]:
     """Training and validation images, class names, files left out, digest of the file list.
@@ -53,6 +54,7 @@ def read_folder(
         split_seed: of the split (a fifth of every class is held out) where there is no ``val/``.
         strict: a file that cannot be decoded is an error, not left out.
         limit: at most so many training images, the classes kept even.
+        anew: images are decoded in every epoch, even if they would fit into memory.
         progress: called with (files decoded, files in all).
 
     Raises:
@@ -65,7 +67,7 @@ def read_folder(
     train = train.subset(limit_per_class(train.labels, limit))
     transform = square(image_size)
     total = len(train.paths) + len(val.paths)
-    keep = total * 3 * image_size**2 <= MEMORY_LIMIT
+    keep = not anew and total * 3 * image_size**2 <= MEMORY_LIMIT
     skipped: list[SkippedImage] = list(others)
     parts: list[ImageSet] = []
     done = 0

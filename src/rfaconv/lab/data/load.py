@@ -46,6 +46,7 @@ class DataSpec:
         limit: at most so many training images, the classes kept even; None for all.
         split_seed: seed of the split of a folder without ``val/``.
         part: which part of ``eurosat`` validates, ``val`` or ``test``.
+        anew: whether the files of a folder are decoded anew in every epoch, however few they are.
     """
 
     name: str = "digits"
@@ -56,6 +57,7 @@ class DataSpec:
     limit: int | None = None
     split_seed: int = 0
     part: str = "val"
+    anew: bool = False
 
     def __post_init__(self) -> None:
         if self.name.startswith("webdataset:"):
@@ -118,6 +120,7 @@ def load_data(spec: DataSpec, progress: Progress | None = None) -> ImageData:
             split_seed=spec.split_seed,
             strict=spec.strict,
             limit=spec.limit,
+            anew=spec.anew,
             progress=progress,
         )
     else:

@@ -53,11 +53,11 @@ class Data(Augmented):
     """The images.
 
     Attributes:
-        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat``,
-            or ``folder:PATH``.
+        name: ``digits``, ``fashion-mnist``, ``cifar10``, ``cifar100``, ``eurosat`` or
+            ``folder:PATH``.
         root: folder of the named sets.
         image_size: height and width in pixels; None for the set's own.
-        augment: ``shift`` (with hflip), ``resized-crop`` (folders above 2 GiB decoded, which are
+        augment: ``shift`` (with hflip), ``resized-crop`` (of a folder, whose files are then
             read anew in every epoch) or ``none``; one of these, and after a plus sign any of
             torchvision's ``randaugment``, ``trivialaugment``, ``mixup`` and ``cutmix``, such as
             ``shift+randaugment+mixup``.

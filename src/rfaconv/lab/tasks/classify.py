@@ -41,7 +41,7 @@ class ClassifyTask(LightningTask):
         part = recipe.data
         spec = DataSpec(
             part.name, part.image_size, Path(part.root), part.download, part.strict, part.limit,
-            part.split_seed, part.part,
+            part.split_seed, part.part, part.crops,
         )  # fmt: skip
         data = load_data(spec)
         if recipe.model.pretrained and data.channels == 3:
@@ -150,5 +150,4 @@ def _center_crop(images: ImageSet, size: int, resize: int) -> ImageSet:
     )
     if isinstance(images, FileImages):
         return FileImages(images.files, cut)
-    expected = "a folder too large for memory (2 GiB decoded), with resized-crop"
-    raise InvalidArgument("data.name", expected, "images in memory")
+    raise InvalidArgument("data.name", "folder:PATH, with resized-crop", "images in memory")
