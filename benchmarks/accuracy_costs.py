@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from rfaconv.lab.costs import network_cost, peak_bytes
 from rfaconv.lab.costs.macs import count_parameters
-from rfaconv.training.networks import build_network
+from rfaconv.lab.networks.classifiers import build_network
 
 IMAGES = {"eurosat": (3, 64, 64), "fashion-mnist": (1, 28, 28)}
 BATCH = 64

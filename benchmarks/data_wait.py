@@ -1,9 +1,9 @@
-"""How much of a training step waits for JPEGs that are decoded meanwhile: ResNet-18 on shards.
+"""How much of a training step waits for JPEGs that are decoded meanwhile: ResNet-18 on a folder.
 
     python benchmarks/data_wait.py
 
-Makes pictures of ImageNet's usual size (500 x 375), packs them into shards and trains the ImageNet
-recipe on them for an epoch, with and without a process that decodes.
+Makes pictures of ImageNet's usual size (500 x 375) and trains the ImageNet recipe on them for an
+epoch, with and without a process that decodes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from rfaconv.data.shards import write_shards
+from rfaconv.bench.environment import environment
 from rfaconv.files import strict_json, write_atomic
-from rfaconv.training.environment import environment
 
 PLACE = Path(__file__).resolve().parent / "results" / "data-wait.json"
 IMAGES, SIZE, BATCH = 128, (375, 500), 16
@@ -31,10 +30,8 @@ def main() -> None:
     cases = {}
     with tempfile.TemporaryDirectory() as folder:
         pictures(Path(folder, "pictures"))
-        shards = Path(folder, "shards")
-        write_shards(Path(folder, "pictures"), shards, images_per_shard=32)
         for workers in (0, 1):
-            measured = run(shards, Path(folder, f"run{workers}"), workers)
+            measured = run(Path(folder, "pictures"), Path(folder, f"run{workers}"), workers)
             cases[f"{workers} workers"] = measured
             print(workers, measured, flush=True)
     value = {
@@ -61,9 +58,9 @@ def pictures(folder: Path) -> None:
             Image.fromarray(pixels).save(place / f"{index}.jpg", quality=90)
 
 
-def run(shards: Path, out: Path, workers: int) -> dict[str, float]:
+def run(images: Path, out: Path, workers: int) -> dict[str, float]:
     command = [sys.executable, "-m", "rfaconv.cli.main", "train", "imagenet-resnet18", *WORDS,
-               f"data.name=webdataset:{shards}", f"data.workers={workers}",
+               f"data.name=folder:{images}", f"data.workers={workers}",
                "--accelerator", "cpu", "--out", str(out)]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     measured = json.loads((out / "result.json").read_text(encoding="utf-8"))["measured"]

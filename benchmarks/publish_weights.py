@@ -20,9 +20,9 @@ from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source
 from rfaconv.lab.building import read_run
 from rfaconv.lab.evaluate import evaluate_run
+from rfaconv.lab.recipes import Recipe, read_recipe, recipe_text
+from rfaconv.lab.training.saves import last_good
 from rfaconv.models.published import WEIGHTS
-from rfaconv.recipes import Recipe, read_recipe, recipe_text
-from rfaconv.training.saves import last_good
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "src/rfaconv/models/published.json"

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from rfaconv.bench.environment import describe
 from rfaconv.bench.timing import alternate
-from rfaconv.data import Normalize
 from rfaconv.export import export, load_exported
-from rfaconv.export.quantize import IMAGES
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab import load_source
 from rfaconv.lab.building import read_run, recipe_data
+from rfaconv.lab.calibration import IMAGES
+from rfaconv.lab.data import Normalize
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
 KINDS = ("float32", "int8")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pages import RESULTS, fill, load
 
-from rfaconv.data.global_batches import GlobalBatches
+from rfaconv.lab.data.loaders import GlobalBatches
 
 ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 

@@ -19,8 +19,8 @@ from statistics import median
 
 import torch
 
+from rfaconv.bench.environment import environment
 from rfaconv.files import strict_json, write_atomic
-from rfaconv.training.environment import environment
 
 PLACE = Path(__file__).resolve().parent / "results"
 CASES = {

@@ -48,7 +48,7 @@ def waiting() -> list[str]:
     alone, beside = cases["0 workers"], cases["1 workers"]
     decoded = alone["images_per_second"] / alone["data_wait"]
     text = (
-        f"ResNet-18 with RFA at 224 pixels on one thread, JPEGs of 500 × 375 from shards: {beside['data_wait']:.1%} of a step waits for images "
+        f"ResNet-18 with RFA at 224 pixels on one thread, JPEGs of 500 × 375: {beside['data_wait']:.1%} of a step waits for images "
         f"with one process that decodes, {alone['data_wait']:.1%} without (`benchmarks/data_wait.py`). So one process decodes and crops about "
         f"{round(decoded, -1):.0f} images/s; a GPU that trains r images/s needs r over that many cores for it, as `data.workers`. "
         "Every run prints its share, which is also `data_wait` in `result.json`."
@@ -84,7 +84,7 @@ def plan() -> list[str]:
 2 · (n − 1) / n of them through each, in buckets while the backward pass still runs; on several machines the ring crosses
 each link between two of them once, with the same bytes."""
     reading = f"""Data: {IMAGES:,} images of about {IMAGE_KB} kB, {data:.0f} GB, read once an epoch. One machine reads all of it, each of eight an eighth
-({data / 8:.0f} GB) of its shards; 1,000 images a shard make {-(-IMAGES // 1000):,} shards, and processes times workers should not be more than these."""
+({data / 8:.0f} GB)."""
     return [gradients, "", *table(heads, rows), "", reading]
 
 

@@ -31,10 +31,11 @@ import torch.nn.functional as F
 from yolo_lifecycle import voc_folder
 
 import rfaconv
-from rfaconv.detection import DetectionSet, read_voc
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.integrations.ultralytics import convert
-from rfaconv.integrations.ultralytics.dataset import write_dataset
+from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.lab.data.voc import read_voc
+from rfaconv.lab.data.yolo.writing import write_dataset
 
 OPERATORS = ("conv", "rfa", "rfcbam", "rfca", "ca", "cbam", "cam")
 SCHEDULE = {

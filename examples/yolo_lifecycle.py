@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 import rfaconv
-from rfaconv.detection import read_voc
 from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.data.voc import read_voc
 
 SETTINGS = {
     "device": "cpu",
@@ -59,8 +59,8 @@ def voc_folder(source: Path, scratch: Path) -> Path:
 
 
 def dataset(source: Path, scratch: Path, limit: int | None = None) -> Path:
-    from rfaconv.detection import DetectionSet
-    from rfaconv.integrations.ultralytics.dataset import write_dataset
+    from rfaconv.lab.data.boxes import DetectionSet
+    from rfaconv.lab.data.yolo.writing import write_dataset
 
     root = voc_folder(source, scratch)
     train = read_voc(root, "train")

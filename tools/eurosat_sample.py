@@ -16,7 +16,7 @@ import json
 import zipfile
 from pathlib import Path
 
-PLACE = Path(__file__).parents[1] / "src/rfaconv/data/sample"
+PLACE = Path(__file__).parents[1] / "src/rfaconv/lab/data/sample"
 DATE = (1980, 1, 1, 0, 0, 0)
 
 

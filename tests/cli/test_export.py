@@ -12,7 +12,7 @@ from torchvision.utils import save_image
 from rfaconv.cli.main import main
 from rfaconv.export import Source, load_exported, save_pretrained
 from rfaconv.lab import load_source
-from rfaconv.training.networks import build_network
+from rfaconv.lab.networks.classifiers import build_network
 
 pytest.importorskip("onnxruntime")
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import distributed, multiprocessing, nn
 
+from rfaconv.lab.training.synced import synchronise_
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
 from rfaconv.reference.parity import assert_parity
-from rfaconv.training.synced import synchronise_
 
 LAYERS = {
     **{k: CONVOLUTIONS[k] for k in ("rfa", "rfcbam", "rfca", "ca")},

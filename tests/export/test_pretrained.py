@@ -12,7 +12,7 @@ import rfaconv.models
 from rfaconv.errors import InvalidArgument
 from rfaconv.export import Source, from_pretrained, push_to_hub, save_pretrained
 from rfaconv.lab import load_source
-from rfaconv.training.networks import build_network
+from rfaconv.lab.networks.classifiers import build_network
 
 TINY = {"channels": [8, 8, 16, 16]}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rfaconv.data import Normalize
 from rfaconv.export import export, load_exported
 from rfaconv.lab import load_source
 from rfaconv.lab.building import recipe_data
-from rfaconv.recipes import read_recipe
+from rfaconv.lab.data import Normalize
+from rfaconv.lab.recipes import read_recipe
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 FILES = {"onnx": "network.onnx", "openvino": "network.xml"}

@@ -11,8 +11,8 @@ from rfaconv.lab.contenders import contender, resolved
 from rfaconv.lab.costs import Case, measure, network_cost, peak_bytes
 from rfaconv.lab.costs.measure import latencies
 from rfaconv.lab.costs.wide import matched_width
-from rfaconv.recipes import read_recipe
-from rfaconv.training.networks import COMPARABLE, build_network
+from rfaconv.lab.networks.classifiers import COMPARABLE, build_network
+from rfaconv.lab.recipes import read_recipe
 
 
 def test_plain_network_agrees_with_torch() -> None:

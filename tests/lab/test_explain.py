@@ -14,13 +14,13 @@ from torchvision.ops import box_iou
 
 import rfaconv.models
 from rfaconv.cli.main import main
-from rfaconv.detection import build_detector
 from rfaconv.effective import effective_kernels, operator_layers, pixel_gates
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
+from rfaconv.lab.networks.detectors import build_detector
+from rfaconv.lab.networks.segmenters import build_segmenter
+from rfaconv.lab.predict import save_predictor
 from rfaconv.nn import CAConv2d, CBAMConv2d, RFAConv2d, RFCAConv2d, RFCBAMConv2d
-from rfaconv.predict import save_predictor
-from rfaconv.segmentation import build_segmenter
 
 pytest.importorskip("pytorch_grad_cam")
 

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from rfaconv.cli.main import main
-from rfaconv.detection import build_detector
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.networks.detectors import build_detector
+from rfaconv.lab.networks.segmenters import build_segmenter
+from rfaconv.lab.predict import load_predictor, save_predictor
 from rfaconv.lab.predictors import open_predictor
 from rfaconv.lab.sources import load_source
-from rfaconv.predict import load_predictor, save_predictor
-from rfaconv.segmentation import build_segmenter
 
 NAMES = ("cell", "dot", "rod")
 SIZES = ((64, 64), (96, 61), (50, 180))

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from rfaconv.cli.main import main
-from rfaconv.detection import read_yolo
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data.yolo.reading import read_yolo
 from rfaconv.lab.looking import look
 
 SIDE, COUNT = 64, 6

@@ -14,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from rfaconv.lab.networks.classifiers import COMPARABLE
 from rfaconv.lab.progress import Cell
 from rfaconv.lab.report import write_report
 from rfaconv.lab.report.sentences import sentences
@@ -21,7 +22,6 @@ from rfaconv.lab.report.tables import as_csv, as_latex, as_markdown, as_rich, co
 from rfaconv.lab.report.write import Picture
 from rfaconv.lab.results import assemble
 from rfaconv.lab.store import Store
-from rfaconv.training.networks import COMPARABLE
 
 NAME = "a<b>&'c'_%"
 

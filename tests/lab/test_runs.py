@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from rfaconv.cli.main import main
 from rfaconv.lab.building import recipe_data, recipe_network
 from rfaconv.lab.evaluate import evaluate_run
+from rfaconv.lab.predict.networks import read_network
+from rfaconv.lab.recipes import read_recipe, recipe_text
 from rfaconv.lab.train import train_recipe
+from rfaconv.lab.training.module import TrainingDiverged
+from rfaconv.lab.training.preemption import Preempted, Preemption
+from rfaconv.lab.training.saves import WEIGHTS, last_good
 from rfaconv.nn import CONVOLUTIONS
-from rfaconv.predict.networks import read_network
-from rfaconv.recipes import read_recipe, recipe_text
-from rfaconv.training.module import TrainingDiverged
-from rfaconv.training.preemption import Preempted, Preemption
-from rfaconv.training.saves import WEIGHTS, last_good
 
 TASKS = ("detect", "segment")
 SIZE = 64

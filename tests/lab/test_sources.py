@@ -18,10 +18,10 @@ from rfaconv.export import export, save_pretrained
 from rfaconv.export.source import Source
 from rfaconv.lab import load_source
 from rfaconv.lab.judging import judge, read_truth
+from rfaconv.lab.networks.segmenters import build_segmenter
+from rfaconv.lab.predict import save_predictor
 from rfaconv.lab.predictors import open_predictor
 from rfaconv.lab.sources import identify
-from rfaconv.predict import save_predictor
-from rfaconv.segmentation import build_segmenter
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.recipes import read_recipe
+from rfaconv.lab.recipes import read_recipe
 
 pytest.importorskip("ultralytics")
 

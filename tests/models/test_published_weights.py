@@ -12,8 +12,8 @@ import torch
 
 import rfaconv.models
 from rfaconv.cli.main import main
-from rfaconv.data import DataSpec, Normalize, load_data
 from rfaconv.export import from_pretrained
+from rfaconv.lab.data import DataSpec, Normalize, load_data
 from rfaconv.models.published import WEIGHTS, Published, default_place, published
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,13 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = (
     "timm safetensors lightning pytorch_lightning torchmetrics torchvision sklearn numpy scipy PIL "
-    "yaml webdataset tensorboard matplotlib ultralytics thop pycocotools "
+    "yaml tensorboard matplotlib ultralytics thop pycocotools "
     "segmentation_models_pytorch fastapi uvicorn httpx onnxruntime onnx onnxscript openvino nncf "
     "triton accelerate"
 )
 TRAIN = (
     "timm safetensors lightning pytorch_lightning torchmetrics torchvision sklearn numpy scipy PIL "
-    "yaml webdataset"
+    "yaml"
 )
 
 BEGIN = """
@@ -72,8 +72,8 @@ assert main(["doctor", "--json"]) == 0
 SAVES = """
 from types import SimpleNamespace as Fake
 from rfaconv.files import write_atomic
-from rfaconv.training.preemption import Preemption, random_state, set_random_state
-from rfaconv.training.saves import Saves, best_good, check, last_good
+from rfaconv.lab.training.preemption import Preemption, random_state, set_random_state
+from rfaconv.lab.training.saves import Saves, best_good, check, last_good
 run = pathlib.Path(sys.argv[1])
 network = torch.nn.Linear(2, 1)
 trainer = Fake(is_global_zero=True, strategy=Fake(barrier=lambda: None), current_epoch=0,
@@ -97,8 +97,8 @@ with Preemption(saves, 1).listening():
     set_random_state(random_state())
 
 from PIL import Image
-from rfaconv.detection.samples import DetectionSet, Sample
-from rfaconv.integrations.ultralytics.dataset import write_dataset
+from rfaconv.lab.data.boxes import DetectionSet, Sample
+from rfaconv.lab.data.yolo.writing import write_dataset
 Image.new("RGB", (8, 8)).save(run / "a.png")
 boxes = DetectionSet([Sample(run / "a.png", (8, 8), ((1, 1, 5, 5),), (0,))], ["one"])
 written = write_dataset({"train": boxes, "val": boxes}, run / "yolo")

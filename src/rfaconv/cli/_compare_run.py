@@ -45,7 +45,7 @@ def run(request: Request) -> None:
     from rfaconv.lab.report.sentences import sentences
     from rfaconv.lab.report.tables import as_rich, comparison_table
     from rfaconv.lab.study import Grid, default_out
-    from rfaconv.training.device import resolve_device
+    from rfaconv.lab.training.device import resolve_device
 
     sources = [*([request.data] if request.data else []), *request.sources]
     out = (request.out or default_out([s.removeprefix("folder:") for s in sources])).expanduser()

@@ -10,8 +10,8 @@ import torch
 
 import rfaconv
 from rfaconv import dispatch
+from rfaconv.bench.environment import available_cores, commit, package_version, processor
 from rfaconv.cli._doctor_layers import layer_rows
-from rfaconv.training.environment import available_cores, commit, package_version, processor
 
 PACKAGES = (
     "torch", "torchvision", "timm", "lightning", "torchmetrics", "scikit-learn", "matplotlib",

@@ -9,7 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from rfaconv.lab.progress import Cell, Progress
-from rfaconv.training.module import EpochRecord
+from rfaconv.lab.training.module import EpochRecord
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rfaconv.cli._compare_run import terminate
 
 if TYPE_CHECKING:
-    from rfaconv.recipes import Recipe
+    from rfaconv.lab.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def _one(recipe: Recipe, out: Path, places: Places) -> float:
 
     from rfaconv.lab.tasks import TITLES, task_named
     from rfaconv.lab.train import LaunchConfig, train_recipe
-    from rfaconv.training.device import resolve_device
-    from rfaconv.training.module import EpochRecord
-    from rfaconv.training.preemption import Preempted
+    from rfaconv.lab.training.device import resolve_device
+    from rfaconv.lab.training.module import EpochRecord
+    from rfaconv.lab.training.preemption import Preempted
 
     console, first = Console(stderr=True), _first()
 

@@ -37,8 +37,8 @@ def data(
 ) -> None:
     """Write a YOLO data set from Pascal VOC, COCO or mask folders, and say what was wrong."""
     from rfaconv.cli._options import parse_names
-    from rfaconv.integrations.ultralytics.dataset import write_source
-    from rfaconv.integrations.ultralytics.sources import read_source
+    from rfaconv.lab.data.yolo.sources import read_source
+    from rfaconv.lab.data.yolo.writing import write_source
 
     names = parse_names(classes, "classes") if classes is not None else None
     read = read_source(source, task, images=images, classes=names, val=val, strict=strict)

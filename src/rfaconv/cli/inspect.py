@@ -47,8 +47,8 @@ def inspect(
     from rfaconv.files import write_atomic
     from rfaconv.lab.explain.views import open_view
     from rfaconv.lab.inspector import inspector_page
-    from rfaconv.predict import frames
-    from rfaconv.predict.sources import expand
+    from rfaconv.lab.predict import frames
+    from rfaconv.lab.predict.sources import expand
 
     if image.is_dir():
         raise InvalidArgument("image", "one picture", f"{image}, a folder")

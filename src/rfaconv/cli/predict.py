@@ -42,9 +42,9 @@ def predict(
 
     from rfaconv.errors import InvalidArgument, RFAConvError
     from rfaconv.files import strict_json, write_atomic
+    from rfaconv.lab.predict import frames
+    from rfaconv.lab.predict.sources import expand, unique_stems
     from rfaconv.lab.predictors import open_predictor
-    from rfaconv.predict import frames
-    from rfaconv.predict.sources import expand, unique_stems
 
     files = expand(sources)
     if every < 1:

@@ -45,8 +45,8 @@ def train(
     from rfaconv.cli._options import parse_seeds
     from rfaconv.cli._train_run import Places, run
     from rfaconv.errors import InvalidArgument
+    from rfaconv.lab.recipes import apply_overrides, parsed_recipe, recipe_names
     from rfaconv.lab.study import source_values
-    from rfaconv.recipes import apply_overrides, parsed_recipe, recipe_names
 
     known = recipe_names()
     if names:

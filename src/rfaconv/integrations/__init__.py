@@ -1,6 +1,6 @@
 """The operators in other libraries, by name and without changing a file of theirs.
 
-May import: data, models, detection and everything below them.
+May import: models and everything below them.
 """
 
 from rfaconv.registration import LIBRARIES, IntegrationError, register, unregister

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.networks.classifiers import PLAIN, put_operator_
+from rfaconv.lab.recipes import Recipe, read_recipe
 from rfaconv.lab.tasks import LightningTask, task_named
-from rfaconv.recipes import Recipe, read_recipe
-from rfaconv.training.networks import PLAIN, put_operator_
-from rfaconv.training.run_folder import RECIPE_FILE
-from rfaconv.training.saves import WEIGHTS, best_good
+from rfaconv.lab.training.run_folder import RECIPE_FILE
+from rfaconv.lab.training.saves import WEIGHTS, best_good
 
 
 def read_run(run: Path) -> Recipe:

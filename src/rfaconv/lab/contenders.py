@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.recipes import Recipe
-from rfaconv.training.networks import COMPARABLE, PLAIN, TRAINABLE
+from rfaconv.lab.networks.classifiers import COMPARABLE, PLAIN, TRAINABLE
+from rfaconv.lab.recipes import Recipe
 
 MATCHED = ("wide", "long")
 

@@ -10,9 +10,9 @@ import torch
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab.building import read_run, recipe_data, recipe_network
+from rfaconv.lab.recipes import Yolo
 from rfaconv.lab.tasks import task_named
-from rfaconv.recipes import Yolo
-from rfaconv.training.saves import WEIGHTS, best_good, last_good
+from rfaconv.lab.training.saves import WEIGHTS, best_good, last_good
 
 
 def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:

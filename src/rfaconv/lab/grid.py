@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from rfaconv.bench.environment import environment, limited_threads
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.building import recipe_data, recipe_network
 from rfaconv.lab.contenders import contender, matched
@@ -18,15 +19,14 @@ from rfaconv.lab.costs import Case, measure, network_cost
 from rfaconv.lab.costs.wide import matched_width
 from rfaconv.lab.pool import Job, run_jobs, train_cell
 from rfaconv.lab.progress import Cell, Clock, Progress
+from rfaconv.lab.recipes import Recipe
 from rfaconv.lab.results import assemble
 from rfaconv.lab.store import Store
 from rfaconv.lab.study import Grid
 from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.tasks.base import TITLES
-from rfaconv.recipes import Recipe
-from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.module import EpochRecord
-from rfaconv.training.run_folder import flat
+from rfaconv.lab.training.module import EpochRecord
+from rfaconv.lab.training.run_folder import flat
 
 MOST_JOBS = 8
 Finished = tuple[Cell, dict[str, Any]]

@@ -11,20 +11,19 @@ import torch
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 from torchmetrics.detection import MeanAveragePrecision
-from torchvision.transforms.functional import pil_to_tensor
 
-from rfaconv.data import DataSpec, load_data
-from rfaconv.data.folder import list_folder
-from rfaconv.data.load import SAMPLE
-from rfaconv.decoding import read_image
-from rfaconv.detection.module import figures_of
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_data
+from rfaconv.lab.data import DataSpec, load_data
+from rfaconv.lab.data.decoding import read_pixels
+from rfaconv.lab.data.folder import list_folder
+from rfaconv.lab.data.load import SAMPLE
+from rfaconv.lab.data.masks import IGNORED
 from rfaconv.lab.looking import look
+from rfaconv.lab.predict import Predictor
 from rfaconv.lab.predictors import open_predictor
-from rfaconv.predict import Predictor
-from rfaconv.recipes import apply_overrides
-from rfaconv.segmentation.masks import IGNORED
+from rfaconv.lab.recipes import apply_overrides
+from rfaconv.lab.training.detector import figures_of
 
 LEAST_SCORE = 0.001
 """Of a box that counts: average precision needs the doubtful ones too."""
@@ -92,8 +91,7 @@ def _of_files(
     said: str,
 ) -> Truth:
     def image(index: int) -> Tensor:
-        result: Tensor = pil_to_tensor(read_image(files[index]))
-        return result
+        return read_pixels(files[index])
 
     return Truth(task, classes, tuple(map(str, files)), image, answer, said)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rfaconv.data.folder import list_folder
-from rfaconv.data.lookup import Files, read_text
 from rfaconv.decoding import ImageProblem, image_size, read_indices
-from rfaconv.detection.yolo import yolo_file
 from rfaconv.errors import InvalidArgument
-from rfaconv.recipes import parsed_recipe
-from rfaconv.segmentation.masks import IGNORED
+from rfaconv.lab.data.folder import list_folder
+from rfaconv.lab.data.lookup import Files, read_text
+from rfaconv.lab.data.masks import IGNORED
+from rfaconv.lab.data.yolo.reading import yolo_file
+from rfaconv.lab.recipes import parsed_recipe
 
 LOOKED_AT = 64
 """Masks that are opened to see which numbers they have."""

@@ -36,8 +36,8 @@ def train_cell(job: Job, on_epoch: Any = None) -> dict[str, Any]:
     Returns:
         ``result``, which does not depend on time, and ``measured``.
     """
+    from rfaconv.lab.recipes.files import checked
     from rfaconv.lab.train import RESULT_FILE, LaunchConfig, train_recipe
-    from rfaconv.recipes.files import checked
 
     recipe, out = checked(job["recipe"]), Path(job["out"])
     if recipe.task == "yolo" and not (out / RESULT_FILE).is_file():
@@ -58,7 +58,7 @@ def _images(text: str) -> Any:
     import json
 
     from rfaconv.lab.building import recipe_data
-    from rfaconv.recipes.files import checked
+    from rfaconv.lab.recipes.files import checked
 
     return recipe_data(checked(json.loads(text)))
 

@@ -15,9 +15,9 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.export.metadata import exported_source
 from rfaconv.export.runtimes import load_exported
 from rfaconv.export.source import Source
+from rfaconv.lab.predict import Prediction, Predictor, load_predictor
+from rfaconv.lab.predict.networks import likeliest
 from rfaconv.lab.sources import identify, read_network_of
-from rfaconv.predict import Prediction, Predictor, load_predictor
-from rfaconv.predict.networks import likeliest
 
 
 def open_predictor(
@@ -123,7 +123,7 @@ def _mask(source: Source, run: Callable[[Tensor], Any], x: Tensor) -> Tensor:
 
 def _detector(source: Source, run: Callable[[Tensor], Any], threshold: float) -> Predictor:
     """A network to all boxes, scaled and filled up as torchvision's detectors do it."""
-    from rfaconv.detection.dense import choose_boxes
+    from rfaconv.lab.networks.dense import choose_boxes
 
     names, normalised = source.classes, normalise(source)
     choice = {key: source.choice[key] for key in ("score", "iou", "candidates", "boxes")}

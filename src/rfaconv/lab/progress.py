@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from rfaconv.training.module import EpochRecord
+from rfaconv.lab.training.module import EpochRecord
 
 
 class Cell(NamedTuple):

@@ -17,7 +17,7 @@ from rfaconv.nn._convolution import AttentionConv
 from rfaconv.variants import OPERATORS
 
 if TYPE_CHECKING:
-    from rfaconv.recipes.classify import Model
+    from rfaconv.lab.recipes.classify import Model
 
 EXPECTED = (
     "a run of rfaconv train, a folder of save_pretrained, a .safetensors, a .pt of ultralytics, "
@@ -33,8 +33,8 @@ class Place:
 
     Attributes:
         kind: ``run`` (a classifier's), ``checkpoint`` (of such a run), ``predictor`` (a file of
-            :func:`rfaconv.predict.save_predictor`), ``folder`` (of ``save_pretrained``), ``yolo``,
-            ``exported`` or ``name`` (of a network of timm).
+            :func:`rfaconv.lab.predict.save_predictor`), ``folder`` (of ``save_pretrained``),
+            ``yolo``, ``exported`` or ``name`` (of a network of timm).
         path: where it lies; of a run of detectors or segmenters, the file that it ended with. Of a
             name, the name.
     """
@@ -72,8 +72,8 @@ def identify(model: str | Path) -> Place:
 def _folder(path: Path) -> Place:
     from rfaconv.lab.building import read_run
     from rfaconv.lab.tasks.base import PREDICTOR
-    from rfaconv.training.run_folder import RECIPE_FILE
-    from rfaconv.training.saves import MANIFEST
+    from rfaconv.lab.training.run_folder import RECIPE_FILE
+    from rfaconv.lab.training.saves import MANIFEST
 
     single = (path / MANIFEST).is_file()
     run = path.resolve().parent.parent if single else path
@@ -98,7 +98,7 @@ def _folder(path: Path) -> Place:
 
 
 def _file(path: Path) -> Place:
-    from rfaconv.training.saves import MANIFEST
+    from rfaconv.lab.training.saves import MANIFEST
 
     if path.name.endswith(SUFFIXES):
         return Place("exported", path)
@@ -163,7 +163,7 @@ def read_network_of(place: Place, pretrained: bool = False) -> Source:
 
 def _run(path: Path, single: bool) -> Source:
     from rfaconv.lab.building import read_run, recipe_data, recipe_network
-    from rfaconv.training.saves import WEIGHTS, best_good
+    from rfaconv.lab.training.saves import WEIGHTS, best_good
 
     run = path.resolve().parent.parent if single else path
     recipe = read_run(run)
@@ -190,8 +190,8 @@ def _fitted(part: Model, network: nn.Module, size: int) -> tuple[str, dict[str, 
 
 
 def _predictor(path: Path) -> Source:
+    from rfaconv.lab.predict.networks import normalisation_of, read_network
     from rfaconv.lab.tasks.base import PREDICTOR
-    from rfaconv.predict.networks import normalisation_of, read_network
 
     network, about = read_network(path)
     settings, task = about["settings"], about["task"]
@@ -210,7 +210,7 @@ def _predictor(path: Path) -> Source:
 
 def _dense(source: Source) -> Source:
     """A detector to be exported: without the choice of boxes, which the file describes."""
-    from rfaconv.detection.dense import LEAST, MULTIPLE, DenseDetector, choice_of
+    from rfaconv.lab.networks.dense import LEAST, MULTIPLE, DenseDetector, choice_of
 
     detector: Any = source.network
     dense = DenseDetector(detector).eval()

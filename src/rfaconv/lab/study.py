@@ -13,9 +13,9 @@ from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.contenders import resolved
 from rfaconv.lab.looking import look
 from rfaconv.lab.progress import Cell
-from rfaconv.recipes import Recipe, apply_overrides, parsed_recipe, recipe_names
-from rfaconv.recipes.files import parsed
-from rfaconv.recipes.parts import Part
+from rfaconv.lab.recipes import Recipe, apply_overrides, parsed_recipe, recipe_names
+from rfaconv.lab.recipes.files import parsed
+from rfaconv.lab.recipes.parts import Part
 
 DEFAULT = "eurosat-sample"
 """What is compared on where nothing is named: real colour images that come with the package."""

@@ -12,23 +12,22 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback
 
-from rfaconv.data.decoding import DamagedImage
+from rfaconv.bench.environment import environment, limited_threads
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab.building import recipe_data, recipe_network
+from rfaconv.lab.data.decoding import DamagedImage
 from rfaconv.lab.loggers import check_loggers, loggers
+from rfaconv.lab.recipes import LightningRecipe, Recipe, Yolo, read_recipe
 from rfaconv.lab.tasks import LightningTask, task_named
-from rfaconv.recipes import LightningRecipe, Recipe, Yolo, read_recipe
-from rfaconv.training.callbacks import Curve, DataWait, Report
-from rfaconv.training.engine import run_trainer
-from rfaconv.training.environment import environment, limited_threads
-from rfaconv.training.module import EpochRecord
-from rfaconv.training.preemption import Preemption
-from rfaconv.training.run_data import StreamEpoch
-from rfaconv.training.run_folder import check_folder, opened, resumed
-from rfaconv.training.saves import STATE, WEIGHTS, Saves
-from rfaconv.training.schedules import check_optimizer
-from rfaconv.training.synced import synchronise_
+from rfaconv.lab.training.callbacks import Curve, DataWait, Report
+from rfaconv.lab.training.engine import run_trainer
+from rfaconv.lab.training.module import EpochRecord
+from rfaconv.lab.training.preemption import Preemption
+from rfaconv.lab.training.run_folder import check_folder, opened, resumed
+from rfaconv.lab.training.saves import STATE, WEIGHTS, Saves
+from rfaconv.lab.training.schedules import check_optimizer
+from rfaconv.lab.training.synced import synchronise_
 
 SCHEMA = 2
 RESULT_FILE = "result.json"
@@ -106,7 +105,7 @@ def train_recipe(
         TrainingDiverged: the loss is no longer a number.
         SavingFailed: a checkpoint could not be written.
         WorkerLost: a process that decodes images ended.
-        DamagedImage: an image cannot be decoded any more, or with ``data.strict`` one of a shard.
+        DamagedImage: an image cannot be decoded any more.
         ProcessLost: another process of the job ended.
         Preempted: a termination signal came; the run is saved and goes on when started again.
     """
@@ -171,7 +170,7 @@ def _trained(
     if getattr(recipe, "compile", False):
         network.compile()
     wait, saves = DataWait(), Saves(out, recipe.checkpoints.keep)
-    callbacks: list[Callback] = [Curve(out), saves, wait, StreamEpoch()]
+    callbacks: list[Callback] = [Curve(out), saves, wait]
     if on_epoch is not None:
         callbacks.append(Report(on_epoch))
     preemption = Preemption(saves, recipe.accumulate)
@@ -199,9 +198,7 @@ def _trained(
             enable_progress_bar=launch.progress,
         )
     device = torch.device("cpu") if launch.accelerator == "cpu" else module.device
-    # of shards, those that could be read
-    judged = module.val_images or len(data.val)
-    value = _result(recipe, module.score_name, module.history, judged, data, device)
+    value = _result(recipe, module.score_name, module.history, len(data.val), data, device)
     value["measured"] = {
         "seconds": time.perf_counter() - start,
         "data_wait": wait.share,

@@ -11,11 +11,10 @@ import yaml
 from PIL import Image
 
 from rfaconv.cli.main import main
-from rfaconv.detection import DetectionSet
-from rfaconv.detection.samples import Sample
-from rfaconv.integrations.ultralytics.dataset import write_dataset
-from rfaconv.integrations.ultralytics.labelled import unique_names
-from rfaconv.integrations.ultralytics.polygons import outlines
+from rfaconv.lab.data.boxes import DetectionSet, Sample
+from rfaconv.lab.data.yolo.labelled import unique_names
+from rfaconv.lab.data.yolo.polygons import outlines
+from rfaconv.lab.data.yolo.writing import write_dataset
 
 
 def picture(path: Path, value=0, size=(64, 48)):

@@ -28,8 +28,8 @@ from rfaconv.integrations.ultralytics.names import (
     LAYER_NAMES,
 )
 from rfaconv.nn import CONVOLUTIONS
+from rfaconv.nn._feature import FeatureConv2d
 from rfaconv.nn._receptive_field import ReceptiveFieldConv
-from rfaconv.training.ablations import FeatureConv2d
 from rfaconv.variants import OPERATORS
 
 KINDS = {**CONVOLUTIONS, "features": FeatureConv2d}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rfaconv.complexity import operator_cost
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
-from rfaconv.training.ablations import FeatureConv2d
+from rfaconv.nn._feature import FeatureConv2d
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_network
 from rfaconv.lab.costs.measure import latencies
+from rfaconv.lab.recipes import Recipe
 from rfaconv.lab.tasks import task_named
-from rfaconv.recipes import Recipe
 
 LARGEST, ROUNDS, TURNS = 6.0, 7, 9
 

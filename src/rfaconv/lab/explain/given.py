@@ -12,8 +12,8 @@ from torch import Tensor
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.explain.views import View
 from rfaconv.lab.judging import BUNDLED, Truth, read_truth
-from rfaconv.predict import frames
-from rfaconv.predict.sources import VIDEOS, expand, unique_stems
+from rfaconv.lab.predict import frames
+from rfaconv.lab.predict.sources import VIDEOS, expand, unique_stems
 
 
 @dataclass(frozen=True)

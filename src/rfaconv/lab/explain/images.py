@@ -15,7 +15,7 @@ from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.explain.figures import Panel
 from rfaconv.lab.explain.views import View, captured_inputs, subject
-from rfaconv.predict import Prediction
+from rfaconv.lab.predict import Prediction
 
 LABELS = {
     "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "layercam": "LayerCAM",

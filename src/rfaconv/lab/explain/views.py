@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from rfaconv.export.source import Source
+from rfaconv.lab.predict import Prediction
+from rfaconv.lab.predict.networks import boxes_of, likeliest
+from rfaconv.lab.predict.ultralytics import find_in, open_yolo
 from rfaconv.lab.predictors import normalise, output_of, resize_cropped
 from rfaconv.lab.sources import identify, read_network_of
-from rfaconv.predict import Prediction
-from rfaconv.predict.networks import boxes_of, likeliest
-from rfaconv.predict.ultralytics import find_in, open_yolo
 
 MULTIPLE = 32
 YOLO_SIDE = 640

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import pil_to_tensor
 
-from rfaconv.decoding import read_image
 from rfaconv.errors import RFAConvError
+from rfaconv.lab.data.decoding import read_pixels
 from rfaconv.lab.progress import Cell
 from rfaconv.lab.report.write import Picture
 from rfaconv.lab.store import Store
@@ -68,7 +67,7 @@ def _images(data: Any) -> list[tuple[Tensor, str | None]]:
     chosen = [int((i + 0.5) * len(data.val) / count) for i in range(count)]
     if getattr(data.val, "labels", None) is None:
         if isinstance(data.val[0], Path):  # of a YOLO
-            return [(pil_to_tensor(read_image(data.val[i])), None) for i in chosen]
+            return [(read_pixels(data.val[i]), None) for i in chosen]
         return [((data.val[i][0] * 255).round().to(torch.uint8), None) for i in chosen]
     images, found = data.val.__getitems__(chosen)
     wide = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images

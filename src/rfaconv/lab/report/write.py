@@ -13,7 +13,7 @@ from rfaconv.files import write_atomic
 from rfaconv.lab.report.sentences import sentences
 from rfaconv.lab.report.tables import Table, as_csv, as_latex, as_markdown, comparison_table
 from rfaconv.lab.store import Store
-from rfaconv.training.run_folder import flat
+from rfaconv.lab.training.run_folder import flat
 
 SHOWN = 50
 

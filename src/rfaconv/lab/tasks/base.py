@@ -14,11 +14,11 @@ from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.networks.classifiers import PLAIN
+from rfaconv.lab.seeds import derive, seed_all
+from rfaconv.lab.training.module import TrainingModule
+from rfaconv.lab.training.run_data import RunData
 from rfaconv.surgery.structure import backbone_of
-from rfaconv.training.module import TrainingModule
-from rfaconv.training.networks import PLAIN
-from rfaconv.training.run_data import RunData
-from rfaconv.training.seeds import derive, seed_all
 from rfaconv.variants import OPERATORS
 
 PREDICTOR = "predictor.safetensors"
@@ -181,7 +181,7 @@ class BackboneTask(LightningTask):
         model = recipe.model
         if model.operator not in (PLAIN, *OPERATORS):
             return
-        from rfaconv.predict import save_predictor
+        from rfaconv.lab.predict import save_predictor
 
         size = getattr(recipe.data, "image_size", None)
         save_predictor(

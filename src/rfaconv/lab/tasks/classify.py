@@ -16,17 +16,16 @@ from torchmetrics.classification import (
 )
 from torchvision.transforms import v2
 
-from rfaconv.data import DataSpec, ImageData, ImageSet, Normalize, load_data, val_loader
-from rfaconv.data.decoding import FileImages
-from rfaconv.data.loaders import as_is
-from rfaconv.data.shards import ShardImages
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data import DataSpec, ImageData, ImageSet, Normalize, load_data, val_loader
+from rfaconv.lab.data.decoding import FileImages
+from rfaconv.lab.data.loaders import as_is
+from rfaconv.lab.networks.classifiers import PLAIN, build_network, check_network
+from rfaconv.lab.recipes import Classify
+from rfaconv.lab.seeds import derive
 from rfaconv.lab.tasks.base import LightningTask
-from rfaconv.recipes import Classify
-from rfaconv.training.classifier import Classifier
-from rfaconv.training.networks import PLAIN, build_network, check_network
-from rfaconv.training.run_data import RunData
-from rfaconv.training.seeds import derive
+from rfaconv.lab.training.classifier import Classifier
+from rfaconv.lab.training.run_data import RunData
 
 CALIBRATION, VAL_BATCH = 256, 256
 
@@ -42,7 +41,7 @@ class ClassifyTask(LightningTask):
         part = recipe.data
         spec = DataSpec(
             part.name, part.image_size, Path(part.root), part.download, part.strict, part.limit,
-            part.split_seed, part.part,
+            part.split_seed, part.part, part.crops,
         )  # fmt: skip
         data = load_data(spec)
         if recipe.model.pretrained and data.channels == 3:
@@ -76,12 +75,8 @@ class ClassifyTask(LightningTask):
     def calibration(self, network: nn.Module, recipe: Classify, data: ImageData) -> list[Tensor]:
         """Images that lie evenly in the training set."""
         count = min(CALIBRATION, len(data.train))
-        if isinstance(data.train, ShardImages):
-            chosen = data.train.first(count).images
-        else:
-            index = torch.linspace(0, len(data.train) - 1, count).long().tolist()
-            chosen = data.train.__getitems__(index)[0]
-        return [Normalize(data.mean, data.std)(chosen)]
+        index = torch.linspace(0, len(data.train) - 1, count).long().tolist()
+        return [Normalize(data.mean, data.std)(data.train.__getitems__(index)[0])]
 
     def module(
         self, network: nn.Module, recipe: Classify, data: ImageData, steps: int
@@ -140,10 +135,6 @@ def _crops(data: ImageData, resize: int, seed: int = 0) -> ImageData:
          v2.PILToTensor()]
     )  # fmt: skip
     val = _center_crop(data.val, size, resize)
-    if isinstance(data.train, ShardImages):
-        return dataclasses.replace(
-            data, train=dataclasses.replace(data.train, transform=train), val=val
-        )
     assert isinstance(data.train, FileImages)
     return dataclasses.replace(data, train=FileImages(data.train.files, train, seed), val=val)
 
@@ -157,9 +148,6 @@ def _center_crop(images: ImageSet, size: int, resize: int) -> ImageSet:
     cut = v2.Compose(
         [v2.RGB(), v2.Resize(resize, antialias=True), v2.CenterCrop(size), v2.PILToTensor()]
     )
-    if isinstance(images, ShardImages):
-        return dataclasses.replace(images, transform=cut)
     if isinstance(images, FileImages):
         return FileImages(images.files, cut)
-    expected = "shards, or a folder too large for memory (2 GiB decoded), with resized-crop"
-    raise InvalidArgument("data.name", expected, "images in memory")
+    raise InvalidArgument("data.name", "folder:PATH, with resized-crop", "images in memory")

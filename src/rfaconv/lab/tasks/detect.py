@@ -8,12 +8,16 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
-from rfaconv.detection import DetectionSet, build_detector, read_coco, read_voc, read_yolo
-from rfaconv.detection.module import Detector, columns, figures_of
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.lab.data.coco import read_coco
+from rfaconv.lab.data.voc import read_voc
+from rfaconv.lab.data.yolo.reading import read_yolo
+from rfaconv.lab.networks.detectors import build_detector
+from rfaconv.lab.recipes import Detect
 from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
-from rfaconv.recipes import Detect
-from rfaconv.training.run_data import RunData
+from rfaconv.lab.training.detector import Detector, columns, figures_of
+from rfaconv.lab.training.run_data import RunData
 
 
 class DetectTask(BackboneTask):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
+from rfaconv.lab.data.masks import IGNORED, MaskSet, read_masks, read_voc_masks
+from rfaconv.lab.networks.segmenters import build_segmenter, scores, standardised
+from rfaconv.lab.recipes import Segment
 from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
-from rfaconv.recipes import Segment
-from rfaconv.segmentation import IGNORED, MaskSet, build_segmenter, read_masks, read_voc_masks
-from rfaconv.segmentation.module import Segmenter
-from rfaconv.segmentation.networks import scores, standardised
-from rfaconv.training.run_data import RunData
+from rfaconv.lab.training.run_data import RunData
+from rfaconv.lab.training.segmenter import Segmenter
 
 
 class SegmentTask(BackboneTask):

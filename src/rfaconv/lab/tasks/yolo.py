@@ -18,20 +18,19 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from rfaconv.detection import read_yolo
-from rfaconv.detection.yolo import label_of, yolo_file
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import write_atomic
 from rfaconv.integrations import register
 from rfaconv.integrations.ultralytics import model_config
-from rfaconv.integrations.ultralytics.dataset import write_source
-from rfaconv.integrations.ultralytics.labelled import Source, unique_names
-from rfaconv.integrations.ultralytics.sources import read_source
+from rfaconv.lab.data.yolo.labelled import Source, unique_names
+from rfaconv.lab.data.yolo.reading import label_of, read_yolo, yolo_file
+from rfaconv.lab.data.yolo.sources import read_source
+from rfaconv.lab.data.yolo.writing import write_source
+from rfaconv.lab.networks.classifiers import PLAIN
+from rfaconv.lab.recipes import Yolo
+from rfaconv.lab.seeds import derive, seed_all
 from rfaconv.lab.tasks.base import Task, folder_of, held_out
-from rfaconv.recipes import Yolo
-from rfaconv.training.module import EpochRecord
-from rfaconv.training.networks import PLAIN
-from rfaconv.training.seeds import derive, seed_all
+from rfaconv.lab.training.module import EpochRecord
 from rfaconv.variants import OPERATORS
 
 FOLDER = "ultralytics"

@@ -1,0 +1,135 @@
+"""Pascal VOC folders: images, XML files and lists of names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
+from rfaconv.lab.data.lookup import Files, read_names
+
+
+@dataclass
+class _Label:
+    """What an XML file says."""
+
+    path: Path
+    kind: str = ""
+    reason: str = ""
+    size: tuple[int, int] | None = None
+    boxes: list[tuple[str, Box]] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+
+
+def read_voc(
+    root: Path | str, split: str, classes: Sequence[str] | None = None, *, strict: bool = False
+) -> DetectionSet:
+    """Reads ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/SPLIT.txt`` below ``root``.
+
+    An object with a polygon or a turned box alone has the upright box around it. Problems (a
+    missing or damaged file, a box of no size or outside the image, an unknown class) are named in
+    ``problems`` of the result and passed over.
+
+    Args:
+        root: the folder that holds the three.
+        split: ``train``, ``val``, ``trainval`` or ``test``: the name of a list.
+        classes: names; None takes those of the whole split in alphabetical order.
+        strict: a problem is an error.
+
+    Raises:
+        InvalidArgument: ``root`` has no such list, or it cannot be read.
+        DataProblem: with ``strict``, the first problem; or no image is left.
+    """
+    root = Path(root)
+    names = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not names.is_file():
+        found = sorted(path.stem for path in names.parent.glob("*.txt"))
+        expected = f"one of {', '.join(found)}" if found else f"a file {names}"
+        raise InvalidArgument("split", expected, repr(split))
+    images = Files(root / "JPEGImages")
+    labels = Files(root / "Annotations", lambda path: path.suffix.lower() == ".xml")
+    stems = read_names(names, lambda name: bool(images.named(name) or labels.named(name)))
+    parsed = [(stem, _read(labels.named(stem), root, stem)) for stem in stems]
+    if classes is None:
+        classes = sorted({name for _, label in parsed for name, _ in label.boxes})
+    collector = Collector(classes, strict)
+    for stem, label in parsed:
+        if label.kind:
+            collector.note(label.kind, label.path, label.reason)
+            continue
+        for reason in label.bad:
+            collector.note("bad box", label.path, reason)
+        image = images.named(stem) or images.folder / f"{stem}.jpg"
+        collector.add(image, label.path, label.boxes, label.size)
+    return collector.result()
+
+
+def _read(path: Path | None, root: Path, stem: str) -> _Label:
+    if path is None:
+        missing = root / "Annotations" / f"{stem}.xml"
+        return _Label(missing, "missing label", f"of image {stem}")
+    try:
+        tree = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:
+        return _Label(path, "bad label", " ".join(str(error).split()))
+    label = _Label(path, size=_size(tree))
+    for entry in tree.iter("object"):
+        name = (entry.findtext("name") or "").strip()
+        try:
+            box = _box(entry)
+        except (TypeError, ValueError) as error:
+            label.bad.append(f"{name or 'an object'}: {error}")
+            continue
+        if name and box is not None:
+            label.boxes.append((name, box))
+        else:
+            label.bad.append(f"{name}: neither box nor polygon" if name else "an object of no name")
+    return label
+
+
+def _size(tree: Element) -> tuple[int, int] | None:
+    try:
+        size = (int(float(tree.findtext("size/width") or 0)),
+                int(float(tree.findtext("size/height") or 0)))  # fmt: skip
+    except (ValueError, OverflowError):
+        return None
+    return size if min(size) > 0 else None
+
+
+def _box(entry: Element) -> Box | None:
+    corners = [entry.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+    if all(text is not None for text in corners):
+        x1, y1, x2, y2 = (float(text or "") for text in corners)
+        # VOC counts pixels from 1, both ends inside; a box of pixel n alone is [n - 1, n)
+        size = (x2 > x1) and (y2 > y1)
+        return (x1 - 1, y1 - 1, x2, y2) if size else (x1, y1, x2, y2)
+    turned = [entry.findtext(f"robndbox/{key}") for key in ("cx", "cy", "w", "h", "angle")]
+    if all(text is not None for text in turned):
+        x, y, w, h, angle = (float(text or "") for text in turned)
+        wide = abs(w * math.cos(angle)) + abs(h * math.sin(angle))
+        high = abs(w * math.sin(angle)) + abs(h * math.cos(angle))
+        return (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
+    points = list(_points(entry))
+    if len(points) < 3:
+        return None
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
+def _points(entry: Element) -> Iterator[tuple[float, float]]:
+    """Corners of a polygon: ``pt`` or ``point`` with x and y, or x1, y1, x2, y2 and so on."""
+    polygon = next((found for name in ("polygon", "segmentation")
+                    if (found := entry.find(name)) is not None), None)  # fmt: skip
+    if polygon is None:
+        return
+    for point in [*polygon.iter("pt"), *polygon.iter("point")]:
+        yield float(point.findtext("x") or ""), float(point.findtext("y") or "")
+    number = 1
+    while (x := polygon.findtext(f"x{number}")) and (y := polygon.findtext(f"y{number}")):
+        yield float(x), float(y)
+        number += 1

@@ -1,0 +1,100 @@
+"""Images, folders of images and videos, one image at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rfaconv.decoding import SUFFIXES, ImageProblem
+from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.lab.data.decoding import read_pixels
+
+PICTURES = SUFFIXES
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+def expand(sources: Sequence[Path]) -> list[Path]:
+    """Files of images and videos: a folder stands for those in it, in order of names.
+
+    Raises:
+        InvalidArgument: a source is missing, of another kind, or an empty folder.
+    """
+    files: list[Path] = []
+    for source in sources:
+        if source.is_dir():
+            found = sorted(p for p in source.iterdir() if p.suffix.lower() in PICTURES + VIDEOS)
+            if not found:
+                raise InvalidArgument("source", "a folder with pictures or videos", str(source))
+            files.extend(found)
+        elif source.is_file() and source.suffix.lower() in PICTURES + VIDEOS:
+            files.append(source)
+        else:
+            kinds = " ".join(PICTURES + VIDEOS)
+            raise InvalidArgument("source", f"a folder or a file ({kinds})", str(source))
+    return files
+
+
+def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
+    """A name for what is written about each file: its own, numbered where several have the same.
+
+    Example:
+        >>> list(unique_stems([Path("a/1.png"), Path("b/1.png"), Path("b/2.png")]).values())
+        ['1', '1-2', '2']
+    """
+    stems: dict[Path, str] = {}
+    taken: set[str] = set()
+    for file in dict.fromkeys(files):
+        stem, number = file.stem, 1
+        while stem in taken:
+            number += 1
+            stem = f"{file.stem}-{number}"
+        taken.add(stem)
+        stems[file] = stem
+    return stems
+
+
+def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:
+    """The image of a file, or every so many frames of a video with their numbers.
+
+    Args:
+        file: an image or a video.
+        every: 1 for all frames.
+
+    Yields:
+        (None, image) or (frame, image); images are uint8 (3, H, W).
+
+    Raises:
+        RFAConvError: the file cannot be decoded; it is named.
+        InvalidArgument: ``every`` is below 1.
+    """
+    if every < 1:
+        raise InvalidArgument("every", "1 or more", every)
+    if file.suffix.lower() not in VIDEOS:
+        try:
+            yield None, read_pixels(file)
+        except ImageProblem as error:
+            raise RFAConvError(f"{file}: cannot be decoded: {error}") from error
+        return
+    try:
+        import cv2
+    except ModuleNotFoundError as error:
+        raise RFAConvError("videos need OpenCV: pip install opencv-python") from error
+    video = cv2.VideoCapture(str(file))
+    if not video.isOpened():
+        raise RFAConvError(f"{file}: cannot be decoded as a video")
+    try:
+        number = 0
+        while True:
+            there, pixels = video.read()
+            if not there:
+                break
+            if number % every == 0:
+                yield number, torch.from_numpy(pixels).permute(2, 0, 1).flip(0).contiguous()
+            number += 1
+    finally:
+        video.release()
+    if number == 0:
+        raise RFAConvError(f"{file}: a video without frames")

@@ -1,0 +1,135 @@
+"""The folder of a run: whose it is, what it resumes from, and that one process writes to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.files import write_atomic
+from rfaconv.lab.recipes import recipe_text
+from rfaconv.lab.training.saves import last_good
+
+RECIPE_FILE = "recipe.yaml"
+LOCK_FILE = ".lock"
+RESUME = ("auto", "never")
+
+
+def check_folder(
+    recipe: BaseModel, out: Path, resume: str, read: Callable[[str], BaseModel]
+) -> None:
+    """Refuses a folder that a recipe cannot be trained in; nothing is written.
+
+    Args:
+        recipe: what will be trained.
+        out: the run's folder.
+        resume: ``auto`` takes a run of the same recipe up; ``never`` refuses a folder in use.
+        read: from the recipe file of a run to its recipe.
+
+    Raises:
+        InvalidArgument: it holds something else; of another recipe the first key that differs is
+            named.
+    """
+    if resume not in RESUME:
+        raise unknown_name("resume", resume, RESUME)
+    if not _first_process():
+        return
+    file = out / RECIPE_FILE
+    if out.exists() and not out.is_dir():
+        raise InvalidArgument("out", "a folder", str(out))
+    if not file.exists():
+        # a name with a dot is a lock, or what a process left that was killed while it wrote
+        if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise InvalidArgument("out", "a new folder or a run of this recipe", str(out))
+        return
+    expected = "a new folder or a run of the same recipe"
+    try:
+        found = read(str(file))
+    except InvalidArgument as error:
+        raise InvalidArgument("out", expected, f"{out}, whose {file.name} is not one") from error
+    if resume == "never":
+        raise InvalidArgument("out", "a new folder with resume never", str(out))
+    if found != recipe:
+        raise InvalidArgument("out", expected, f"{out}, with {_difference(found, recipe)}")
+
+
+@contextmanager
+def opened(recipe: BaseModel, out: Path) -> Iterator[None]:
+    """Makes the folder, keeps other trainings out of it, and writes the recipe.
+
+    Where an argument turns out to be bad before anything is saved, what was made is taken away.
+
+    Raises:
+        InvalidArgument: another process trains in it.
+    """
+    if not _first_process():
+        yield
+        return
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        got = f"{out}, in which another process is training"
+        raise InvalidArgument("out", "a folder that is not in use", got) from error
+    except NotImplementedError:
+        pass  # a file system without locks
+    fresh = not (out / RECIPE_FILE).exists()
+    try:
+        if fresh:
+            write_atomic(out / RECIPE_FILE, recipe_text(recipe))
+        yield
+    except InvalidArgument:
+        if fresh and {entry.name for entry in out.iterdir()} <= {RECIPE_FILE, LOCK_FILE}:
+            (out / RECIPE_FILE).unlink()
+            lock.release()
+            (out / LOCK_FILE).unlink(missing_ok=True)
+            for path in made:
+                path.rmdir()
+        raise
+    finally:
+        lock.release()
+
+
+def resumed(out: Path, log: Callable[[str], None]) -> Path | None:
+    """The checkpoint that a run goes on from, or None; damaged ones are named.
+
+    Raises:
+        InvalidArgument: there are checkpoints and every one is damaged.
+    """
+    checkpoint, damaged = last_good(out)
+    for sentence in damaged:
+        log(f"damaged checkpoint left aside: {sentence}")
+    if checkpoint is not None:
+        log(f"going on from {checkpoint}")
+    return checkpoint
+
+
+def _first_process() -> bool:
+    """Whether this is no process that Lightning or a launcher started beside the first."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
+def _difference(found: BaseModel, wanted: BaseModel) -> str:
+    theirs, ours = flat(found.model_dump(mode="json")), flat(wanted.model_dump(mode="json"))
+    for key in [*ours, *theirs]:
+        if theirs.get(key) != ours.get(key):
+            return f"{key} {theirs.get(key)!r}, not {ours.get(key)!r}"
+    return "another recipe"
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys of all levels with dots between, as overrides have them."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return found

@@ -1,4 +1,0 @@
-"""Training of classifiers through Lightning.
-
-May import: data and everything below it.
-"""
