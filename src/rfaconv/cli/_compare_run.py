@@ -28,6 +28,7 @@ class Request:
     device: str
     jobs: int | None
     on: str
+    keep_runs: bool
     out: Path | None
     as_json: bool
 
@@ -49,7 +50,9 @@ def run(request: Request) -> None:
 
     sources = [*([request.data] if request.data else []), *request.sources]
     out = (request.out or default_out([s.removeprefix("folder:") for s in sources])).expanduser()
-    execution = Execution(out, request.jobs, resolve_device(request.device), request.on)
+    execution = Execution(
+        out, request.jobs, resolve_device(request.device), request.on, request.keep_runs
+    )
     study = _study(request, operators, seeds)
     signal.signal(signal.SIGTERM, terminate)
     with RichProgress() as progress:
