@@ -89,11 +89,15 @@ def test_results(finished: Path) -> None:
 
 
 def test_the_runs_of_all_seeds_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
-    words = ["compare", "digits", "data.limit=32", "--operators", "conv", "--seeds", "0,5",
-             "--epochs", "1", "--jobs", "1", "--keep-runs", "--out", str(tmp_path)]  # fmt: skip
-    assert main(words) == 0
+    study = tmp_path / "study.yaml"
+    study.write_text("recipes: [digits]\noperators: [conv]\nseeds: [0, 5]\nkeep: all\n", "utf-8")
+    words = ["data.limit=32", "--epochs", "1", "--jobs", "1", "--out", str(tmp_path / "out")]
+    assert main(["compare", str(study), *words]) == 0
     for seed in (0, 5):
-        assert evaluate_run(tmp_path / f"runs/digits-conv-seed{seed}")["checkpoint"] == "epoch-0001"
+        assert (
+            evaluate_run(tmp_path / f"out/runs/digits-conv-seed{seed}")["checkpoint"]
+            == "epoch-0001"
+        )
 
 
 def test_few_steps_are_said(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

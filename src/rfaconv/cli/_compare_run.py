@@ -28,7 +28,6 @@ class Request:
     device: str
     jobs: int | None
     on: str
-    keep_runs: bool
     out: Path | None
     as_json: bool
 
@@ -50,9 +49,7 @@ def run(request: Request) -> None:
 
     sources = [*([request.data] if request.data else []), *request.sources]
     out = (request.out or default_out([s.removeprefix("folder:") for s in sources])).expanduser()
-    execution = Execution(
-        out, request.jobs, resolve_device(request.device), request.on, request.keep_runs
-    )
+    execution = Execution(out, request.jobs, resolve_device(request.device), request.on)
     study = _study(request, operators, seeds)
     signal.signal(signal.SIGTERM, terminate)
     with RichProgress() as progress:

@@ -54,10 +54,6 @@ def compare(
     threads: Annotated[int | None, typer.Option(help="Of each training. [default: 1]")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode images.")] = None,
     on: Annotated[str, typer.Option(help="local, or ray for a Ray cluster.")] = "local",
-    keep_runs: Annotated[
-        bool,
-        typer.Option("--keep-runs", help="Keep the weights of all seeds, not of the first alone."),
-    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Results folder. [default: rfaconv-compare-DATA]")
     ] = None,
@@ -92,7 +88,6 @@ def compare(
             device=device,
             jobs=jobs,
             on=on,
-            keep_runs=keep_runs,
             out=out,
             as_json=as_json,
         )

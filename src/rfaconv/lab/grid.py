@@ -41,14 +41,12 @@ class Execution:
         jobs: trainings at the same time, each in a process of its own; None fills the cores.
         device: where to train, as resolved.
         on: ``local`` or ``ray``.
-        keep_runs: keep the runs of all seeds with their weights, not those of the first alone.
     """
 
     out: Path
     jobs: int | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     on: str = "local"
-    keep_runs: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs is not None and self.jobs < 1:
@@ -252,8 +250,7 @@ def _pairs(
                 show.look(cell, store.run(cell))
             continue
         cell, value = event
-        keep = execution.keep_runs or cell.seed == grid.seeds[0]
-        store.finish_pair(cell, value, keep)
+        store.finish_pair(cell, value, grid.keep == "all" or cell.seed == grid.seeds[0])
         done[cell] = value
         show.finished(cell, value)
     return {cell: done[cell] for cell in grid.cells}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rfaconv.complexity import operator_cost
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
-from rfaconv.training.ablations import FeatureConv2d
+from rfaconv.training.ablations import FeatureConv2d, ValueRFAConv2d
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,9 @@ def _layer_cost(name: str, layer: Any, x: Tensor, y: Tensor, operator: bool) -> 
     own = layer.weight.numel() + (0 if layer.bias is None else layer.bias.numel())
     total = plain
     if isinstance(layer, FeatureConv2d):
-        # of every channel and output pixel: every tap from all taps
-        total += layer.in_channels * math.prod(layer.kernel_size) ** 2 * y[:, 0].numel()
+        # of every channel and output pixel: every tap, and every logit, from all taps
+        maps = 2 if isinstance(layer, ValueRFAConv2d) else 1
+        total += maps * layer.in_channels * math.prod(layer.kernel_size) ** 2 * y[:, 0].numel()
     elif operator:
         total = operator_cost(layer, x.shape, y.shape).macs
     parameters = count_parameters(layer)
