@@ -6,6 +6,7 @@ bytes again, as a file would hold. Equal data gives equal corrupted images, what
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from rfaconv.data import ImageData
 from rfaconv.files import strict_json, write_atomic
@@ -54,6 +57,15 @@ def _blur(images: Tensor, sigma: float) -> Tensor:
     return blurred
 
 
+def _jpeg(images: Tensor, quality: float) -> Tensor:
+    found = []
+    for image in images:
+        file = io.BytesIO()
+        to_pil_image(image).save(file, "JPEG", quality=int(quality))
+        found.append(pil_to_tensor(Image.open(file)))
+    return torch.stack(found)
+
+
 CORRUPTIONS: dict[str, Corruption] = {
     "noise": Corruption(
         "Gaussian noise, standard deviation where white is 1", (0.02, 0.04, 0.06, 0.08, 0.1), _noise
@@ -70,9 +82,7 @@ CORRUPTIONS: dict[str, Corruption] = {
     "dark": Corruption(
         "brightness, factor", (0.9, 0.8, 0.6, 0.4, 0.25), functional.adjust_brightness
     ),
-    "jpeg": Corruption(
-        "JPEG, quality", (80, 60, 40, 20, 10), lambda images, q: functional.jpeg(images, int(q))
-    ),
+    "jpeg": Corruption("JPEG, quality", (80, 60, 40, 20, 10), _jpeg),
 }
 
 
