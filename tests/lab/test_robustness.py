@@ -118,6 +118,6 @@ def test_the_command(tmp_path: Path, monkeypatch, capsys) -> None:
     assert (value["checkpoint"], list(value["kinds"])) == ("epoch-0001", ["noise", "contrast"])
     assert main(["eval", str(tmp_path), "--corrupt"]) == 0
     printed = capsys.readouterr().out
-    assert "Gaussian noise" in printed and f"{value['mean']['top1']:.2%}" in printed
+    assert "noise (Gaussian" in printed and f"{value['mean']['top1']:.2%}" in printed
     assert main(["eval", str(tmp_path), "--corrupt", "--gates"]) == 2
     assert "one of --corrupt, --gates and --data" in " ".join(capsys.readouterr().err.split())

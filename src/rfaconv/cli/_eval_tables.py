@@ -37,13 +37,15 @@ def gate_tables(value: Mapping[str, Any]) -> None:
     from rfaconv.lab.tasks import TITLES
 
     layers = Table(
-        "layer", "gates", "mean", "std", "std between windows", "between images", "entropy"
-    )
+        "layer", "gates", "mean", "std", "windows", "images", "entropy",
+        caption="windows, images: standard deviation of a tap's gate between windows of an image, "
+        "and of its means between images. Entropy: 100% is uniform.",
+    )  # fmt: skip
     for name, one in value["layers"].items():
         figures = (one["mean"], one["std"], one["between_windows"], one["between_images"])
         shown = (f"{figure:.4f}" for figure in figures)
         layers.add_row(name, one["gate"], *shown, _share(one["entropy"]))
-    epochs = Table("epoch", "entropy", "between windows / mean", "between images / mean")
+    epochs = Table("epoch", "entropy", "windows / mean", "images / mean")
     for row in value["epochs"]:
         epochs.add_row(
             str(row["epoch"]), _share(row["entropy"]), f"{row['between_windows']:.1%}",

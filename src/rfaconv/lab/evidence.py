@@ -25,17 +25,19 @@ from rfaconv.lab.robustness import corrupted_figures
 from rfaconv.lab.statistics import Difference, mean_and_std, paired_difference
 from rfaconv.lab.store import Store
 from rfaconv.training.environment import environment
+from rfaconv.training.networks import PLAIN
 from rfaconv.training.saves import MANIFEST, WEIGHTS, last_good
 
 SCHEMA = 1
 GATED = ("rfa", "rfa-values", "rfcbam", "rfca")
 UNGATED = "features"
+_TASK = re.compile(r"recipes\.(.+)\.task")
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
 
 def grid_evidence(
-    root: Path,
+    roots: Sequence[Path],
     known: Mapping[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] = lambda value: None,
     say: Say = lambda text: None,
@@ -43,9 +45,9 @@ def grid_evidence(
     """Judges every finished training of a grid; writes nothing into its folder.
 
     Args:
-        root: results folder of ``rfaconv compare`` with one recipe, of a classifier, finished or
-            not. Runs that were dropped have no figures but their scores (``keep: all`` of a study
-            keeps them).
+        roots: results folders of ``rfaconv compare`` with one recipe, of a classifier, finished or
+            not; several with the same recipe are one grid of all their operators. Runs that were
+            dropped have no figures but their scores (``keep: all`` of a study keeps them).
         known: what this returned before.
         save: called with what is known so far, after every training that is judged.
         say: called with sentences for people.
@@ -55,20 +57,26 @@ def grid_evidence(
         see :func:`differences`), ``missing`` (sentences), ``cost``, ``settings``.
 
     Raises:
-        InvalidArgument: no such grid.
+        InvalidArgument: no such grid, or grids of different recipes.
     """
-    store = Store(root)
-    record = store.read("run.json")
-    if record is None:
-        raise InvalidArgument("grid", "a results folder of rfaconv compare", str(root))
-    settings = record["settings"]
-    names = [match[1] for key in settings if (match := re.fullmatch(r"recipes\.(.+)\.task", key))]
-    if len(names) != 1 or settings[f"recipes.{names[0]}.task"] != "classify":
-        expected = "a grid of one recipe, of a classifier"
-        raise InvalidArgument("grid", expected, f"{root} with {', '.join(names)}")
-    name = names[0]
+    stores = {root: Store(root) for root in roots}
+    every = {root: _settings(store) for root, store in stores.items()}
+    settings = dict(next(iter(every.values())))
+    name = next(m[1] for key in settings if (m := _TASK.fullmatch(key)))
+    cost: dict[str, Any] = {}
+    for root, own in every.items():
+        other = [k for k in {**own, **settings} if k.startswith("recipes.") and
+                 own.get(k) != settings.get(k)]  # fmt: skip
+        if other:
+            raise InvalidArgument("grid", "grids of the same recipe", f"{root}: {other[0]}")
+        cost |= (stores[root].read("cost.json") or {}).get(name, {})
+    settings["operators"] = list(
+        dict.fromkeys(o for own in every.values() for o in own["operators"])
+    )
+    settings["seeds"] = sorted({seed for own in every.values() for seed in own["seeds"]})
+    if PLAIN in settings["operators"]:
+        settings["baseline"] = PLAIN
     earlier = {(r["operator"], r["seed"]): r for r in (known or {}).get("runs", ())}
-    cost = (store.read("cost.json") or {}).get(name, {})
     rows: list[Row] = []
     missing: list[str] = []
     data: Any = None
@@ -89,8 +97,9 @@ def grid_evidence(
     for seed in settings["seeds"]:
         for operator in settings["operators"]:
             cell, called = Cell(name, operator, seed), f"{operator}, seed {seed}"
-            pair = store.pair(cell)
-            if pair is None:
+            store = next((s for s in stores.values() if s.pair(cell) is not None), None)
+            pair = store and store.pair(cell)
+            if store is None or pair is None:
                 missing.append(f"{called}: not trained yet")
                 continue
             row = _trained(cell, pair)
@@ -108,6 +117,19 @@ def grid_evidence(
                 row |= {"weights": weights, **_judged(store.run(cell), operator, data)}
                 save(assembled())
     return assembled()
+
+
+def _settings(store: Store) -> dict[str, Any]:
+    """Of a grid of one recipe, of a classifier."""
+    record = store.read("run.json")
+    if record is None:
+        raise InvalidArgument("grid", "a results folder of rfaconv compare", str(store.root))
+    settings: dict[str, Any] = record["settings"]
+    tasks = {m[1]: settings[key] for key in settings if (m := _TASK.fullmatch(key))}
+    if list(tasks.values()) != ["classify"]:
+        expected = "a grid of one recipe, of a classifier"
+        raise InvalidArgument("grid", expected, f"{store.root} with {', '.join(tasks)}")
+    return settings
 
 
 def _trained(cell: Cell, pair: Mapping[str, Any]) -> Row:
