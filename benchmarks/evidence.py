@@ -3,7 +3,8 @@
 python benchmarks/evidence.py GRID... --json benchmarks/results/eurosat-converged-evidence.json
 
 GRID is the folder of ``rfaconv compare`` with a study that has ``keep: all``; nothing is written
-into it. Several folders with the same recipe are one grid of all their operators. What the file has of the same weights is not found anew. Then ``python -m docs.figures``.
+into it. Several folders with the same recipe are one grid of all their operators. What the file
+has of the same weights is not found anew. Then ``python -m docs.figures``.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ def grid_evidence(
     for seed in settings["seeds"]:
         for operator in settings["operators"]:
             cell, called = Cell(name, operator, seed), f"{operator}, seed {seed}"
-            store = next((s for s in stores.values() if s.pair(cell) is not None), None)
-            pair = store and store.pair(cell)
+            pairs = ((store, store.pair(cell)) for store in stores.values())
+            store, pair = next((p for p in pairs if p[1] is not None), (None, None))
             if store is None or pair is None:
                 missing.append(f"{called}: not trained yet")
                 continue
@@ -193,8 +193,8 @@ def scores(row: Row, budget: float | None, cost: Mapping[str, Any]) -> dict[str,
 
 
 def _epoch_seconds(row: Row, cost: Mapping[str, Any]) -> float:
-    step: float = cost[row["operator"]]["measured"]["step_ms"] / 1e3
-    return step * row["steps"] / len(row["curve"])
+    steps: float = row["steps"] / len(row["curve"])
+    return steps * float(cost[row["operator"]]["measured"]["step_ms"]) / 1e3
 
 
 def _budget(rows: Sequence[Row], cost: Mapping[str, Any]) -> float | None:

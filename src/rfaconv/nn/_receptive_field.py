@@ -162,7 +162,8 @@ class ReceptiveFieldConv(AttentionConv):
         tensors = self.gate_tensors(input, field)
         panel: Tensor | None = gate_panel(field.x, tensors, self.variant, field.window)
         if panel is None:  # without attention all are 1
-            return field.x.new_ones(*field.x.shape[:2], field.window.taps, *field.out)
+            shape = (*field.x.shape[:2], field.window.taps, *field.out)
+            return torch.ones(shape, device=field.x.device, dtype=field.x.dtype)
         return panel
 
     def attention_state(self) -> Attention | None:
