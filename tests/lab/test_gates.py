@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_own_images import masks
 from torch import Tensor, nn
 
 from rfaconv import RFAConv2d, effective_kernels
@@ -138,3 +139,18 @@ def test_the_command_and_the_epochs_that_a_run_keeps(tmp_path: Path, capsys) -> 
     assert main(["eval", str(tmp_path), "--gates"]) == 0
     printed = capsys.readouterr().out
     assert f"uniform gates {value['score']['uniform']:.2%}" in printed and "layer1.0" in printed
+
+
+def test_a_segmenter_is_watched_while_it_is_judged(tmp_path: Path, capsys) -> None:
+    masks(tmp_path / "masks")
+    words = [str(tmp_path / "masks"), "epochs=1", "batch_size=4", "model.width=0.125"]
+    run = str(tmp_path / "run")
+    words += ["model.operator=rfcbam", "--accelerator", "cpu", "--out", run]
+    assert main(["train", *words]) == 0
+    capsys.readouterr()
+    assert main(["eval", run, "--gates", "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    result = json.loads((tmp_path / "run/result.json").read_text(encoding="utf-8"))["result"]
+    assert value["score"]["trained"] == pytest.approx(result["miou"], abs=1e-6)
+    assert (value["task"], value["score"]["uniform"]) == ("segment", None)
+    assert len(value["layers"]) == 8

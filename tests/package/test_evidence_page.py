@@ -114,6 +114,8 @@ def test_the_decision_follows_from_the_numbers(committed: dict[str, Any]) -> Non
     assert "no difference shown +0.00 ± 1.00" in hurt and hurt.endswith("| measure first |")
     short = "\n".join(decision("zh", numbers=False))
     assert "分类 EuroSAT，30 轮，受损图像 | – |" in short and "校准误差" not in short
+    # the long schedule stands for the set
+    assert "EuroSAT，6 轮" not in short
     for one in committed["differences"]:
         one["corrected_half_width"] = 0.5
     assert "**gains** +2.00" not in "\n".join(decision("en", numbers=True))
@@ -131,6 +133,13 @@ def test_sections_of_both_languages(committed: dict[str, Any]) -> None:
         assert "rfa, seed 2: not trained yet" in made and "curves-light.svg" in made
         assert "jpeg, factor 1, 2" in made
     assert missing() == ["eurosat-converged-evidence: rfa, seed 2: not trained yet"]
+
+
+def test_the_front_page_stays_one_screen(committed: dict[str, Any]) -> None:
+    from docs.figures.evidence import with_blocks
+    from test_site import words
+
+    assert words(with_blocks((ROOT / "README.md").read_text(encoding="utf-8"))) < 600
 
 
 def test_without_results_pages_keep_their_text(monkeypatch: pytest.MonkeyPatch) -> None:
