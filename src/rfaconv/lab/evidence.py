@@ -225,7 +225,8 @@ def _operators(
                 for key in ("entropy", "between_windows", "between_images")
             }
         # how much of the accuracy came in the last tenth of the epochs
-        late = max(1, len(own[0]["curve"]) // 10) + 1
+        epochs = len(own[0]["curve"])
+        late = min(epochs, max(1, epochs // 10) + 1)
         found["last_tenth"] = fmean(r["top1"] - r["curve"][-late]["top1"] for r in own)
         result[operator] = found
     return result
