@@ -1,6 +1,7 @@
 """Writes every picture and every figure in the text: ``python -m docs.figures``."""
 
 from docs.figures.drawing import HERE, files
+from docs.figures.evidence import missing, with_blocks
 from docs.figures.values import filled, pages, values
 
 for name, text in files().items():
@@ -8,4 +9,7 @@ for name, text in files().items():
 found = values()
 for page in pages():
     if page.exists():
-        page.write_text(filled(page.read_text(encoding="utf-8"), found), encoding="utf-8")
+        text = with_blocks(page.read_text(encoding="utf-8"))
+        page.write_text(filled(text, found), encoding="utf-8")
+for sentence in missing():
+    print(f"missing: {sentence}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.figures import charts, method
+from docs.figures import charts, curves, evidence, method
 from docs.figures.svg import PALETTES, Sheet
 
 HERE = Path(__file__).parent
@@ -16,6 +16,8 @@ PICTURES: dict[str, Callable[[str, str], Sheet]] = {
     "cost": charts.cost,
     "accuracy": charts.accuracy,
 }
+if evidence.grid() is not None:
+    PICTURES["curves"] = curves.curves
 
 
 def files() -> dict[str, str]:

@@ -28,25 +28,32 @@ class Difference:
         mean: of the differences.
         half: half the width of the 95% interval of Student's t; None for one seed.
         seeds: how many pairs.
+        corrected: half the width where the intervals of a table share the error of 5%
+            (Bonferroni).
     """
 
     mean: float
     half: float | None
     seeds: int
+    corrected: float | None = None
 
 
-def difference(ours: dict[int, float], plain: dict[int, float]) -> Difference | None:
+def difference(
+    ours: dict[int, float], plain: dict[int, float], comparisons: int = 1
+) -> Difference | None:
     """The paired difference of scores in [0, 1] by seed; None without a common seed."""
     from scipy.stats import t
 
     pairs = [100 * (ours[seed] - plain[seed]) for seed in sorted(set(ours) & set(plain))]
     if not pairs:
         return None
-    half = None
+    half = corrected = None
     if len(pairs) > 1:
-        quantile = float(t.ppf(0.975, len(pairs) - 1))
-        half = quantile * statistics.stdev(pairs) / math.sqrt(len(pairs))
-    return Difference(statistics.fmean(pairs), half, len(pairs))
+        error = statistics.stdev(pairs) / math.sqrt(len(pairs))
+        half, corrected = (
+            float(t.ppf(1 - 0.025 / m, len(pairs) - 1)) * error for m in (1, comparisons)
+        )
+    return Difference(statistics.fmean(pairs), half, len(pairs), corrected)
 
 
 def classification(data: str) -> tuple[dict[str, Difference], int]:
@@ -84,7 +91,8 @@ def ablation(first: str, second: str) -> Difference:
 
 
 def _differences(scores: dict[str, dict[int, float]]) -> dict[str, Difference]:
-    found = {name: difference(scores[name], scores["conv"]) for name in ORDER if name in scores}
+    names = [name for name in ORDER if name in scores]
+    found = {name: difference(scores[name], scores["conv"], len(names)) for name in names}
     return {name: one for name, one in found.items() if one is not None}
 
 

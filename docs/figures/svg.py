@@ -19,12 +19,14 @@ PALETTES = {
         "ink": "#1f2430", "muted": "#5b6472", "line": "#98a1ae", "card": "#f4f6f9",
         "conv": "#7d8794", "rfa": "#3867d6", "rfcbam": "#c9701c", "rfca": "#1f8f62",
         "cam": "#a6629b", "cbam": "#8e4fb0", "ca": "#b0567f", "published": "#b9c0ca",
+        "features": "#7a6a1f", "rfa-values": "#c2366b",
         "map": "#3867d6", "gate": "#c9701c", "panel": "#1f8f62", "paper": "#ffffff",
     },
     "dark": {
         "ink": "#e6e9ef", "muted": "#a6aebb", "line": "#6d7684", "card": "#262b36",
         "conv": "#98a1ae", "rfa": "#7ea2f7", "rfcbam": "#f0a35e", "rfca": "#5cc99a",
         "cam": "#d79acb", "cbam": "#c596e8", "ca": "#e397b9", "published": "#565f6d",
+        "features": "#cdbb5a", "rfa-values": "#f07fa8",
         "map": "#7ea2f7", "gate": "#f0a35e", "panel": "#5cc99a", "paper": "#1e2129",
     },
 }  # fmt: skip

@@ -96,16 +96,16 @@ def test_rows_of_linear_layers_are_counted() -> None:
     assert 2 * network_cost(network, (3, 4, 5)).macs == counter.get_total_flops()
 
 
-@pytest.mark.parametrize("operator", ["features", "unfold"])
-def test_ablations_are_counted(operator: str) -> None:
-    """By hand: features, or gates of unfolded patches, of a channel take 9 x 9."""
+@pytest.mark.parametrize(("operator", "maps"), [("features", 1), ("unfold", 1), ("rfa-values", 2)])
+def test_ablations_are_counted(operator: str, maps: int) -> None:
+    """By hand: features, or gates of the values of patches, of a channel take 9 x 9."""
     network = build_network("small", operator, classes=10, channels=1, image_size=8, seed=0)
     plain = build_network("small", "conv", classes=10, channels=1, image_size=8, seed=0)
     more = network_cost(network, (1, 8, 8)).attention_macs
     assert network_cost(network, (1, 8, 8)).macs == network_cost(plain, (1, 8, 8)).macs + more
     # channels and output pixels of the four replaced convolutions; strides 1, 2, 2, 2
     places = [(16, 64), (16, 16), (24, 4), (32, 1)]
-    assert more == sum(81 * channels * pixels for channels, pixels in places)
+    assert more == maps * sum(81 * channels * pixels for channels, pixels in places)
 
 
 def test_a_wide_network_takes_as_long() -> None:

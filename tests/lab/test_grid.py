@@ -18,6 +18,7 @@ from testing.processes import children, read_until, wait_for_end
 
 from rfaconv.cli.main import main
 from rfaconv.lab import grid as grids
+from rfaconv.lab.evaluate import evaluate_run
 from rfaconv.lab.pool import run_jobs
 from rfaconv.lab.progress import Cell, Clock
 from rfaconv.lab.store import Store
@@ -85,6 +86,18 @@ def test_results(finished: Path) -> None:
     assert sorted(path.name for path in (finished / "runs").iterdir()) == [
         "digits-ca-seed0", "digits-conv-seed0",
     ]  # fmt: skip
+
+
+def test_the_runs_of_all_seeds_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text("recipes: [digits]\noperators: [conv]\nseeds: [0, 5]\nkeep: all\n", "utf-8")
+    words = ["data.limit=32", "--epochs", "1", "--jobs", "1", "--out", str(tmp_path / "out")]
+    assert main(["compare", str(study), *words]) == 0
+    for seed in (0, 5):
+        assert (
+            evaluate_run(tmp_path / f"out/runs/digits-conv-seed{seed}")["checkpoint"]
+            == "epoch-0001"
+        )
 
 
 def test_few_steps_are_said(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,3 +43,14 @@ def test_one_seed_says_nothing() -> None:
     found = paired_difference([0.9], [0.1], 1e-3)
     assert (found.half_width, found.verdict) == (None, "one seed")
     assert mean_and_std([0.5]) == (0.5, None)
+
+
+def test_several_comparisons_share_the_error() -> None:
+    # 2 of 5% each: t(0.9875, 2) of a table is 6.205
+    values, plain = [0.96, 0.98, 0.97], [0.92, 0.92, 0.92]
+    one = paired_difference(values, plain, 1e-4)
+    two = paired_difference(values, plain, 1e-4, comparisons=2)
+    assert two.half_width == pytest.approx(6.2053 * 0.01 / math.sqrt(3), rel=1e-4)
+    assert (two.mean, one.verdict, two.verdict) == (one.mean, "higher", "higher")
+    many = paired_difference(values, plain, 1e-4, comparisons=6)
+    assert (many.mean, many.verdict) == (one.mean, "within noise")

@@ -24,6 +24,19 @@ def eval(  # the command's name
     best: Annotated[
         bool, typer.Option("--best", help="The best checkpoint, not the last.")
     ] = False,
+    corrupt: Annotated[
+        bool,
+        typer.Option(
+            "--corrupt",
+            help="A classifier's run on corrupted images: noise, blur, contrast, brightness, JPEG.",
+        ),
+    ] = False,
+    gates: Annotated[
+        bool,
+        typer.Option(
+            "--gates", help="How uneven the gates of a run are, and its score with them frozen."
+        ),
+    ] = False,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
     ] = False,
@@ -33,10 +46,14 @@ def eval(  # the command's name
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """
+    from rfaconv.errors import InvalidArgument
+
+    if corrupt + gates + (data is not None) > 1:
+        got = "several of them"
+        raise InvalidArgument("options", "one of --corrupt, --gates and --data", got)
     if data is not None:
         _on_data(model, data, pretrained, as_json)
         return
-    from rfaconv.errors import InvalidArgument
     from rfaconv.files import strict_json
     from rfaconv.lab.evaluate import confusion_picture, evaluate_run
     from rfaconv.lab.sources import identify
@@ -48,7 +65,19 @@ def eval(  # the command's name
         found = "no folder or file" if place.kind == "name" else f"kind: {place.kind}"
         expected = "the folder of a run, or --data FOLDER with the images to judge on"
         raise InvalidArgument("model", expected, f"{model} ({found})")
-    value = evaluate_run(run, "best" if best else "last")
+    which = "best" if best else "last"
+    if corrupt or gates:
+        from rfaconv.cli._eval_tables import corruption_table, gate_tables
+        from rfaconv.lab.gates import gates_run
+        from rfaconv.lab.robustness import corrupted_run
+
+        value = corrupted_run(run, which) if corrupt else gates_run(run, which)
+        if as_json:
+            typer.echo(strict_json(value), nl=False)
+        else:
+            (corruption_table if corrupt else gate_tables)(value)
+        return
+    value = evaluate_run(run, which)
     if as_json:
         typer.echo(strict_json(value), nl=False)
         return

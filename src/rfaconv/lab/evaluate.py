@@ -2,17 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab.building import read_run, recipe_data, recipe_network
-from rfaconv.lab.recipes import Yolo
-from rfaconv.lab.tasks import task_named
+from rfaconv.lab.recipes import Recipe, Yolo
+from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.training.saves import WEIGHTS, best_good, last_good
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network with what it is judged on.
+
+    Attributes:
+        recipe: of the run.
+        task: of the recipe.
+        data: its images.
+        checkpoint: where the weights are.
+        network: in evaluation mode.
+    """
+
+    recipe: Recipe
+    task: LightningTask
+    data: Any
+    checkpoint: Path
+    network: nn.Module
+
+
+def trained_run(
+    run: Path, which: str = "last", data: Any = None, tasks: Sequence[str] = ()
+) -> Trained:
+    """Reads the network of a run.
+
+    Args:
+        run: the run's folder.
+        which: ``last`` or ``best`` checkpoint.
+        data: the recipe's images, if they are loaded already.
+        tasks: those that will do; all that Lightning trains if none is named.
+
+    Raises:
+        InvalidArgument: not a run, no whole checkpoint, or a run of another task.
+    """
+    recipe = read_run(run)
+    task = task_named(recipe.task)
+    if not isinstance(task, LightningTask) or recipe.task not in (tasks or (recipe.task,)):
+        wanted = " or ".join(tasks) or "classify, detect or segment"
+        raise InvalidArgument("run", f"a run of task {wanted}", f"one of task {recipe.task}: {run}")
+    last, _ = last_good(run)
+    path = last if which == "last" and last is not None else best_good(run)
+    data = recipe_data(recipe) if data is None else data
+    return Trained(recipe, task, data, path, recipe_network(recipe, data, path / WEIGHTS).eval())
 
 
 def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
@@ -32,28 +79,26 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
         InvalidArgument: not a run, or no whole checkpoint.
     """
     recipe = read_run(run)
-    task = task_named(recipe.task)
     if isinstance(recipe, Yolo):
         from rfaconv.lab.tasks.yolo import WEIGHTS as YOLO_WEIGHTS
         from rfaconv.lab.tasks.yolo import YoloTask
 
-        path = run / YOLO_WEIGHTS
+        task, path = YoloTask(), run / YOLO_WEIGHTS
         if not path.is_file():
             raise InvalidArgument("run", f"a run folder with {YOLO_WEIGHTS}", str(run))
         data = recipe_data(recipe)
-        value = YoloTask().judge_run(run, recipe, data)
+        value = task.judge_run(run, recipe, data)
+        score, checkpoint = task.score, path.name
     else:
-        last, _ = last_good(run)
-        path = last if which == "last" and last is not None else best_good(run)
-        data = recipe_data(recipe)
-        network = recipe_network(recipe, data, path / WEIGHTS).eval()
+        trained = trained_run(run, which)
+        score, checkpoint, data = trained.task.score, trained.checkpoint.name, trained.data
         with torch.inference_mode():
-            value = task.judge(network, recipe, data)
+            value = trained.task.judge(trained.network, recipe, data)
     value |= {
         "task": recipe.task,
-        "score_name": task.score,
+        "score_name": score,
         "classes": list(data.classes),
-        "checkpoint": path.name,
+        "checkpoint": checkpoint,
     }
     write_atomic(run / "eval.json", strict_json(value))
     return value

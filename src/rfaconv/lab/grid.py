@@ -250,7 +250,7 @@ def _pairs(
                 show.look(cell, store.run(cell))
             continue
         cell, value = event
-        store.finish_pair(cell, value, keep=cell.seed == grid.seeds[0])
+        store.finish_pair(cell, value, grid.keep == "all" or cell.seed == grid.seeds[0])
         done[cell] = value
         show.finished(cell, value)
     return {cell: done[cell] for cell in grid.cells}

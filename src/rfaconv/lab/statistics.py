@@ -16,7 +16,8 @@ class Difference:
 
     Attributes:
         mean: mean of the differences, in [-1, 1].
-        half_width: half the width of its 95% confidence interval; None with a single seed.
+        half_width: half the width of its confidence interval, of 95% unless several comparisons
+            share that; None with a single seed.
         verdict: ``higher``, ``lower``, ``within noise``, or ``one seed`` where nothing can be said.
     """
 
@@ -37,7 +38,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def paired_difference(
-    values: Sequence[float], baseline: Sequence[float], resolution: float
+    values: Sequence[float], baseline: Sequence[float], resolution: float, comparisons: int = 1
 ) -> Difference:
     """Mean of ``values - baseline``, pair by pair, with Student's t interval over the pairs.
 
@@ -49,6 +50,8 @@ def paired_difference(
         values: accuracies of one operator, one per seed.
         baseline: accuracies of the other for the same seeds.
         resolution: one image's share of the accuracy, 1 / images.
+        comparisons: how many intervals are looked at together. With m of them each has the
+            confidence 1 - 0.05 / m (Bonferroni), so that all hold at once in 95% of cases.
 
     Example:
         >>> paired_difference([0.9, 0.92, 0.91], [0.8, 0.81, 0.82], 0.001).verdict
@@ -61,7 +64,8 @@ def paired_difference(
     if std is None:
         return Difference(mean, None, "one seed")
     count = len(differences)
-    half = max(t_quantile(count - 1) * std / math.sqrt(count), resolution)
+    confidence = 1 - (1 - CONFIDENCE) / comparisons
+    half = max(t_quantile(count - 1, confidence) * std / math.sqrt(count), resolution)
     if abs(mean) <= half:
         return Difference(mean, half, "within noise")
     return Difference(mean, half, "higher" if mean > 0 else "lower")

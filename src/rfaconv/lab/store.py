@@ -3,7 +3,7 @@
 run.json                     the settings; written first
 cost.json                    parameters, multiply-adds, latency, memory; measured once
 pairs/digits-rfa-seed0.json  score and curve of one finished training
-runs/digits-rfa-seed0/       its run, as of ``rfaconv train``; of the first seed with its weights
+runs/digits-rfa-seed0/       its run, as of ``rfaconv train``; of the first seed, or of all (`keep`)
 results.json, report.html, table.*, plots/   made from the files above when all are there
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -34,6 +34,8 @@ class Study(Part):
         operators: names; ``features``, ``wide`` and ``long`` are baselines.
         seeds: of the trainings.
         set: overrides of all recipes, ``key=value``.
+        keep: ``all`` keeps the run of every training with its weights, ``first`` those of the
+            first seed.
     """
 
     about: str = ""
@@ -42,6 +44,7 @@ class Study(Part):
     operators: tuple[str, ...] = OPERATORS
     seeds: tuple[int, ...] = (0, 1, 2)
     set: tuple[str, ...] = ()
+    keep: Literal["first", "all"] = "first"
 
 
 class Grid:
@@ -61,6 +64,7 @@ class Grid:
         if any(not 0 <= seed < 2**32 for seed in study.seeds):
             raise InvalidArgument("seeds", "numbers from 0 to 2**32 - 1", repr(study.seeds))
         self.seeds = study.seeds
+        self.keep = study.keep
         self.said: list[str] = []
         self.recipes: dict[str, Recipe] = {}
         for source in study.recipes:

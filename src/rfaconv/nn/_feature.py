@@ -13,6 +13,9 @@ from rfaconv.nn._receptive_field import ReceptiveFieldConv
 class FeatureConv2d(ReceptiveFieldConv, nn.Conv2d):
     """The receptive-field feature times the weight, every gate 1: RFAConv without attention.
 
+    RFAConv with every gate at 1 / T for T taps is this layer with a weight T times as large:
+    whoever asks for uniform gates in training trains this.
+
     Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
     """
 

@@ -19,7 +19,7 @@ from rfaconv.functional.projection import project
 from rfaconv.nn._children import entry, is_plain_norm, running_norm
 from rfaconv.nn._convolution import AttentionConv, Size
 from rfaconv.nn._norm import norm_state
-from rfaconv.reference import linear_features
+from rfaconv.reference import gate_panel, linear_features
 from rfaconv.reference.features import tracing
 
 for _name in (
@@ -156,6 +156,15 @@ class ReceptiveFieldConv(AttentionConv):
     def gate_tensors(self, input: Tensor, field: Any) -> Sequence[Tensor]:
         """Returns the variant's gate tensors, as the projection takes them."""
         raise NotImplementedError
+
+    def _gates(self, input: Tensor, field: Any) -> Tensor:
+        """The gate of every tap of every window (B, C, T, *out)."""
+        tensors = self.gate_tensors(input, field)
+        panel: Tensor | None = gate_panel(field.x, tensors, self.variant, field.window)
+        if panel is None:  # without attention all are 1
+            shape = (*field.x.shape[:2], field.window.taps, *field.out)
+            return torch.ones(shape, device=field.x.device, dtype=field.x.dtype)
+        return panel
 
     def attention_state(self) -> Attention | None:
         """What the gate is made from in evaluation; None where its children must be called."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv.complexity import operator_cost
+from rfaconv.lab.networks.ablations import ValueRFAConv2d
 from rfaconv.nn import CONVOLUTIONS, UnfoldRFAConv2d
 from rfaconv.nn._feature import FeatureConv2d
 
@@ -115,8 +116,9 @@ def _layer_cost(name: str, layer: Any, x: Tensor, y: Tensor, operator: bool) -> 
     own = layer.weight.numel() + (0 if layer.bias is None else layer.bias.numel())
     total = plain
     if isinstance(layer, FeatureConv2d):
-        # of every channel and output pixel: every tap from all taps
-        total += layer.in_channels * math.prod(layer.kernel_size) ** 2 * y[:, 0].numel()
+        # of every channel and output pixel: every tap, and every logit, from all taps
+        maps = 2 if isinstance(layer, ValueRFAConv2d) else 1
+        total += maps * layer.in_channels * math.prod(layer.kernel_size) ** 2 * y[:, 0].numel()
     elif operator:
         total = operator_cost(layer, x.shape, y.shape).macs
     parameters = count_parameters(layer)

@@ -1,16 +1,62 @@
-"""What the parts of the operator bring: features without a gate, attention on patches, kernels."""
+"""What the parts of the operator bring: features without a gate, other gates, kernels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from typing import Any
 
-from torch import nn
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.nn import UnfoldRFAConv2d
 from rfaconv.nn._feature import FeatureConv2d
+from rfaconv.reference.features import linear_features, normed_features
 
-_LAYERS: dict[str, type[nn.Conv2d]] = {"features": FeatureConv2d, "unfold": UnfoldRFAConv2d}
+
+class ValueRFAConv2d(FeatureConv2d):
+    """RFAConv whose logits come from the values of the patch, not from their mean.
+
+    ``y = K (softmax_j(A[c,j] u[c]) * relu(BatchNorm(G[c] u[c]))) + bias`` for the patch u under
+    the kernel: the logits of a channel are a convolution with T outputs, where
+    :class:`rfaconv.RFAConv2d` has ``w[c,j] * mean(u[c])``. The paper says that its attention
+    lets the entries of a window interact; its code does not. An experiment, in plain PyTorch.
+
+    Shape: (B, C, H, W) to (B, O, Ho, Wo), sizes as of ``nn.Conv2d``.
+    """
+
+    def make_attention(self, device: Any, dtype: Any) -> None:
+        """Makes A (C * T, 1, *kernel)."""
+        empty = torch.empty_like(self.feature_weight, device=device, dtype=dtype)
+        self.attention_weight = nn.Parameter(empty)
+        self.reset_attention()
+
+    def reset_attention(self) -> None:
+        """As a convolution's weight."""
+        nn.init.kaiming_uniform_(self.attention_weight, a=math.sqrt(5))
+
+    def _gates(self, input: Tensor, field: Any) -> Tensor:
+        return self._softmax(field.x)
+
+    def _softmax(self, x: Tensor) -> Tensor:
+        logits = linear_features(x, self.attention_weight, self.inner_window)
+        gates: Tensor = logits.unflatten(1, (self.in_channels, -1)).softmax(2)
+        return gates
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Returns (B, O, Ho, Wo)."""
+        x, window = self.prepare(input), self.inner_window
+        linear = linear_features(x, self.feature_weight, window, self.feature_bias)
+        panel = normed_features(self.feature_norm(linear), window) * self._softmax(x)
+        matrix = self.weight.flatten(1)[..., None, None]
+        return F.conv2d(panel.flatten(1, 2), matrix, self.bias, groups=self.groups)
+
+
+_LAYERS: dict[str, type[nn.Conv2d]] = {
+    "features": FeatureConv2d, "unfold": UnfoldRFAConv2d, "rfa-values": ValueRFAConv2d,
+}  # fmt: skip
 
 
 def ablate_(network: nn.Module, name: str) -> None:

@@ -21,8 +21,8 @@ PLAIN = "conv"
 BACKENDS = ("auto", "reference", "cpu", "triton")
 COMPARABLE = (PLAIN, "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 assert set(COMPARABLE) == {PLAIN, *OPERATORS}
-ABLATIONS = ("features", "unfold")
-"""Features without attention; attention on the patches themselves."""
+ABLATIONS = ("features", "unfold", "rfa-values")
+"""Features without attention; attention on the patches themselves; logits from their values."""
 TRAINABLE = (*COMPARABLE, *ABLATIONS)
 POSITIONS = ("basic_block_conv1", "bottleneck_3x3", "downsampling", "spatial", "everything")
 

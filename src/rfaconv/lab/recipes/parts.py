@@ -13,7 +13,9 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=4, le=1024)]
-OPERATORS = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold")
+OPERATORS = (
+    "conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold", "rfa-values",
+)  # fmt: skip
 
 
 def _present_name(value: Any) -> Any:
@@ -21,11 +23,14 @@ def _present_name(value: Any) -> Any:
 
 
 Operator = Annotated[
-    Literal["conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold"],
+    Literal[
+        "conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold", "rfa-values"
+    ],
     BeforeValidator(_present_name),
 ]
-"""In place of convolutions: ``conv`` for none, an operator, or one of two ablations: ``features``
-(those of the receptive field without attention) and ``unfold`` (attention on the patches)."""
+"""In place of convolutions: ``conv`` for none, an operator, or one of three ablations: ``features``
+(those of the receptive field without attention), ``unfold`` (attention on the patches) and
+``rfa-values`` (RFA with its logits from the values of the patch)."""
 
 
 class Part(BaseModel):

@@ -16,6 +16,7 @@ from rfaconv.lab.tasks.base import TITLES
 COLOURS = {
     "conv": "#555555", "cam": "#8c6bb1", "cbam": "#c51b8a", "ca": "#1b9e77", "rfa": "#d95f02",
     "rfcbam": "#1f78b4", "rfca": "#b2182b", "features": "#a6761d", "unfold": "#66a61e",
+    "rfa-values": "#e7298a",
 }  # fmt: skip
 _STYLE: Any = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -30,7 +31,7 @@ def colour(operator: str) -> str:
         >>> colour("wide-rfa") == colour("rfa")
         True
     """
-    return COLOURS.get(operator.rpartition("-")[2], "#000000")
+    return COLOURS.get(operator) or COLOURS.get(operator.rpartition("-")[2], "#000000")
 
 
 def charts(results: Mapping[str, Any], name: str) -> dict[str, Figure]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from rfaconv.lab.training.classifier import Classifier
 from rfaconv.lab.training.run_data import RunData
 
 CALIBRATION, VAL_BATCH = 256, 256
+Change = Callable[[Tensor, int], Tensor]
 
 
 class ClassifyTask(LightningTask):
@@ -101,14 +103,25 @@ class ClassifyTask(LightningTask):
             name: _center_crop(data.val, data.image_size, resize)
             for name, resize in recipe.data.evaluation.items()
         }
-        values = {name: _measure(network, data, images) for name, images in named.items()}
-        value = dict(next(iter(values.values()))) if values else _measure(network, data, data.val)
+        values = {name: measured(network, data, images) for name, images in named.items()}
+        value = dict(next(iter(values.values()))) if values else measured(network, data, data.val)
         short = ("top1", "top5", "ece")
         value["evaluations"] = {k: {m: v[m] for m in short} for k, v in values.items()}
         return value
 
 
-def _measure(network: nn.Module, data: ImageData, images: ImageSet) -> dict[str, Any]:
+def measured(
+    network: nn.Module, data: ImageData, images: ImageSet, change: Change | None = None
+) -> dict[str, Any]:
+    """What a network gets right on images.
+
+    Args:
+        network: in evaluation mode.
+        data: where the images are from.
+        images: those to judge on.
+        change: made to every batch of bytes before it is normalised; is told how many images came
+            before.
+    """
     count, seen = len(data.classes), 0
     metrics = {
         "top1": MulticlassAccuracy(count, average="micro"),
@@ -119,6 +132,8 @@ def _measure(network: nn.Module, data: ImageData, images: ImageSet) -> dict[str,
     }
     normalize = Normalize(data.mean, data.std)
     for batch, labels in val_loader(images, VAL_BATCH):
+        if change is not None:
+            batch = change(batch, seen)
         scores = network(normalize(batch)).softmax(1)
         seen += len(labels)
         for metric in metrics.values():
