@@ -34,6 +34,10 @@ def proof(found: dict) -> str:
                 parts[-1] += f" ({found[key]['skipped']} skipped)"
     for run in found.get("selftests", ()):
         parts.append(f"self-test in Python and torch with {SETS[run['isa']]}: {run['cases']} cases")
+    tested = {run["isa"] for run in found.get("selftests", ())}
+    if tested and not tested.issuperset(found["kernels"]):
+        rest = ", ".join(SETS[isa] for isa in found["kernels"] if isa not in tested)
+        parts.append(f"{rest} not run, which the processor lacks")
     if "installation" in found:
         parts.append(f"installed in {found['installation']['median']} s, no compiler on the path")
     return f"{EMULATORS[found['emulator'] or '']}: {'; '.join(parts)}"
