@@ -48,7 +48,7 @@ def _wheel(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [*command, "-w", str(folder / "wheels")],
         cwd=source,
-        env={**os.environ, **environment},
+        env={**os.environ, "RFACONV_REQUIRE_CPU": "0", **environment},
         capture_output=True,
         timeout=240,
         check=False,

@@ -202,7 +202,7 @@ def test_yolo_labels(tmp_path: Path) -> None:
 def test_a_folder_of_pictures_by_its_other_name(tmp_path: Path, capsys) -> None:
     classes(tmp_path)
     assert main(["train", "folder", f"data.root={tmp_path}"]) == 2
-    assert "data.name=folder:PLACE" in capsys.readouterr().err
+    assert "data.name=folder:PATH" in capsys.readouterr().err
 
 
 def test_recipes_are_listed_with_what_they_are(capsys) -> None:
