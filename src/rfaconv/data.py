@@ -1,4 +1,4 @@
-"""An old name for a part of :mod:`rfaconv.lab`, for one release."""
+"""The old name of :mod:`rfaconv.lab.data`, for one release."""
 
 from rfaconv._moved import moved
 

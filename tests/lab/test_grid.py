@@ -90,7 +90,9 @@ def test_results(finished: Path) -> None:
 
 def test_the_runs_of_all_seeds_are_kept_where_that_is_asked_for(tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
-    study.write_text("recipes: [digits]\noperators: [conv]\nseeds: [0, 5]\nkeep: all\n", "utf-8")
+    study.write_text(
+        "recipes: [digits]\noperators: [conv]\nseeds: [0, 5]\nkeep: all\n", encoding="utf-8"
+    )
     words = ["data.limit=32", "--epochs", "1", "--jobs", "1", "--out", str(tmp_path / "out")]
     assert main(["compare", str(study), *words]) == 0
     for seed in (0, 5):

@@ -1,4 +1,4 @@
-"""The old name of ``rfaconv.lab.data.yolo.writing``, for one release."""
+"""The old name of :mod:`rfaconv.lab.data.yolo.writing`, for one release."""
 
 from rfaconv._moved import moved
 
