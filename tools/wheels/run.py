@@ -119,7 +119,8 @@ def compile_libraries(tools: Path, content: Path, work: Path, platform: Platform
         raise SystemExit(f"{platform.name}: not installed: {', '.join(missing)}")
     build = work / f"build-{platform.name}"
     product = build / "product"
-    shutil.rmtree(product, ignore_errors=True)
+    # All anew: the files of an sdist have one date, so nothing would tell which have changed.
+    shutil.rmtree(build, ignore_errors=True)
     configure = [tools / "cmake", "-S", content / "csrc", "-B", build, "-G", "Ninja",
                  f"-DCMAKE_MAKE_PROGRAM={tools / 'ninja'}", "-DCMAKE_BUILD_TYPE=Release",
                  "-DRFACONV_TESTS=ON", "-DRFACONV_LIBRARY_TEST=ON",
