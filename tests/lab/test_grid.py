@@ -132,6 +132,43 @@ def test_another_run_is_refused(finished: Path, capsys: pytest.CaptureFixture[st
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*")} == before
 
 
+def test_a_comparison_takes_more_operators_and_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ["compare", *DIGITS, "--epochs", "1", "--limit", "64", "--jobs", "1", "--out", str(out)]
+    assert main([*words, "--operators", "cam,ca,wide", "--seeds", "1"]) == 0
+    before, matched = load(out), json.loads((out / "cost.json").read_text(encoding="utf-8"))
+    train, trained = grids.train_cell, []
+
+    def noting(job: Any, on_epoch: Any = None) -> Any:
+        trained.append(Path(job["out"]).name)
+        return train(job, on_epoch)
+
+    monkeypatch.setattr(grids, "train_cell", noting)
+    more = ["--operators", "conv,cam,ca,wide", "--seeds", "2"]
+    assert main([*words, *more]) == 0
+    assert trained == [
+        "digits-conv-seed0", "digits-conv-seed1", "digits-cam-seed1", "digits-ca-seed1",
+        "digits-wide-cam-seed1",
+    ]  # fmt: skip
+    after = load(out)
+    kept = [run for run in after["runs"] if run["seed"] == 0 and run["operator"] != "conv"]
+    assert kept == before["runs"]
+    assert (before["settings"]["baseline"], after["settings"]["baseline"]) == ("cam", "conv")
+    cost = json.loads((out / "cost.json").read_text(encoding="utf-8"))["digits"]
+    assert list(cost) == ["conv", "cam", "ca", "wide-cam"]
+    # what a baseline was trained with is not matched again
+    assert cost["wide-cam"]["matched"] == matched["digits"]["wide-cam"]["matched"]
+    # a part of what is there would be another table
+    capsys.readouterr()
+    unchanged = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    for fewer in (["--operators", "conv,ca", "--seeds", "2"], [*more[:-1], "1"]):
+        assert main([*words, *fewer]) == 2
+        assert "a part of it" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == unchanged
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_stopped_and_resumed_to_the_same_file(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -65,7 +65,7 @@ def compare(
 
     Same seeds and schedule for all. Writes results.json, report.html, tables (CSV, Markdown,
     LaTeX) and plots; a run that was interrupted goes on when it is started again with the same
-    options.
+    options, and one that is there takes more operators and seeds.
     """
     from rfaconv.cli._compare_run import Request, run
 

@@ -101,10 +101,11 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
     _check(grid, execution, data)
     store.open(flat(settings))
     with store.lock():
-        cost = store.read("cost.json")
-        if cost is None:
+        store.grow(flat(settings))
+        cost = store.read("cost.json") or {}
+        if any(cost.get(name, {}).keys() != set(grid.operators) for name in grid.recipes):
             progress.note("measuring what the networks cost")
-            cost = _costs(grid, execution, data)
+            cost = _costs(grid, execution, data, cost)
             store.write("cost.json", cost)
         pairs = _pairs(grid, execution, data, cost, store, progress)
         results = assemble(settings, pairs, cost, data, environment(execution.device))
@@ -151,21 +152,32 @@ def _check(grid: Grid, execution: Execution, data: Mapping[str, Any]) -> None:
                     network.to(execution.device).eval()(example)
 
 
-def _costs(grid: Grid, execution: Execution, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters and multiply-adds (exact), latency, training step and memory (measured)."""
+def _costs(
+    grid: Grid, execution: Execution, data: Mapping[str, Any], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Parameters and multiply-adds (exact), latency, training step and memory (measured).
+
+    A grid that has grown is measured anew, since only times of one measurement can be compared;
+    what a baseline was matched to stays, since it may be trained already.
+    """
     cost: dict[str, Any] = {}
     for name, recipe in grid.recipes.items():
+        found = {
+            operator: dict(earlier.get(name, {}).get(operator, {}).get("matched", {}))
+            for operator in grid.operators
+        }
         with limited_threads(recipe.threads or 1):
-            cost[name] = _cost(grid, recipe, data[name], execution.device)
+            cost[name] = _cost(grid, recipe, data[name], execution.device, found)
     return cost
 
 
-def _cost(grid: Grid, recipe: Recipe, data: Any, device: torch.device) -> dict[str, Any]:
+def _cost(
+    grid: Grid, recipe: Recipe, data: Any, device: torch.device, found: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     task = task_named(recipe.task)
-    found: dict[str, dict[str, Any]] = {name: {} for name in grid.operators}
     for name in grid.operators:
         pair = matched(name)
-        if pair is not None and pair[0] == "wide":
+        if pair is not None and pair[0] == "wide" and "width" not in found[name]:
             found[name]["width"] = matched_width(recipe, pair[1], data, device)
     cases, exact = {}, {}
     for name in grid.operators:
@@ -189,7 +201,7 @@ def _cost(grid: Grid, recipe: Recipe, data: Any, device: torch.device) -> dict[s
     measured = measure(cases, device)
     for name in grid.operators:
         pair = matched(name)
-        if pair is not None and pair[0] == "long":
+        if pair is not None and pair[0] == "long" and "epochs" not in found[name]:
             ratio = measured[pair[1]]["step_ms"] / measured[name]["step_ms"]
             found[name]["epochs"] = max(1, round(recipe.epochs * ratio))
     return {

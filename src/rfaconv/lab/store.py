@@ -24,6 +24,8 @@ from rfaconv.files import strict_json, write_atomic
 from rfaconv.lab.progress import Cell
 
 SCHEMA = 2
+GROWING = ("operators", "seeds")
+"""Settings to which a comparison may add; what they are compared with follows from them."""
 
 
 class Store:
@@ -37,7 +39,9 @@ class Store:
         self.root = root
 
     def open(self, settings: dict[str, Any]) -> None:
-        """Takes the folder for this run: makes it, or finds the same run in it.
+        """Takes the folder for this run: makes it, or finds the same run in it, or a part of it.
+
+        Of a part, with fewer operators or seeds, the settings stay until :meth:`grow`.
 
         Raises:
             InvalidArgument: the folder holds another run, other files, or cannot be written.
@@ -70,16 +74,26 @@ class Store:
         if schema != SCHEMA:
             got = f"format {schema} in {self.root}"
             raise InvalidArgument("out", f"a comparison in format {SCHEMA}", got)
-        other = [k for k in {**settings, **found} if settings.get(k) != found.get(k)]
+        other = [
+            k for k in {**settings, **found}
+            if settings.get(k) != found.get(k) and k != "baseline"
+            and not (k in GROWING and set(found.get(k, ())) <= set(settings.get(k, ())))
+        ]  # fmt: skip
         if other:
             there = ", ".join(f"{k}={_short(found.get(k))}" for k in other[:3])
             here = ", ".join(f"{k}={_short(settings.get(k))}" for k in other[:3])
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             raise InvalidArgument(
                 "out",
-                f"a new folder or one of this same run ({here}{more})",
+                f"a new folder or one of this run or a part of it ({here}{more})",
                 f"{self.root} with another run ({there}{more})",
             )
+
+    def grow(self, settings: dict[str, Any]) -> None:
+        """Writes the settings down if they are more than was asked for before."""
+        record = {"schema": SCHEMA, "settings": settings}
+        if self.read("run.json") != record:
+            self.write("run.json", record)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
