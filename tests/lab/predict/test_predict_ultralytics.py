@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import rfaconv
 from rfaconv.cli.main import main
-
-os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="rfaconv-yolo-"))
-os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
 
 
-@pytest.fixture(autouse=True)
-def registered():
-    pytest.importorskip("ultralytics")
-    rfaconv.register("ultralytics")
-    yield
-    rfaconv.unregister("ultralytics")
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture
