@@ -1,10 +1,9 @@
 """Judges every finished training of a grid of classifiers and writes what is found into one file.
 
-python benchmarks/evidence.py GRID... --json benchmarks/results/eurosat-converged-evidence.json
+python benchmarks/evidence.py GRID --json benchmarks/results/eurosat-converged-evidence.json
 
 GRID is the folder of ``rfaconv compare`` with a study that has ``keep: all``; nothing is written
-into it. Several folders with the same recipe are one grid of all their operators. What the file
-has of the same weights is not found anew. Then ``python -m docs.figures``.
+into it. What the file has of the same weights is not found anew. Then ``python -m docs.figures``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from rfaconv.lab.evidence import grid_evidence
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("grids", type=Path, nargs="+", metavar="GRID")
+    parser.add_argument("grid", type=Path, metavar="GRID")
     parser.add_argument("--json", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -32,7 +31,7 @@ def main() -> int:
         known = json.loads(options.json.read_text(encoding="utf-8"))
     try:
         value = grid_evidence(
-            options.grids, known,
+            options.grid, known,
             save=lambda value: write_atomic(options.json, strict_json(value)),
             say=lambda text: print(text, file=sys.stderr),
         )  # fmt: skip

@@ -104,7 +104,7 @@ def test_a_grid_is_judged_as_far_as_it_is_finished(grid: Path, tmp_path: Path, m
     shutil.rmtree(copy / "runs/digits-conv-seed1")
     before = {p: p.stat().st_mtime_ns for p in copy.rglob("*")}
     saved: list[int] = []
-    value = grid_evidence([copy], save=lambda v: saved.append(len(v["runs"])))
+    value = grid_evidence(copy, save=lambda v: saved.append(len(v["runs"])))
     assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
     assert value["missing"] == [
         "conv, seed 1: its weights were not kept", "features, seed 1: not trained yet",
@@ -122,45 +122,21 @@ def test_a_grid_is_judged_as_far_as_it_is_finished(grid: Path, tmp_path: Path, m
     assert rows["features", 0]["gates"] is None
     assert value["operators"]["rfa"]["scores"]["top1"]["mean"] == pytest.approx(sum(scores) / 2)
     # the rest comes; what is known stays as it is
-    again = grid_evidence([grid], json.loads(strict_json(value)), say=saved.append)  # type: ignore[arg-type]
+    again = grid_evidence(grid, json.loads(strict_json(value)), say=saved.append)  # type: ignore[arg-type]
     assert saved[4:] == ["judging conv, seed 1", "judging features, seed 1"]
     assert again["missing"] == [] and len(again["runs"]) == 6
     assert next(r for r in again["runs"] if r["operator"] == "rfa") == rows["rfa", 0]
     monkeypatch.setattr(evidence, "_judged", None)
-    assert grid_evidence([grid], again)["differences"] == again["differences"]
-
-
-def test_grids_of_the_same_recipe_are_one(grid: Path, tmp_path: Path) -> None:
-    parts = [tmp_path / name for name in ("one", "two", "other")]
-    for part, operators in zip(parts, (["conv"], ["rfa", "features"], ["rfa"]), strict=True):
-        (part / "pairs").mkdir(parents=True)
-        record = json.loads((grid / "run.json").read_text(encoding="utf-8"))
-        record["settings"] |= {"operators": operators, "baseline": operators[0]}
-        if part.name == "other":
-            record["settings"]["recipes.digits.epochs"] = 7
-        (part / "run.json").write_text(json.dumps(record), encoding="utf-8")
-        shutil.copy(grid / "cost.json", part)
-        for operator in operators:
-            for file in (grid / "pairs").glob(f"digits-{operator}-*"):
-                shutil.copy(file, part / "pairs")
-    value = grid_evidence(parts[:2])
-    whole = json.loads((grid / "results.json").read_text(encoding="utf-8"))["recipes"]["digits"]
-    assert list(value["operators"]) == ["conv", "rfa", "features"]
-    assert value["settings"]["baseline"] == "conv"
-    ours = {d["operator"]: d["mean"] for d in value["differences"] if d["table"] == "top1"}
-    theirs = {d["operator"]: d["mean"] for d in whole["differences"] if d["baseline"] == "conv"}
-    assert ours == pytest.approx(theirs)
-    with pytest.raises(InvalidArgument, match=r"grids of the same recipe.*recipes\.digits\.epochs"):
-        grid_evidence([parts[0], parts[2]])
+    assert grid_evidence(grid, again)["differences"] == again["differences"]
 
 
 def test_folders_that_are_no_grid_of_classifiers(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="a results folder of rfaconv compare"):
-        grid_evidence([tmp_path])
+        grid_evidence(tmp_path)
     two = {"recipes.a.task": "classify", "recipes.b.task": "classify"}
     (tmp_path / "run.json").write_text(json.dumps({"settings": two}), encoding="utf-8")
     with pytest.raises(InvalidArgument, match=r"a grid of one recipe, of a classifier.*with a, b"):
-        grid_evidence([tmp_path])
+        grid_evidence(tmp_path)
 
 
 def test_the_script(grid: Path, tmp_path: Path, monkeypatch, capsys) -> None:

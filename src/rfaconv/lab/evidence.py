@@ -21,7 +21,6 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import read_run, recipe_data
 from rfaconv.lab.evaluate import trained_run
 from rfaconv.lab.gates import gates_of
-from rfaconv.lab.networks.classifiers import PLAIN
 from rfaconv.lab.progress import Cell
 from rfaconv.lab.robustness import corrupted_figures
 from rfaconv.lab.statistics import Difference, mean_and_std, paired_difference
@@ -37,7 +36,7 @@ Say = Callable[[str], None]
 
 
 def grid_evidence(
-    roots: Sequence[Path],
+    root: Path,
     known: Mapping[str, Any] | None = None,
     save: Callable[[dict[str, Any]], None] = lambda value: None,
     say: Say = lambda text: None,
@@ -45,9 +44,9 @@ def grid_evidence(
     """Judges every finished training of a grid; writes nothing into its folder.
 
     Args:
-        roots: results folders of ``rfaconv compare`` with one recipe, of a classifier, finished or
-            not; several with the same recipe are one grid of all their operators. Runs that were
-            dropped have no figures but their scores (``keep: all`` of a study keeps them).
+        root: results folder of ``rfaconv compare`` with one recipe, of a classifier, finished or
+            not. Runs that were dropped have no figures but their scores (``keep: all`` of a study
+            keeps them).
         known: what this returned before.
         save: called with what is known so far, after every training that is judged.
         say: called with sentences for people.
@@ -57,25 +56,12 @@ def grid_evidence(
         see :func:`differences`), ``missing`` (sentences), ``cost``, ``settings``.
 
     Raises:
-        InvalidArgument: no such grid, or grids of different recipes.
+        InvalidArgument: no such grid.
     """
-    stores = {root: Store(root) for root in roots}
-    every = {root: _settings(store) for root, store in stores.items()}
-    settings = dict(next(iter(every.values())))
+    store = Store(root)
+    settings = _settings(store)
     name = next(m[1] for key in settings if (m := _TASK.fullmatch(key)))
-    cost: dict[str, Any] = {}
-    for root, own in every.items():
-        other = [k for k in {**own, **settings} if k.startswith("recipes.") and
-                 own.get(k) != settings.get(k)]  # fmt: skip
-        if other:
-            raise InvalidArgument("grid", "grids of the same recipe", f"{root}: {other[0]}")
-        cost |= (stores[root].read("cost.json") or {}).get(name, {})
-    settings["operators"] = list(
-        dict.fromkeys(o for own in every.values() for o in own["operators"])
-    )
-    settings["seeds"] = sorted({seed for own in every.values() for seed in own["seeds"]})
-    if PLAIN in settings["operators"]:
-        settings["baseline"] = PLAIN
+    cost: dict[str, Any] = (store.read("cost.json") or {}).get(name, {})
     earlier = {(r["operator"], r["seed"]): r for r in (known or {}).get("runs", ())}
     rows: list[Row] = []
     missing: list[str] = []
@@ -97,9 +83,8 @@ def grid_evidence(
     for seed in settings["seeds"]:
         for operator in settings["operators"]:
             cell, called = Cell(name, operator, seed), f"{operator}, seed {seed}"
-            pairs = ((store, store.pair(cell)) for store in stores.values())
-            store, pair = next((p for p in pairs if p[1] is not None), (None, None))
-            if store is None or pair is None:
+            pair = store.pair(cell)
+            if pair is None:
                 missing.append(f"{called}: not trained yet")
                 continue
             row = _trained(cell, pair)

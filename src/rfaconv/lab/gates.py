@@ -33,6 +33,7 @@ FILE = "gates.json"
 CHUNK = 16
 """Images whose gates are in memory at the same time."""
 SOFTMAX = (RFAConv2d, ValueRFAConv2d)
+_OVER = ("entropy", "between_windows", "between_images")
 GATED = (*SOFTMAX, RFCBAMConv2d, RFCAConv2d)
 Judge = Callable[[nn.Module], dict[str, Any]]
 
@@ -183,7 +184,7 @@ def _over(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
     """Means over the layers."""
     entropies = [one["entropy"] for one in layers.values() if one["entropy"] is not None]
     over: dict[str, float | None] = {"entropy": fmean(entropies) if entropies else None}
-    for name in ("between_windows", "between_images"):
+    for name in _OVER[1:]:
         over[name] = fmean(one[name] / one["mean"] for one in layers.values())
     return over
 
@@ -204,7 +205,7 @@ def gates_run(run: Path, which: str = "last") -> dict[str, Any]:
     trained = trained_run(run, which)
     with torch.inference_mode():
         value = gates_of(trained)
-        value["epochs"] = _epochs(run, trained)
+        value["epochs"] = _epochs(run, trained, value)
     value |= {
         "task": trained.recipe.task,
         "score_name": trained.task.score,
@@ -220,15 +221,18 @@ def gates_of(trained: Trained) -> dict[str, Any]:
     return gate_figures(trained.network, lambda n: task.judge(n, recipe, data), task.score)
 
 
-def _epochs(run: Path, trained: Trained) -> list[dict[str, Any]]:
+def _epochs(run: Path, trained: Trained, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for path in sorted((run / FOLDER).glob("epoch-????")):
         if check(path) is not None:
             continue
-        network = recipe_network(trained.recipe, trained.data, path / WEIGHTS).eval()
-        with watching(network) as watched:
-            trained.task.judge(network, trained.recipe, trained.data)
+        if path == trained.checkpoint:
+            over = {name: found[name] for name in _OVER}
+        else:
+            network = recipe_network(trained.recipe, trained.data, path / WEIGHTS).eval()
+            with watching(network) as watched:
+                trained.task.judge(network, trained.recipe, trained.data)
+            over = _over({name: one.figures() for name, one in watched.items()})
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        over = _over({name: one.figures() for name, one in watched.items()})
         rows.append({"epoch": manifest["epoch"], "score": manifest["score"], **over})
     return rows
