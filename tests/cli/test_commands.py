@@ -19,6 +19,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(name in text for name in COMMANDS)
     assert "Exit codes" in text
+    assert "..." not in text.split("Commands:")[1]  # what each does, in a line that is not cut
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

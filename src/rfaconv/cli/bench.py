@@ -38,7 +38,10 @@ def bench(
         Path | None, typer.Option("--plot", help="Draw the ratios as a PNG (extra plot).")
     ] = None,
 ) -> None:
-    """Time the operators against Conv2d + BatchNorm + ReLU; parity is checked first."""
+    """Time the operators against the convolution they replace.
+
+    That is Conv2d + BatchNorm + ReLU. All sides are compared with the reference first.
+    """
     import torch
     from rich.console import Console
 

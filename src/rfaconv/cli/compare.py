@@ -61,11 +61,12 @@ def compare(
         bool, typer.Option("--json", help="Print results.json instead of the table.")
     ] = False,
 ) -> None:
-    """Train one network with each operator and compare score and cost, whatever the task.
+    """Train a network with each operator; compare score and cost.
 
-    Same seeds and schedule for all. Writes results.json, report.html, tables (CSV, Markdown,
-    LaTeX) and plots; a run that was interrupted goes on when it is started again with the same
-    options, and one that is there takes more operators and seeds.
+    The task is what the images are labelled for. Same seeds and schedule for all. Writes
+    results.json, report.html, tables (CSV, Markdown, LaTeX) and plots; a run that was interrupted
+    goes on when it is started again with the same options, and one that is there takes more
+    operators and seeds.
     """
     from rfaconv.cli._compare_run import Request, run
 

@@ -14,9 +14,10 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show versions, devices, each backend or why it is not available, and try its layers.
+    """Show versions, devices and backends, and try the layers.
 
-    Exits with 1 if a layer or a case of the self-test fails.
+    Of a backend that is not available, why. Exits with 1 if a layer or a case of the self-test
+    fails.
     """
     from rfaconv.cli._doctor_report import collect
     from rfaconv.cli._doctor_show import show

@@ -42,7 +42,10 @@ def eval(  # the command's name
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
-    """Top-1, top-5, calibration error, per-class table, confusion matrix (PNG); mAP; mIoU.
+    """Judge a trained network on images whose truth is known.
+
+    Of classifiers top-1, top-5, calibration error and confusion matrix (PNG), of detectors mAP, of
+    segmenters mIoU; of each a table of the classes.
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """

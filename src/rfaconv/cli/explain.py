@@ -44,7 +44,9 @@ def explain(
         "explanations"
     ),
 ) -> None:
-    """Grad-CAM, gates, prediction and truth over images, as PNG and one HTML page.
+    """Show where a network looks: Grad-CAM and gates over images.
+
+    With prediction and truth, as PNG and one HTML page.
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """

@@ -46,7 +46,10 @@ def export(
     threads: Annotated[int | None, typer.Option(help="Of the runtime, with --check.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
 ) -> None:
-    """Write MODEL for another runtime: norms folded, plain operations, any batch and size."""
+    """Write a network for another runtime: ONNX and others.
+
+    Norms are folded and only standard operations used; batch and size stay open.
+    """
     from rich.console import Console
 
     from rfaconv.errors import InvalidArgument, unknown_name

@@ -36,7 +36,9 @@ def inspect(
     ] = False,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("inspector.html"),
 ) -> None:
-    """Write one HTML page, without network: the gates of every window of an image.
+    """Write a page on which to click through an image's gates.
+
+    One HTML file that needs no network: click a pixel to see its window's gates.
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """

@@ -48,7 +48,7 @@ def build() -> typer.Typer:
 
     app = typer.Typer(
         name="rfaconv",
-        help="Receptive-field attention convolutions: compare, inspect, measure.",
+        help="Receptive-field attention convolutions: train, compare, look, deploy.",
         epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,

@@ -11,7 +11,7 @@ def models(
     pattern: Annotated[str, typer.Argument(help="Shell pattern, such as 'rfa*'.")] = "*",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models that are registered with timm: timm.create_model(NAME)."""
+    """List the networks for timm.create_model(NAME)."""
     import fnmatch
 
     from rfaconv.errors import unknown_name

@@ -17,7 +17,7 @@ def summary(
     layers: Annotated[bool, typer.Option("--layers", help="One row per layer.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show parameters, multiply-adds, and how much of each is attention."""
+    """Show parameters and multiply-adds, and attention's share."""
     from rfaconv.cli._summary_report import collect, show
     from rfaconv.files import strict_json
 

@@ -38,9 +38,10 @@ def train(
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="The recipes, a line each.")] = False,
 ) -> None:
-    """Train on a folder of images, or a recipe; the same command goes on where it was cut off.
+    """Train on a folder of images, or by a recipe.
 
-    A folder may hold a folder per class, Pascal VOC, COCO, YOLO (data.yaml) or images with masks.
+    The same command goes on where it was cut off. A folder may hold a folder per class, Pascal VOC,
+    COCO, YOLO (data.yaml) or images with masks.
     """
     from rfaconv.cli._options import parse_seeds
     from rfaconv.cli._train_run import Places, run

@@ -14,10 +14,10 @@ def weights(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the published networks, and check the files that are here by their SHA-256.
+    """List the published networks, and check their files.
 
-    timm.create_model("local-dir:weights/NAME", pretrained=True) makes one, after import
-    rfaconv.models. Exits with 1 if a file is damaged.
+    By SHA-256, those that are here. timm.create_model("local-dir:weights/NAME", pretrained=True)
+    makes one, after import rfaconv.models. Exits with 1 if a file is damaged.
     """
     from dataclasses import asdict
 

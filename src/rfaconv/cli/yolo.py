@@ -29,9 +29,9 @@ def yolo(
         None, help="As of the command yolo, such as: detect train model=yolov8n-rfa.yaml"
     ),
 ) -> None:
-    """Run ultralytics' command yolo with the operators known (ultralytics is AGPL-3.0).
+    """Run ultralytics' command yolo with the operators known.
 
-    Verbs of its own: data, convert, import, yaml.
+    ultralytics is AGPL-3.0. Verbs of its own: data, convert, import, yaml.
     """
     words = list(words or [])
     if words and words[0] in VERBS:
