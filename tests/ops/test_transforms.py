@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv import RFAConv2d, RFCAConv2d, RFCBAMConv2d
+from rfaconv.nn import CAConv2d, CAMConv2d, CBAMConv2d, UnfoldRFAConv2d
 
 pytestmark = [
     pytest.mark.usefixtures("cpu_library"),
@@ -103,6 +104,36 @@ def test_training_compiled_by_inductor(layer_class: type[nn.Module], backend: st
             assert max(result.abs().max(), value.abs().max()) < 1e-3
             continue
         torch.testing.assert_close(result, value, rtol=1e-4, atol=1e-5)
+
+
+OPEN = [
+    RFAConv2d,
+    *(
+        pytest.param(c, marks=pytest.mark.nightly)
+        for c in (RFCBAMConv2d, RFCAConv2d, UnfoldRFAConv2d, CAMConv2d, CBAMConv2d, CAConv2d)
+    ),
+]
+
+
+@pytest.mark.skipif(OLDEST, reason="Inductor of torch 2.6 crashes at the plain formulas")
+@pytest.mark.parametrize("layer_class", OPEN, ids=lambda c: c.__name__)
+def test_training_of_the_plain_formulas_compiled_with_open_sizes(
+    layer_class: type[nn.Module],
+) -> None:
+    torch._dynamo.reset()
+    module = layer_class(8, 6, 3)
+    if hasattr(module, "backend"):
+        module.backend = "reference"
+    twin = copy.deepcopy(module)
+    compiled = torch.compile(module, fullgraph=True, dynamic=True)
+    for size in ((2, 8, 9, 7), (3, 8, 6, 11)):
+        x = torch.randn(size)
+        found, expected = _step(compiled, module, x), _step(twin, twin, x)
+        for result, value in zip(found, expected, strict=True):
+            # some gradients are zero but for rounding
+            torch.testing.assert_close(result, value, rtol=1e-3, atol=1e-4)
+        module.zero_grad()
+        twin.zero_grad()
 
 
 def test_compiled_auto_uses_the_kernels() -> None:

@@ -303,7 +303,8 @@ def attend_logits(
         gate = unflatten(logits, 1, (fixed_size(x.shape[1]), window.taps)).softmax(2)
         padded = pad(x, window)
         patches = [padded[tap_slice(index, window)] for index in window.tap_indices()]
-        panel = (torch.stack(patches, dim=2) * gate).flatten(1, 2).to(x.dtype)
+        # flat before the product, as in the reference's projection
+        panel = (torch.stack(patches, dim=2).flatten(1, 2) * gate.flatten(1, 2)).to(x.dtype)
         matrix = weight.to(x.dtype).flatten(1).unflatten(1, (-1, *(1,) * window.dims))
         point = Window.create(1, dims=window.dims)
         return convolve(panel, matrix, None if bias is None else bias.to(x.dtype), point, groups)

@@ -62,8 +62,12 @@ def project(
     if precomputed is None:
         precomputed = features(x, feature_weight, feature_bias, window)
     gates = gate_panel(x, gate, variant, window)
-    panel = precomputed if gates is None else precomputed * gates
-    panel = panel.flatten(1, 2).to(weight.dtype)  # (B, C*T, *out)
+    panel = precomputed.flatten(1, 2)  # (B, C*T, *out)
+    if gates is not None:
+        # flat before the product: Inductor 2.14 cannot order the strides of a view of open size
+        # that a convolution takes and the backward pass keeps
+        panel = panel * gates.flatten(1, 2)
+    panel = panel.to(weight.dtype)
     return _pointwise(panel, weight.flatten(1), bias, groups, window.dims)
 
 

@@ -49,9 +49,11 @@ class ValueRFAConv2d(FeatureConv2d):
         """Returns (B, O, Ho, Wo)."""
         x, window = self.prepare(input), self.inner_window
         linear = linear_features(x, self.feature_weight, window, self.feature_bias)
-        panel = normed_features(self.feature_norm(linear), window) * self._softmax(x)
+        features = normed_features(self.feature_norm(linear), window)
+        # flat before the product, as in the reference's projection
+        panel = features.flatten(1, 2) * self._softmax(x).flatten(1, 2)
         matrix = self.weight.flatten(1)[..., None, None]
-        return F.conv2d(panel.flatten(1, 2), matrix, self.bias, groups=self.groups)
+        return F.conv2d(panel, matrix, self.bias, groups=self.groups)
 
 
 _LAYERS: dict[str, type[nn.Conv2d]] = {
