@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from docs.figures import results
+from docs.figures import evidence, results
 from docs.figures.method import FOUND
 from docs.figures.results import Difference
 
@@ -22,8 +22,6 @@ def shown(one: Difference) -> str:
 
 def values() -> dict[str, str]:
     """Every figure that a page may name."""
-    from rfaconv.models.published import published
-
     found: dict[str, str] = {}
     groups = {
         "eurosat": results.classification("eurosat"),
@@ -39,10 +37,13 @@ def values() -> dict[str, str]:
     found["gate"] = shown(results.ablation("rfa", "features-only"))
     found["features"] = shown(results.ablation("features-only", "conv"))
     found["unfold"] = shown(results.ablation("rfa", "unfold"))
-    tops = {one.name: 100 * one.top1 for one in published()}
-    found["long.rfa"] = f"{tops['eurosat-rfa']:.2f}"
-    found["long.conv"] = f"{tops['eurosat-conv']:.2f}"
-    found["long"] = f"{tops['eurosat-rfa'] - tops['eurosat-conv']:+.2f}"
+    long = evidence.grid()
+    if long is not None:
+        found["long.epochs"] = str(long["settings"][f"recipes.{long['recipe']}.epochs"])
+        found |= {f"long.{k}": shown(one) for k, one in evidence.compared(long, "top1").items()}
+        for name, table in (("gate", "attention"), ("frozen", "constant")):
+            compared = evidence.compared(long, table)
+            found |= {f"long.{name}.{operator}": shown(one) for operator, one in compared.items()}
     one = "cpu-rfa-inference-batch8-1thread"
     found["published"] = f"{results.layers(one, 'rfa', 'published', 'inference'):.1f}"
     for operator in ("rfa", "rfcbam", "rfca"):

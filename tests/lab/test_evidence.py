@@ -106,6 +106,7 @@ def test_a_grid_is_judged_as_far_as_it_is_finished(grid: Path, tmp_path: Path, m
     saved: list[int] = []
     value = grid_evidence(copy, save=lambda v: saved.append(len(v["runs"])))
     assert {p: p.stat().st_mtime_ns for p in copy.rglob("*")} == before
+    assert not [key for key in value["settings"] if "root" in key]
     assert value["missing"] == [
         "conv, seed 1: its weights were not kept", "features, seed 1: not trained yet",
     ]  # fmt: skip

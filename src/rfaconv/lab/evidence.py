@@ -109,7 +109,8 @@ def _settings(store: Store) -> dict[str, Any]:
     record = store.read("run.json")
     if record is None:
         raise InvalidArgument("grid", "a results folder of rfaconv compare", str(store.root))
-    settings: dict[str, Any] = record["settings"]
+    # where the images lie says nothing on another machine; the digest names them
+    settings = {k: v for k, v in record["settings"].items() if not k.endswith(".data.root")}
     tasks = {m[1]: settings[key] for key in settings if (m := _TASK.fullmatch(key))}
     if list(tasks.values()) != ["classify"]:
         expected = "a grid of one recipe, of a classifier"
