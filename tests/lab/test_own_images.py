@@ -217,8 +217,9 @@ def test_published_folders_predict(tmp_path: Path, capsys) -> None:
     if not (weights / "model.safetensors").is_file():
         pytest.skip("needs the published weights")
     picture(tmp_path / "0.png", np.ones((SIDE, SIDE), np.uint8))
-    assert main(["predict", str(weights), str(tmp_path / "0.png"), "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    out = tmp_path / "out"
+    assert main(["predict", str(weights), str(tmp_path / "0.png"), "--out", str(out)]) == 0
+    found = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
     assert "River" in found["classes"]
 
 

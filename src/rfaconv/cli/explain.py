@@ -59,6 +59,7 @@ def explain(
     from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
     from rfaconv.lab.explain.page import page_of
     from rfaconv.lab.explain.views import open_view
+    from rfaconv.lab.predict.sources import check_apart
 
     if count < 1:
         raise InvalidArgument("count", "1 or more", count)
@@ -72,6 +73,7 @@ def explain(
     if beside is not None and beside.task != view.task:
         raise InvalidArgument("plain", f"a network to {view.task}", f"one to {beside.task}")
     given = given_images(images, view, count)
+    check_apart(out, [item.file for item in given if item.file.is_file()])
     console = Console(stderr=True)
     made: list[tuple[str, Explained]] = []
     skipped: list[str] = []

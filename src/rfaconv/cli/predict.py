@@ -43,10 +43,11 @@ def predict(
     from rfaconv.errors import InvalidArgument, RFAConvError
     from rfaconv.files import strict_json, write_atomic
     from rfaconv.lab.predict import frames
-    from rfaconv.lab.predict.sources import expand, unique_stems
+    from rfaconv.lab.predict.sources import check_apart, expand, unique_stems
     from rfaconv.lab.predictors import open_predictor
 
     files = expand(sources)
+    check_apart(out, files)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)

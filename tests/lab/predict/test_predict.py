@@ -126,6 +126,26 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
             assert drawn.size[0] == factor * entry["size"][0]
 
 
+def test_pictures_are_not_replaced_by_their_drawings(tmp_path, pictures, capsys):
+    """Neither by predict nor by explain, under whatever name the folder is given."""
+    network = timm.create_model("rfa_resnet18", num_classes=2)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b"], size=32, **about)
+    before = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "0.png").symlink_to(pictures / "0.png")
+    for source in (pictures, pictures / "0.png", tmp_path / "linked"):
+        for command in ("predict", "explain"):
+            words = [command, str(weights), str(source), "--out", str(tmp_path / "out/../pictures")]
+            assert main(words) == 2
+            assert "out: expected a folder without the pictures" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in pictures.iterdir()} == before
+    for command in ("predict", "explain"):
+        assert main([command, str(weights), str(pictures), "--out", str(weights)]) == 2
+        assert "out: expected a folder, got" in capsys.readouterr().err
+
+
 def test_drawing_marks_the_box():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     drawn = Prediction(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -37,6 +37,19 @@ def expand(sources: Sequence[Path]) -> list[Path]:
     return files
 
 
+def check_apart(out: Path, files: Iterable[Path]) -> None:
+    """Refuses a folder in which what is drawn could replace an image that is read.
+
+    Raises:
+        InvalidArgument: it holds one of the images, or is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidArgument("out", "a folder", f"{out}, a file")
+    place = out.resolve()
+    if any(place in (file.parent.resolve(), file.resolve().parent) for file in files):
+        raise InvalidArgument("out", "a folder without the pictures that are read", str(out))
+
+
 def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
     """A name for what is written about each file: its own, numbered where several have the same.
 
@@ -48,10 +61,10 @@ def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
     taken: set[str] = set()
     for file in dict.fromkeys(files):
         stem, number = file.stem, 1
-        while stem in taken:
+        while stem.casefold() in taken:
             number += 1
             stem = f"{file.stem}-{number}"
-        taken.add(stem)
+        taken.add(stem.casefold())
         stems[file] = stem
     return stems
 
