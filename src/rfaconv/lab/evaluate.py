@@ -12,7 +12,7 @@ from torch import nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import strict_json, write_atomic
-from rfaconv.lab.building import read_run, recipe_data, recipe_network
+from rfaconv.lab.building import read_run, recipe_network, run_data
 from rfaconv.lab.recipes import Recipe, Yolo
 from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.training.saves import WEIGHTS, best_good, last_good
@@ -58,7 +58,7 @@ def trained_run(
         raise InvalidArgument("run", f"a run of task {wanted}", f"one of task {recipe.task}: {run}")
     last, _ = last_good(run)
     path = last if which == "last" and last is not None else best_good(run)
-    data = recipe_data(recipe) if data is None else data
+    data = run_data(run, recipe) if data is None else data
     return Trained(recipe, task, data, path, recipe_network(recipe, data, path / WEIGHTS).eval())
 
 
@@ -86,7 +86,7 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
         task, path = YoloTask(), run / YOLO_WEIGHTS
         if not path.is_file():
             raise InvalidArgument("run", f"a run folder with {YOLO_WEIGHTS}", str(run))
-        data = recipe_data(recipe)
+        data = run_data(run, recipe)
         value = task.judge_run(run, recipe, data)
         score, checkpoint = task.score, path.name
     else:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rfaconv.decoding import ImageProblem, image_size, read_indices
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.folder import list_folder
+from rfaconv.lab.data.folder import list_folder, split_folders
 from rfaconv.lab.data.lookup import Files, read_text
 from rfaconv.lab.data.masks import IGNORED
 from rfaconv.lab.data.yolo.reading import yolo_file
@@ -145,10 +145,13 @@ def _classes(path: Path) -> Seen | None:
     recipe["data"] = {**recipe["data"], "name": f"folder:{path}"}
     # four steps an epoch at least, so that the batch statistics of small folders move
     recipe["batch_size"] = max(2, min(int(recipe["batch_size"]), len(train.paths) // 4))
+    parts = split_folders(path)
+    where = [f" in {part.name}/" for part in parts] if len(parts) == 2 else ["", ""]
     said = (
-        f"{path}: {len(classes)} classes, {len(train.paths)} images to train on, {len(val.paths)}"
+        f"{path}: {len(classes)} classes, {len(train.paths)} images to train on{where[0]}, "
+        f"{len(val.paths)} to validate{where[1]}"
     )
-    return Seen("classes", f"{said} to validate", recipe)
+    return Seen("classes", said, recipe)
 
 
 def _splits(names: list[str]) -> tuple[str, str | None]:
