@@ -139,9 +139,11 @@ def test_options() -> None:
     assert parse_seeds("3") == (0, 1, 2)
     assert parse_seeds("5,2") == (5, 2)
     assert parse_seeds("7,") == (7,)
-    for bad in ("", ",", "0", "-1", "1,-2", "x", "99999"):
+    for bad in ("", ",", "0", "-1", "1,-2", "x", "99999", "3,3"):
         with pytest.raises(InvalidArgument, match=r"^seeds: expected"):
             parse_seeds(bad)
     assert parse_names(" a, b ,", "operators") == ("a", "b")
     assert str(default_out(["../my data/"])) == "rfaconv-compare-my-data"
+    assert str(default_out(["my data.v2/"])) == "rfaconv-compare-my-data.v2"
+    assert str(default_out(["a/study.v2.yaml"])) == "rfaconv-compare-study.v2"
     assert [duration(s) for s in (59.4, 60, 3600)] == ["59 s", "1 min 0 s", "1 h 0 min"]

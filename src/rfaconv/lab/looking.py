@@ -15,7 +15,7 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.folder import list_folder, split_folders
 from rfaconv.lab.data.lookup import Files, read_text
 from rfaconv.lab.data.masks import IGNORED
-from rfaconv.lab.data.yolo.reading import yolo_file
+from rfaconv.lab.data.yolo.reading import description, yolo_file
 from rfaconv.lab.recipes import parsed_recipe
 
 LOOKED_AT = 64
@@ -87,9 +87,10 @@ def _yolo(path: Path) -> Seen | None:
     file = yolo_file(path)
     if file is None:
         return None
-    import yaml
-
-    values = yaml.safe_load(read_text(file, "path"))
+    values = description(file)
+    if not values.get("train"):
+        got = ", ".join(map(str, values))
+        raise InvalidArgument("path", f"a key train in {file}, with images to learn from", got)
     val = "val" if values.get("val") else "test" if values.get("test") else None
     return _detection(path, "yolo", "train", val, f"YOLO ({file.name})")
 

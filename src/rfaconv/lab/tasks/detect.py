@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.lab.data.boxes import DetectionSet, check_labelled
 from rfaconv.lab.data.coco import read_coco
 from rfaconv.lab.data.voc import read_voc
 from rfaconv.lab.data.yolo.reading import read_yolo
@@ -29,6 +29,7 @@ class DetectTask(BackboneTask):
         """Boxes of VOC, COCO or YOLO."""
         part, root = recipe.data, folder_of(recipe)
         train = _read(recipe, root, part.train)
+        check_labelled(train)
         if part.val is None:
             return held_out(train, part.split_seed)
         val = _read(recipe, root, part.val, train.classes)

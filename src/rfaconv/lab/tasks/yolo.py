@@ -22,8 +22,9 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.files import write_atomic
 from rfaconv.integrations import register
 from rfaconv.integrations.ultralytics import model_config
+from rfaconv.lab.data.boxes import check_labelled
 from rfaconv.lab.data.yolo.labelled import Source, unique_names
-from rfaconv.lab.data.yolo.reading import label_of, read_yolo, yolo_file
+from rfaconv.lab.data.yolo.reading import description, label_of, read_yolo, yolo_file
 from rfaconv.lab.data.yolo.sources import read_source
 from rfaconv.lab.data.yolo.writing import write_source
 from rfaconv.lab.networks.classifiers import PLAIN
@@ -74,12 +75,17 @@ class YoloTask(Task):
         file = yolo_file(root)
         if file is None:
             task = "segment" if "-seg" in recipe.model.name else "detect"
-            source = read_source(root, task, strict=strict)
+            names = recipe.data.classes or None
+            source = read_source(root, task, classes=names, strict=strict)
             train, val = (tuple(p.image for p in source.splits[s]) for s in ("train", "val"))
+            if not any(picture.rows for picture in source.splits["train"]):
+                got = "; ".join(source.problems[:1]) or f"{len(train)} images without one"
+                raise InvalidArgument("data.root", "images with objects to learn from", got)
             return YoloSets(train, val, source.classes, tuple(source.problems), source)
-        values: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = description(file)
         held = next((split for split in ("val", "test") if values.get(split)), None)
         first = read_yolo(root, "train", strict=strict)
+        check_labelled(first)
         sets = (first, read_yolo(root, held, strict=strict)) if held else None
         if sets is None:
             parts = held_out(first, 0)

@@ -73,7 +73,7 @@ def check_place(recipe: Recipe, out: Path) -> None:
         InvalidArgument: it is one.
     """
     name = str(getattr(recipe.data, "name", ""))
-    if not name.startswith(FOLDER_PREFIX):
+    if not name.startswith(FOLDER_PREFIX) or name == FOLDER_PREFIX:
         return
     root = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
     parts = split_folders(root) if root.is_dir() else []
@@ -110,7 +110,7 @@ def begun_with(run: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         classes = tuple(map(str, value["classes"]))
-        found = {"digest": str(value["digest"]), "classes": classes}
+        found: dict[str, Any] = {"digest": str(value["digest"]), "classes": classes}
         if "channels" in value:
             mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
             sizes = int(value["channels"]), int(value["image_size"])
