@@ -126,6 +126,17 @@ def test_errors_are_one_line(
     assert printed.count("\n") == 1
 
 
+def test_ctrl_c_is_one_line_through_the_whole_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rfaconv.lab.recipes.recipe_names", interrupted)
+    assert main(["train", "--list"]) == 130
+    assert capsys.readouterr().err.strip() == f"error: {main_module.STOPPED}"
+
+
 def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def application(**_: object) -> None:
         raise ZeroDivisionError

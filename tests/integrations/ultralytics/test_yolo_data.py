@@ -250,6 +250,23 @@ def test_a_second_set_of_the_same_names_has_its_own_pictures(link, tmp_path):
         assert written.samefile(file) == link
 
 
+def test_a_set_in_the_folder_of_its_source_is_no_part_of_it(tmp_path):
+    root = voc(tmp_path / "voc", lists=False)
+    words = ["yolo", "data", str(root), "--out", str(root / "yolo"), "--strict"]
+    assert main(words) == 0
+    before = contents(root / "yolo")
+    assert main(words) == 0
+    assert contents(root / "yolo") == before
+
+
+def test_a_description_in_another_encoding_is_somebodys(tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/data.yaml").write_bytes("names: [a]".encode("utf-16"))
+    words = ["yolo", "data", str(voc(tmp_path / "voc")), "--out", str(tmp_path / "mine")]
+    assert main(words) == 2
+    assert "a new folder, an empty one" in capsys.readouterr().err
+
+
 def test_other_peoples_folders_are_not_replaced(tmp_path, capsys):
     root = voc(tmp_path / "voc")
     (tmp_path / "mine").mkdir()

@@ -146,6 +146,24 @@ def test_pictures_are_not_replaced_by_their_drawings(tmp_path, pictures, capsys)
         assert "out: expected a folder, got" in capsys.readouterr().err
 
 
+def test_files_of_a_folder_by_their_content(tmp_path, pictures):
+    network = timm.create_model("rfa_resnet18", num_classes=2)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b"], size=32, **about)
+    (pictures / "0.png").rename(pictures / "photo")
+    (pictures / "IMG.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (pictures / "._1.png").write_bytes(b"resource")
+    (pictures / "notes.txt").write_text("none", encoding="utf-8")
+    (pictures / "album.png").mkdir()
+    found = predicted(tmp_path, weights, pictures)
+    assert [Path(e["source"]).name for e in found["pictures"]] == ["1.png", "photo"]
+    assert len(found["skipped"]) == 1 and "IMG.heic: cannot be decoded" in found["skipped"][0]
+    assert len(predicted(tmp_path, weights, pictures / "photo")["pictures"]) == 1
+    for name in ("notes.txt", "album.png"):
+        assert main(["predict", str(weights), str(pictures / name)]) == 2
+
+
 def test_drawing_marks_the_box():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     drawn = Prediction(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)

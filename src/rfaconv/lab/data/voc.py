@@ -84,7 +84,13 @@ def read_voc_tree(
         DataProblem: as of :func:`read_voc`.
     """
     root = Path(root)
-    files = [path for path in sorted(root.rglob("*")) if not path.name.startswith(".")]
+    # a data set for YOLO that was written into the folder is another one
+    others = [path.parent for path in root.rglob("data.yaml") if path.parent != root]
+    files = [
+        path
+        for path in sorted(root.rglob("*"))
+        if not path.name.startswith(".") and not any(map(path.is_relative_to, others))
+    ]
     images: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         if has_image_suffix(path):

@@ -67,7 +67,7 @@ def write_source(source: Source, folder: Path | str, *, link: bool = False) -> P
 
 def _check(folder: Path, source: Source) -> None:
     mark = folder / "data.yaml"
-    ours = mark.is_file() and mark.read_text(encoding="utf-8").startswith(_MARK)
+    ours = mark.is_file() and mark.read_bytes().startswith(_MARK.encode())
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         expected = "a new folder, an empty one, or one that rfaconv yolo data wrote"
         raise InvalidArgument("out", expected, str(folder))
