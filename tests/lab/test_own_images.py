@@ -15,8 +15,10 @@ from PIL import Image
 
 from rfaconv.cli.main import main
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data.yolo.reading import read_yolo
 from rfaconv.lab.looking import look
+from rfaconv.lab.recipes import apply_overrides
 
 SIDE, COUNT = 64, 6
 
@@ -247,6 +249,23 @@ def test_images_change_by_name(
     words = ["train", "own", "epochs=1", "batch_size=3"]
     words.append("data.augment=hflip+scale-jitter+crop+photometric")
     assert main(words) == 0
+
+
+def test_one_image_of_another_size(tmp_path: Path) -> None:
+    """Whichever it is of how many."""
+    masks(tmp_path, ("train",))
+    for number in range(130):
+        shutil.copy(
+            tmp_path / "images/train/my pic 0.png", tmp_path / f"images/train/x{number}.png"
+        )
+    assert look(tmp_path).recipe["data"]["image_size"] is None
+    for part, pixels in (("images", np.zeros((40, 40, 3))), ("masks", np.zeros((40, 40)))):
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / "train/x7.png")
+    shutil.copy(tmp_path / "masks/train/my pic 0.png", tmp_path / "masks/train/x8.png")
+    seen = look(tmp_path)
+    assert seen.recipe["data"]["image_size"] == [64, 64]
+    with pytest.raises(InvalidArgument, match=r"data.image_size: .* of 64 x 64 and of 40 x 40"):
+        recipe_data(apply_overrides(seen.recipe, ["data.image_size=null"]))
 
 
 @pytest.fixture

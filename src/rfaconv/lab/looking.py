@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rfaconv.decoding import ImageProblem, image_size, read_indices
+from rfaconv.decoding import ImageProblem, image_size, read_indices, stored_size
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.folder import list_folder, split_folders
 from rfaconv.lab.data.lookup import Files, read_text
@@ -210,10 +211,19 @@ def _one_size(images: Path) -> list[int] | None:
     if not sizes:
         raise InvalidArgument("path", "images", f"none in {images}")
     wide, high = sizes.most_common(1)[0][0]
-    if len(sizes) == 1 and max(wide, high) <= LARGEST:
+    if len(sizes) == 1 and max(wide, high) <= LARGEST and _all_stored_as_one(images):
         return None
     scale = min(1.0, LARGEST / max(wide, high))
     return [max(32, round(high * scale / 32) * 32), max(32, round(wide * scale / 32) * 32)]
+
+
+def _all_stored_as_one(images: Path) -> bool:
+    """Whether all images have one size by their headers, which are quick to read."""
+    sizes = set()
+    for file in Files(images).paths:
+        with suppress(ImageProblem):
+            sizes.add(stored_size(file))
+    return len(sizes) == 1
 
 
 def _spread(files: list[Path]) -> list[Path]:

@@ -19,8 +19,9 @@ from rfaconv.lab.data.yolo.polygons import outlines
 from rfaconv.lab.data.yolo.sources import read_source
 from rfaconv.lab.data.yolo.sources_coco import _unpacked, coco_files
 from rfaconv.lab.data.yolo.writing import write_dataset
-from rfaconv.lab.recipes import apply_overrides
+from rfaconv.lab.recipes import apply_overrides, read_recipe
 from rfaconv.lab.study import source_values
+from rfaconv.lab.tasks.yolo import _written
 
 
 def picture(path: Path, value=0, size=(64, 48)):
@@ -362,6 +363,30 @@ def test_coco_files_of_one_split_are_not_dropped(tmp_path):
     (root / "more.json").rename(root / "instances_val.json")
     with pytest.raises(InvalidArgument, match="one COCO JSON"):
         read_source(root)
+
+
+def test_rows_that_are_passed_over_do_not_take_their_picture_along(tmp_path):
+    """ultralytics leaves a whole picture out for one row that it does not take."""
+    for split in ("train", "val"):
+        for name in "ab":
+            picture(tmp_path / f"own/images/{split}/{name}.png")
+    text = "0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.1 0.1\nx y\n\n0 0.9 0.5 0.4 0.2\n0 2 2 0.1 0.1\n"
+    for split in ("train", "val"):
+        for name, encoding in (("a", "utf-8"), ("b", "utf-16")):
+            label = tmp_path / f"own/labels/{split}/{name}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_bytes(text.encode(encoding))
+    yaml_text = "train: images/train\nval: images/val\nnames: [cell]"
+    (tmp_path / "own/data.yaml").write_text(yaml_text, encoding="utf-8")
+    data = recipe_data(read_recipe("yolo", [f"data.root={tmp_path / 'own'}"]))
+    assert len(data.train) == 2
+    file = _written(data, tmp_path / "run")
+    assert check_with_ultralytics(file)[0] == {"train": [2, 2], "val": [2, 2]}
+    rows = (tmp_path / "run/dataset/labels/train/b.txt").read_text(encoding="utf-8").splitlines()
+    assert rows == [
+        "0 0.500000 0.500000 0.200000 0.200000",
+        "0 0.850000 0.500000 0.300000 0.200000",
+    ]
 
 
 def odd_masks(root: Path, values, suffix=".png", image=".jpg"):

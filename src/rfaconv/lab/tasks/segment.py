@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.masks import IGNORED, MaskSet, read_masks, read_voc_masks
 from rfaconv.lab.networks.segmenters import build_segmenter, scores, standardised
 from rfaconv.lab.recipes import Segment
@@ -84,5 +85,9 @@ def _read(recipe: Segment, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
+    if data.image_size is None and len(found.sizes) > 1:
+        (wide, high), (other_wide, other_high) = found.sizes[:2]
+        got = f"none, with images of {wide} x {high} and of {other_wide} x {other_high}"
+        raise InvalidArgument("data.image_size", "[height, width] to scale to", got)
     found.size = data.image_size
     return found

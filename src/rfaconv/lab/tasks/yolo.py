@@ -24,7 +24,14 @@ from rfaconv.integrations import register
 from rfaconv.integrations.ultralytics import model_config
 from rfaconv.lab.data.boxes import check_labelled
 from rfaconv.lab.data.yolo.labelled import Source, unique_names
-from rfaconv.lab.data.yolo.reading import description, label_of, read_yolo, yolo_file
+from rfaconv.lab.data.yolo.reading import (
+    description,
+    good_rows,
+    label_of,
+    of_poses,
+    read_yolo,
+    yolo_file,
+)
 from rfaconv.lab.data.yolo.sources import read_source
 from rfaconv.lab.data.yolo.writing import write_source
 from rfaconv.lab.networks.classifiers import PLAIN
@@ -49,6 +56,7 @@ class YoloSets:
         classes: names.
         problems: what was passed over.
         source: labels of another form; None where they lie beside the images.
+        poses: whether rows of labels have points behind the box.
     """
 
     train: tuple[Path, ...]
@@ -56,6 +64,7 @@ class YoloSets:
     classes: tuple[str, ...]
     problems: tuple[str, ...]
     source: Source | None = None
+    poses: bool = False
 
     @property
     def digest(self) -> str:
@@ -92,7 +101,8 @@ class YoloTask(Task):
             sets = parts.train, parts.val
         problems = tuple(str(p) for part in sets for p in part.problems)
         files = [tuple(sample.image.resolve() for sample in part.samples) for part in sets]
-        return YoloSets(files[0], files[1], first.classes, problems)
+        poses = of_poses(values)
+        return YoloSets(files[0], files[1], first.classes, problems, poses=poses)
 
     def plain(self, recipe: Yolo, data: YoloSets, fetch: bool = True) -> nn.Module:
         """The network of ultralytics, its operator included.
@@ -291,7 +301,8 @@ def _written(data: YoloSets, out: Path) -> Path:
                 _link(file, picture)
             if label_of(file).is_file():
                 label = folder / "labels" / split / f"{names[file]}.txt"
-                shutil.copyfile(label_of(file), label)
+                text = good_rows(label_of(file), len(data.classes), data.poses)
+                label.write_text(text, encoding="utf-8")
     values = {
         "path": str(folder.resolve()), "train": "images/train", "val": "images/val",
         "names": dict(enumerate(data.classes)),

@@ -55,8 +55,7 @@ def read_yolo(root: Path | str, split: str, *, strict: bool = False) -> Detectio
     base = file.parent / str(values.get("path") or "")
     base = base if base.is_dir() else file.parent
     images = _images(base, entry)
-    # rows of poses have points behind the box
-    box_alone = bool(values.get("kpt_shape"))
+    box_alone = of_poses(values)
     for image in images:
         label = label_of(image)
         try:
@@ -101,6 +100,11 @@ def description(path: Path) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise InvalidArgument("data.root", expected, str(path))
     return values
+
+
+def of_poses(values: Mapping[str, Any]) -> bool:
+    """Whether rows have points behind the box."""
+    return bool(values.get("kpt_shape"))
 
 
 def _names(values: Mapping[str, Any], file: Path) -> list[str]:
@@ -156,19 +160,47 @@ def _boxes(
         if not line.strip():
             continue
         try:
-            row = [float(word) for word in line.split()]
-            if row[0] != int(row[0]) or not all(map(math.isfinite, row)):
-                raise ValueError("no class")
-            index, numbers = int(row[0]), row[1:]
-            box = _upright(numbers[:4] if box_alone else numbers)
+            index, numbers = _parsed(line, box_alone)
+            x1, y1, x2, y2 = _upright(numbers)
         except (ValueError, OverflowError):
             collector.note("bad label", label, f"row {number}: {line.strip()[:60]!r}")
             continue
-        x1, y1, x2, y2 = box
         known = 0 <= index < len(collector.classes)
         scaled = (x1 * size[0], y1 * size[1], x2 * size[0], y2 * size[1])
         result.append((index if known else f"class {index}", _snapped(scaled, size)))
     return result
+
+
+def good_rows(label: Path, classes: int, box_alone: bool = False) -> str:
+    """The rows of a label file without those that :func:`read_yolo` passes over.
+
+    ultralytics leaves the whole image out for one row that it does not take. What reaches over the
+    image's edge is cut.
+    """
+    lines = []
+    for line in read_text(label, "label").splitlines():
+        try:
+            index, numbers = _parsed(line, box_alone)
+            x1, y1, x2, y2 = (min(max(edge, 0.0), 1.0) for edge in _upright(numbers))
+        except (ValueError, OverflowError, IndexError):
+            continue
+        if not (0 <= index < classes and x2 > x1 and y2 > y1):
+            continue
+        if any(not 0 <= number <= 1 for number in numbers):
+            numbers = (
+                [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
+                if len(numbers) == 4
+                else [min(max(number, 0.0), 1.0) for number in numbers]
+            )
+        lines.append(" ".join([str(index), *map(str, numbers)]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _parsed(line: str, box_alone: bool) -> tuple[int, list[float]]:
+    row = [float(word) for word in line.split()]
+    if row[0] != int(row[0]) or not all(map(math.isfinite, row)):
+        raise ValueError("no class")
+    return int(row[0]), row[1:5] if box_alone else row[1:]
 
 
 def _upright(numbers: list[float]) -> Box:
