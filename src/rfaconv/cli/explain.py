@@ -80,12 +80,15 @@ def explain(
     for item in track(given, "explaining", console=console, disable=not console.is_terminal):
         try:
             image, truth = item.read()
+            explained = explain_image(
+                view, image, truth=truth, plain=beside, layers=wanted, methods=kinds, target=target
+            )
+        except InvalidArgument:
+            raise
         except RFAConvError as error:
-            skipped.append(str(error))
+            named = str(item.file) in str(error)
+            skipped.append(str(error) if named else f"{item.file}: {error}")
             continue
-        explained = explain_image(
-            view, image, truth=truth, plain=beside, layers=wanted, methods=kinds, target=target
-        )
         out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
         made.append((item.name, explained))
@@ -94,5 +97,7 @@ def explain(
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
-    write_atomic(out / "index.html", page_of(f"What {model} looks at", about, made, skipped))
+    page = page_of(f"What {model} looks at", about, made, skipped)
+    # names of files that are not UTF-8 have parts that no text has
+    write_atomic(out / "index.html", page.encode("utf-8", "replace"))
     console.print(f"{len(made)} images: {out / 'index.html'}", highlight=False, markup=False)

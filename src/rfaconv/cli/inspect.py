@@ -52,7 +52,7 @@ def inspect(
 
     if image.is_dir():
         raise InvalidArgument("image", "one picture", f"{image}, a folder")
-    if not out.parent.is_dir():
+    if not out.parent.is_dir() or out.is_dir():
         raise InvalidArgument("out", "a file in a folder that exists", str(out))
     wanted = parse_names(layers, "layers") if layers else ()
     (file,) = expand([image])
@@ -65,7 +65,7 @@ def inspect(
         view, pixels, title=f"{_name(model)}: {image.name}", layers=wanted, beside=others,
         target=target,
     )  # fmt: skip
-    write_atomic(out, page)
+    write_atomic(out, page.encode("utf-8", "replace"))
     console = Console(stderr=True)
     console.print(f"{out}: {len(page.encode()) / 1e6:.1f} MB", highlight=False, markup=False)
 

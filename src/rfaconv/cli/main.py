@@ -83,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         # into a file or a pipe Windows writes what one old code page has
-        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
-            stream.reconfigure(encoding="utf-8")
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            # names of files that are not UTF-8 are shown by their bytes
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         app = build()
     except ModuleNotFoundError as error:

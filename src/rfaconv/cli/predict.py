@@ -70,7 +70,8 @@ def predict(
         except RFAConvError as error:
             if strict:
                 raise
-            skipped.append(str(error))
+            named = str(file) in str(error)
+            skipped.append(str(error) if named else f"{file}: {error}")
     content = {"task": predictor.task, "classes": list(predictor.names), "pictures": entries}
     text = strict_json({**content, "skipped": skipped})
     write_atomic(out / "predictions.json", text)

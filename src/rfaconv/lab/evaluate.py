@@ -106,9 +106,14 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
 
 def confusion_picture(value: dict[str, Any], path: Path) -> None:
     """Draws the confusion matrix of :func:`evaluate_run` as a PNG."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 8), layout="constrained")
+    with rc_context({"text.parse_math": False}):  # a dollar sign in a name begins no formula
+        _draw_confusion(value, Figure(figsize=(8, 8), layout="constrained"), path)
+
+
+def _draw_confusion(value: dict[str, Any], figure: Any, path: Path) -> None:
     axes = figure.subplots()
     axes.imshow(value["confusion"], cmap="Blues")
     places = range(len(value["classes"]))

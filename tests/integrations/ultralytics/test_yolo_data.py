@@ -370,7 +370,7 @@ def test_rows_that_are_passed_over_do_not_take_their_picture_along(tmp_path):
     for split in ("train", "val"):
         for name in "ab":
             picture(tmp_path / f"own/images/{split}/{name}.png")
-    text = "0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.1 0.1\nx y\n\n0 0.9 0.5 0.4 0.2\n0 2 2 0.1 0.1\n"
+    text = "0 0.5 0.5 0.2 0.2\n7 0.5 0.5 0.1 0.1\nx y\n\n0 0.5 0.5 1.2 0.2\n0 2 2 0.1 0.1\n"
     for split in ("train", "val"):
         for name, encoding in (("a", "utf-8"), ("b", "utf-16")):
             label = tmp_path / f"own/labels/{split}/{name}.txt"
@@ -382,11 +382,10 @@ def test_rows_that_are_passed_over_do_not_take_their_picture_along(tmp_path):
     assert len(data.train) == 2
     file = _written(data, tmp_path / "run")
     assert check_with_ultralytics(file)[0] == {"train": [2, 2], "val": [2, 2]}
-    rows = (tmp_path / "run/dataset/labels/train/b.txt").read_text(encoding="utf-8").splitlines()
-    assert rows == [
-        "0 0.500000 0.500000 0.200000 0.200000",
-        "0 0.850000 0.500000 0.300000 0.200000",
-    ]
+    for label in (tmp_path / "run/dataset/labels").rglob("*.txt"):
+        rows = [list(map(float, row.split())) for row in label.read_text("utf-8").splitlines()]
+        assert rows[0] == [0, 0.5, 0.5, 0.2, 0.2]
+        assert rows[1] == pytest.approx([0, 0.5, 0.5, 1.0, 0.2])
 
 
 def odd_masks(root: Path, values, suffix=".png", image=".jpg"):

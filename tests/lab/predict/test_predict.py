@@ -146,6 +146,19 @@ def test_pictures_are_not_replaced_by_their_drawings(tmp_path, pictures, capsys)
         assert "out: expected a folder, got" in capsys.readouterr().err
 
 
+def test_an_image_too_narrow_does_not_take_the_others_along(tmp_path, pictures):
+    network = build_detector("fcos", "resnet18", 1, size=64, channels=64, width=0.25)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "detect", "kind": "fcos", "backbone": "resnet18"}
+    save_predictor(weights, network, names=["cell"], size=64, channels=64, width=0.25, **about)
+    Image.new("RGB", (2, 3000)).save(pictures / "narrow.png")
+    found = predicted(tmp_path, weights, pictures)
+    assert [Path(e["source"]).name for e in found["pictures"]] == ["0.png", "1.png"]
+    assert found["skipped"] == [
+        f"{pictures / 'narrow.png'}: 2 x 3000 pixels, too narrow for a network of 64 pixels"
+    ]
+
+
 def test_files_of_a_folder_by_their_content(tmp_path, pictures):
     network = timm.create_model("rfa_resnet18", num_classes=2)
     weights = tmp_path / "net.safetensors"

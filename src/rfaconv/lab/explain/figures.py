@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -103,15 +104,23 @@ def figure_of(panels: Sequence[Panel], columns: int = COLUMNS, title: str = "") 
     """All panels as one figure of matplotlib."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(SIDE * 1.2 * columns, SIDE * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        draw_panel(axis, panel)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    with names_as_they_are():
+        figure = Figure(figsize=(SIDE * 1.2 * columns, SIDE * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis, panel in zip(axes.flat, panels, strict=False):
+            draw_panel(axis, panel)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_axis_off()
+        if title:
+            # names of files that are not UTF-8 have parts that no font has
+            shown = title.encode("utf-8", "replace").decode()
+            figure.suptitle(shown, fontsize=12, x=0.01, ha="left")
     return figure
+
+
+def names_as_they_are() -> Any:
+    """A context in which matplotlib takes no dollar sign of a name for a formula."""
+    return rc_context({"text.parse_math": False})
 
 
 def png_of(figure: Figure, dpi: int = DPI) -> bytes:

@@ -174,8 +174,8 @@ def _boxes(
 def good_rows(label: Path, classes: int, box_alone: bool = False) -> str:
     """The rows of a label file without those that :func:`read_yolo` passes over.
 
-    ultralytics leaves the whole image out for one row that it does not take. What reaches over the
-    image's edge is cut.
+    ultralytics leaves the whole image out for one row that it does not take. Such rows of numbers
+    above 1 are cut at the image's edge.
     """
     lines = []
     for line in read_text(label, "label").splitlines():
