@@ -74,6 +74,16 @@ def strict_json(value: Any) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def as_text(name: str) -> str:
+    r"""A name of a file or a folder with a question mark for every byte that is not UTF-8.
+
+    Example:
+        >>> as_text("a\udcff.png")
+        'a?.png'
+    """
+    return name.encode("utf-8", "replace").decode()
+
+
 def read_yaml(text: str) -> Any:
     r"""The value of a YAML text.
 

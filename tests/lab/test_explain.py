@@ -224,7 +224,9 @@ def test_names_that_are_no_text_and_no_formula(tmp_path: Path) -> None:
     words = ["explain", str(tmp_path / "net"), str(tmp_path / "given"), "--out"]
     assert main([*words, str(tmp_path / "out")]) == 0
     assert "?" in (tmp_path / "out/index.html").read_text(encoding="utf-8")
-    confusion_picture({"confusion": [[1, 0], [0, 1]], "classes": ["$x^$", "a"]}, tmp_path / "c.png")
+    confusion_picture(
+        {"confusion": [[1, 0], [0, 1]], "classes": ["$x^$", "\udcff"]}, tmp_path / "c.png"
+    )
     words = ["inspect", str(tmp_path / "net"), str(next((tmp_path / "given").iterdir())), "--out"]
     assert main([*words, str(tmp_path)]) == 2
 

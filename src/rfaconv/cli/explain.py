@@ -53,7 +53,7 @@ def explain(
 
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import write_atomic
+    from rfaconv.files import as_text, write_atomic
     from rfaconv.lab.explain.figures import figure_of, png_of
     from rfaconv.lab.explain.given import given_images
     from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
@@ -97,7 +97,6 @@ def explain(
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
-    page = page_of(f"What {model} looks at", about, made, skipped)
-    # names of files that are not UTF-8 have parts that no text has
-    write_atomic(out / "index.html", page.encode("utf-8", "replace"))
+    page = as_text(page_of(f"What {model} looks at", about, made, skipped))
+    write_atomic(out / "index.html", page)
     console.print(f"{len(made)} images: {out / 'index.html'}", highlight=False, markup=False)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.files import strict_json, write_atomic
+from rfaconv.files import as_text, strict_json, write_atomic
 from rfaconv.lab.building import read_run, recipe_network, run_data
 from rfaconv.lab.recipes import Recipe, Yolo
 from rfaconv.lab.tasks import LightningTask, task_named
@@ -116,9 +116,9 @@ def confusion_picture(value: dict[str, Any], path: Path) -> None:
 def _draw_confusion(value: dict[str, Any], figure: Any, path: Path) -> None:
     axes = figure.subplots()
     axes.imshow(value["confusion"], cmap="Blues")
-    places = range(len(value["classes"]))
-    axes.set_xticks(places, value["classes"], rotation=90)
-    axes.set_yticks(places, value["classes"])
+    names = list(map(as_text, value["classes"]))
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true")
     half = max(map(max, value["confusion"])) / 2
     for i, row in enumerate(value["confusion"]):

@@ -13,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from rfaconv.files import as_text
+
 SIDE = 4.2
 """Inches of a panel."""
 DPI = 110
@@ -53,12 +55,12 @@ def draw_panel(axis: Any, panel: Panel, bar: bool = True) -> None:
         bar: whether with a colour bar.
     """
     pixels = panel.image.permute(1, 2, 0).numpy()
-    axis.set_title(panel.title, fontsize=11, loc="left")
+    axis.set_title(as_text(panel.title), fontsize=11, loc="left")
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     if panel.note:
-        axis.set_xlabel(panel.note, fontsize=9, color="#555555", loc="left")
+        axis.set_xlabel(as_text(panel.note), fontsize=9, color="#555555", loc="left")
     if panel.bars:
         _draw_bars(axis, panel)
         return
@@ -95,7 +97,9 @@ def _draw_bars(axis: Any, panel: Panel) -> None:
     for place, (name, share) in enumerate(panel.bars):
         weight = "bold" if place == 0 else "normal"
         true = "  (true)" if name == panel.marked else ""
-        axis.text(0, place - 0.25, f"{name}{true}", fontsize=11, weight=weight, va="bottom")
+        axis.text(
+            0, place - 0.25, f"{as_text(name)}{true}", fontsize=11, weight=weight, va="bottom"
+        )
         axis.text(1, place - 0.25, f"{share:.1%}", fontsize=11, ha="right", va="bottom")
     axis.set(xlim=(0, 1), ylim=(max(4, len(names)) - 0.4, -0.8), aspect="auto", box_aspect=1)
 
@@ -112,9 +116,7 @@ def figure_of(panels: Sequence[Panel], columns: int = COLUMNS, title: str = "") 
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         if title:
-            # names of files that are not UTF-8 have parts that no font has
-            shown = title.encode("utf-8", "replace").decode()
-            figure.suptitle(shown, fontsize=12, x=0.01, ha="left")
+            figure.suptitle(as_text(title), fontsize=12, x=0.01, ha="left")
     return figure
 
 

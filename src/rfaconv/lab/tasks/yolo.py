@@ -35,6 +35,7 @@ from rfaconv.lab.data.yolo.reading import (
 from rfaconv.lab.data.yolo.sources import read_source
 from rfaconv.lab.data.yolo.writing import write_source
 from rfaconv.lab.networks.classifiers import PLAIN
+from rfaconv.lab.predict.ultralytics import open_yolo
 from rfaconv.lab.recipes import Yolo
 from rfaconv.lab.seeds import derive, seed_all
 from rfaconv.lab.tasks.base import Task, folder_of, held_out
@@ -152,7 +153,8 @@ class YoloTask(Task):
 
     def judge_run(self, run: Path, recipe: Yolo, data: YoloSets) -> dict[str, Any]:
         """Average precision as ultralytics counts it, of the masks where there are any."""
-        model = _ultralytics(torch.get_num_threads()).YOLO(run / WEIGHTS)
+        _ultralytics(torch.get_num_threads())
+        model = open_yolo(run / WEIGHTS)
         figures = model.val(
             data=str(_written(data, run)), imgsz=recipe.data.size, batch=recipe.batch_size,
             plots=False, verbose=False, workers=recipe.data.workers, project=str(run / FOLDER),
@@ -191,7 +193,7 @@ class YoloTask(Task):
                 config = out / f"{recipe.model.name}.yaml"
                 text = yaml.safe_dump(_config(recipe, len(data.classes)), sort_keys=False)
                 write_atomic(config, text)
-            model = yolo(last if resume else out / f"{recipe.model.name}.yaml")
+            model = open_yolo(last) if resume else yolo(out / f"{recipe.model.name}.yaml")
 
             def told(trainer: Any) -> None:
                 record = _record(trainer, steps)
@@ -329,20 +331,32 @@ def _record(trainer: Any, steps: int) -> EpochRecord | None:
 
 
 def _curve(out: Path, steps: int) -> list[EpochRecord]:
-    """The epochs that ultralytics has written down."""
+    """The epochs that ultralytics has written down; not one that it was killed in.
+
+    Raises:
+        InvalidArgument: the file is damaged.
+    """
     file = out / FOLDER / "results.csv"
     if not file.is_file():
         return []
+    try:
+        lines = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        rows = [
+            {key.strip(): float(value) for key, value in line.items() if value}
+            for line in lines
+            if None not in line.values()
+        ]
+    except (ValueError, AttributeError, csv.Error) as error:
+        got = f"{file} ({' '.join(str(error).split())[:80]})"
+        raise InvalidArgument("run", "a table of epochs", got) from error
     records = []
-    with file.open(encoding="utf-8", newline="") as lines:
-        for number, line in enumerate(csv.DictReader(lines)):
-            row = {key.strip(): float(value) for key, value in line.items() if value}
-            losses = [value for key, value in row.items() if key.startswith("train/")]
-            judged = [value for key, value in row.items() if key.startswith("val/")]
-            record = EpochRecord(
-                number, steps * (number + 1), sum(losses), sum(judged), _score(row) or 0.0
-            )
-            records.append(record)
+    for number, row in enumerate(rows):
+        losses = [value for key, value in row.items() if key.startswith("train/")]
+        judged = [value for key, value in row.items() if key.startswith("val/")]
+        record = EpochRecord(
+            number, steps * (number + 1), sum(losses), sum(judged), _score(row) or 0.0
+        )
+        records.append(record)
     return records
 
 
