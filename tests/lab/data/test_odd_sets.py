@@ -471,6 +471,9 @@ def test_voc_masks_of_photos_in_any_format(tmp_path: Path) -> None:
     Image.fromarray(square(1)).save(tmp_path / "SegmentationClass" / "my pic.png")
     listed(tmp_path, "my pic\n".encode("utf-16"), "Segmentation")
     assert len(read_voc_masks(tmp_path, "train", ("a", "b"), strict=True)) == 1
+    listed(tmp_path, b"my pic\nmy pic\n", "Segmentation")
+    found = read_voc_masks(tmp_path, "train", ("a", "b"))
+    assert len(found) == 1 and "my pic twice" in found.problems[0]
 
 
 # folders of classes

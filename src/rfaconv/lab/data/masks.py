@@ -133,9 +133,9 @@ def read_voc_masks(
     if not names.is_file():
         raise InvalidArgument("split", f"a file {names}", repr(split))
     pictures, masks = Files(root / "JPEGImages"), Files(root / "SegmentationClass")
-    stems = read_names(names, lambda name: bool(pictures.named(name) or masks.named(name)))
+    stems, twice = read_names(names, lambda name: bool(pictures.named(name) or masks.named(name)))
     pairs = [(pictures.named(s) or pictures.folder / f"{s}.jpg", _mask(masks, s)) for s in stems]
-    return _pair(pairs, classes, strict, [])
+    return _pair(pairs, classes, strict, [f"{names}: {stem} twice" for stem in twice])
 
 
 def _mask(masks: Files, stem: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,14 +55,12 @@ def read_voc(
         raise InvalidArgument("split", expected, repr(split))
     images = Files(root / "JPEGImages")
     labels = Files(root / "Annotations", _is_xml)
-    stems = read_names(names, lambda name: bool(images.named(name) or labels.named(name)))
-    once = list(dict.fromkeys(stems))
-    parsed = [_read(labels.named(stem) or labels.folder / f"{stem}.xml") for stem in once]
-    files = [images.named(stem) or images.folder / f"{stem}.jpg" for stem in once]
-    twice = [f"{stem} twice" for stem, count in Counter(stems).items() if count > 1]
+    stems, twice = read_names(names, lambda name: bool(images.named(name) or labels.named(name)))
+    parsed = [_read(labels.named(stem) or labels.folder / f"{stem}.xml") for stem in stems]
+    files = [images.named(stem) or images.folder / f"{stem}.jpg" for stem in stems]
     collector = _collected(zip(files, parsed, strict=True), classes, strict)
-    for reason in twice:
-        collector.note("bad label", names, reason)
+    for stem in twice:
+        collector.note("bad label", names, f"{stem} twice")
     return collector.result()
 
 
