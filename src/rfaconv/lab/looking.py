@@ -197,6 +197,9 @@ def _class_names(path: Path, masks: Path) -> list[str]:
     if values == {0, IGNORED}:
         return ["background", "object"]
     highest = max((value for value in values if value != IGNORED), default=0)
+    if highest > IGNORED:  # numbers of objects, as a rule
+        expected = f"masks with a class number below {IGNORED} in every pixel"
+        raise InvalidArgument("path", expected, f"{highest} in {masks}")
     return ["background", *(f"class {n}" for n in range(1, max(1, highest) + 1))]
 
 

@@ -465,6 +465,16 @@ def test_masks_of_other_kinds(suffix: str, tmp_path: Path) -> None:
     assert found[0][1].unique().tolist() == [0, 1]
 
 
+def test_numbers_of_objects_are_no_classes(tmp_path: Path) -> None:
+    """They came out modulo 256."""
+    folders = masks(tmp_path, square(1).astype(np.uint16) * 600)
+    with pytest.raises(InvalidArgument, match="path: expected masks with a class number below 255"):
+        look(tmp_path)
+    with pytest.raises(InvalidArgument, match="classes: expected 255 at most"):
+        read_masks(*folders, [str(n) for n in range(700)])
+    assert len(read_masks(*folders, [str(n) for n in range(255)])) == 1
+
+
 def test_voc_masks_of_photos_in_any_format(tmp_path: Path) -> None:
     image(tmp_path / "JPEGImages" / "my pic.PNG")
     (tmp_path / "SegmentationClass").mkdir()

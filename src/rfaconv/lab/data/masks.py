@@ -97,7 +97,7 @@ def read_masks(
             last class, by which data sets mark what they do not label.
 
     Raises:
-        InvalidArgument: a folder does not exist.
+        InvalidArgument: a folder does not exist, or there are too many classes.
         RFAConvError: with ``strict``, the first problem; or nothing is left.
     """
     for name, folder in (("images", Path(images)), ("masks", Path(masks))):
@@ -150,6 +150,9 @@ def _pair(
     strict: bool,
     problems: list[str],
 ) -> MaskSet:
+    if len(classes) > IGNORED:
+        expected = f"{IGNORED} at most, as value {IGNORED} marks what is not labelled"
+        raise InvalidArgument("classes", expected, len(classes))
     kept: list[tuple[Path, Path]] = []
     counts: list[dict[int, int]] = []
     sizes: dict[tuple[int, int], None] = {}
