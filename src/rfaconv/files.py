@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rfaconv.errors import InvalidArgument
+
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Writes a file so that a crash at any moment leaves the old content or the new, never a part.
@@ -33,6 +35,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that was named by ``out``, and those above it; it may be there.
+
+    Raises:
+        InvalidArgument: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{path} ({error.strerror})"
+        raise InvalidArgument("out", "a folder that can be written", got) from error
 
 
 def sync(path: Path) -> None:

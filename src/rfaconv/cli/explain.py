@@ -53,7 +53,7 @@ def explain(
 
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import as_text, write_atomic
+    from rfaconv.files import as_text, make_folder, write_atomic
     from rfaconv.lab.explain.figures import figure_of, png_of
     from rfaconv.lab.explain.given import given_images
     from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
@@ -89,7 +89,7 @@ def explain(
             named = str(item.file) in str(error)
             skipped.append(str(error) if named else f"{item.file}: {error}")
             continue
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
         made.append((item.name, explained))
     for line in skipped:

@@ -41,7 +41,7 @@ def predict(
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import strict_json, write_atomic
+    from rfaconv.files import make_folder, strict_json, write_atomic
     from rfaconv.lab.predict import frames
     from rfaconv.lab.predict.sources import check_apart, expand, unique_stems
     from rfaconv.lab.predictors import open_predictor
@@ -51,7 +51,7 @@ def predict(
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     console = Console(stderr=True)
     entries, skipped = [], []
     names = unique_stems(files)

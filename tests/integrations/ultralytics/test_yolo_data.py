@@ -275,6 +275,9 @@ def test_other_peoples_folders_are_not_replaced(tmp_path, capsys):
     assert main(["yolo", "data", str(root), "--out", str(tmp_path / "mine")]) == 2
     assert "a new folder, an empty one" in capsys.readouterr().err
     assert contents(tmp_path / "mine") == {"thesis.txt": b"years"}
+    below = tmp_path / "mine" / "thesis.txt" / "set"
+    assert main(["yolo", "data", str(root), "--out", str(below)]) == 2
+    assert "out: expected a folder that can be written" in capsys.readouterr().err
     for words, said in [
         ([str(tmp_path / "nothing")], "which does not exist"),
         ([str(tmp_path / "mine")], "a Pascal VOC folder"),
@@ -383,7 +386,8 @@ def test_rows_that_are_passed_over_do_not_take_their_picture_along(tmp_path):
     file = _written(data, tmp_path / "run")
     assert check_with_ultralytics(file)[0] == {"train": [2, 2], "val": [2, 2]}
     for label in (tmp_path / "run/dataset/labels").rglob("*.txt"):
-        rows = [list(map(float, row.split())) for row in label.read_text("utf-8").splitlines()]
+        text = label.read_text(encoding="utf-8")
+        rows = [list(map(float, row.split())) for row in text.splitlines()]
         assert rows[0] == [0, 0.5, 0.5, 0.2, 0.2]
         assert rows[1] == pytest.approx([0, 0.5, 0.5, 1.0, 0.2])
 

@@ -252,6 +252,13 @@ def test_images_without_any_box_are_refused(task: str, tmp_path: Path) -> None:
         pytest.importorskip("ultralytics")
     with pytest.raises(InvalidArgument, match="images with boxes to learn from, got 1 images"):
         recipe_data(read_recipe(name, words))
+    # average precision is not defined without any
+    (root / "label").rename(root / "labels")
+    image(root / "images/val/b.jpg")
+    text = "train: images/train\nval: images/val\nnames: [a, b]"
+    (root / "data.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidArgument, match="images with boxes to judge on, got 1 images"):
+        recipe_data(read_recipe(name, words))
 
 
 # COCO

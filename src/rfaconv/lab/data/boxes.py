@@ -105,16 +105,16 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return "; ".join([text, *(f"{n} x {kind}" for kind, n in sorted(counts.items()))])
 
 
-def check_labelled(train: DetectionSet) -> None:
+def check_labelled(pictures: DetectionSet, use: str = "to learn from") -> None:
     """Refuses images of which none has a box.
 
     Raises:
         InvalidArgument: there is none; the first problem is named.
     """
-    if not any(sample.boxes for sample in train.samples):
-        first = f"; first problem: {train.problems[0]}" if train.problems else ""
-        got = f"{len(train)} images without one, such as {train.samples[0].image}{first}"
-        raise InvalidArgument("data", "images with boxes to learn from", got)
+    if not any(sample.boxes for sample in pictures.samples):
+        first = f"; first problem: {pictures.problems[0]}" if pictures.problems else ""
+        got = f"{len(pictures)} images without one, such as {pictures.samples[0].image}{first}"
+        raise InvalidArgument("data", f"images with boxes {use}", got)
 
 
 class Collector:

@@ -31,8 +31,11 @@ class DetectTask(BackboneTask):
         train = _read(recipe, root, part.train)
         check_labelled(train)
         if part.val is None:
-            return held_out(train, part.split_seed)
+            parts = held_out(train, part.split_seed)
+            check_labelled(parts.val, "to judge on (data.split_seed chooses them)")
+            return parts
         val = _read(recipe, root, part.val, train.classes)
+        check_labelled(val, "to judge on")
         if train.classes != val.classes:
             expected = "the classes of the training pictures in data.val"
             raise InvalidArgument("data", expected, ", ".join(val.classes))

@@ -88,9 +88,10 @@ class YoloTask(Task):
             names = recipe.data.classes or None
             source = read_source(root, task, classes=names, strict=strict)
             train, val = (tuple(p.image for p in source.splits[s]) for s in ("train", "val"))
-            if not any(picture.rows for picture in source.splits["train"]):
-                got = "; ".join(source.problems[:1]) or f"{len(train)} images without one"
-                raise InvalidArgument("data.root", "images with objects to learn from", got)
+            for split, use in (("train", "to learn from"), ("val", "to judge on")):
+                if not any(picture.rows for picture in source.splits[split]):
+                    got = "; ".join(source.problems[:1]) or f"{split} without one"
+                    raise InvalidArgument("data.root", f"images with objects {use}", got)
             return YoloSets(train, val, source.classes, tuple(source.problems), source)
         values = description(file)
         held = next((split for split in ("val", "test") if values.get(split)), None)
@@ -100,6 +101,7 @@ class YoloTask(Task):
         if sets is None:
             parts = held_out(first, 0)
             sets = parts.train, parts.val
+        check_labelled(sets[1], "to judge on")
         problems = tuple(str(p) for part in sets for p in part.problems)
         files = [tuple(sample.image.resolve() for sample in part.samples) for part in sets]
         poses = of_poses(values)

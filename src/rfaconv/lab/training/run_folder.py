@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.files import strict_json, write_atomic
+from rfaconv.files import make_folder, strict_json, write_atomic
 from rfaconv.lab.data import ImageForm
 from rfaconv.lab.data.folder import split_folders
 from rfaconv.lab.data.load import FOLDER_PREFIX
@@ -139,11 +139,7 @@ def opened(recipe: BaseModel, out: Path, data: Any = None) -> Iterator[None]:
         yield
         return
     made = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        got = f"{out} ({error.strerror})"
-        raise InvalidArgument("out", "a folder that can be written", got) from error
+    make_folder(out)
     lock = FileLock(out / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
