@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rfaconv.files import strict_json, sync, write_atomic
+from rfaconv.files import read_yaml, strict_json, sync, write_atomic
 
 
 def test_a_failed_write_leaves_the_old_file_alone(
@@ -51,3 +51,30 @@ def test_a_folder_that_cannot_be_opened_is_left_to_the_system(
     sync(tmp_path)
     with pytest.raises(PermissionError):
         sync(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("- 1", [1]),
+        ("base: &b {k: 1}\nx: {y: &a {<<: *b, k: 2}}\nz: *a",
+         {"base": {"k": 1}, "x": {"y": {"k": 2}}, "z": {"k": 2}}),
+        ("- {a: 1}\n- {a: 2}", [{"a": 1}, {"a": 2}]),
+        ("{? [a] : 1, ? [b] : 2}", None),
+    ],
+)  # fmt: skip
+def test_yaml(text: str, value: object) -> None:
+    if text.startswith("{?"):  # no key for Python
+        with pytest.raises(ValueError, match="line 1"):
+            read_yaml(text)
+    else:
+        assert read_yaml(text) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\nb: 2\na: 3", "x:\n- a: 1\n  a: 3", "a: {b: 1}\n\na: {c: 2}"]
+)
+def test_a_key_twice_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match="line 3: the key 'a' twice"):
+        read_yaml(text)

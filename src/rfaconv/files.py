@@ -1,4 +1,7 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Files that are either whole or absent: written under a temporary name, then renamed.
+
+And the forms of their text: JSON that every parser accepts, YAML that says everything once.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from rfaconv.errors import InvalidArgument
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -30,6 +35,19 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder that was named by ``out``, and those above it; it may be there.
+
+    Raises:
+        InvalidArgument: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        got = f"{path} ({error.strerror})"
+        raise InvalidArgument("out", "a folder that can be written", got) from error
 
 
 def sync(path: Path) -> None:
@@ -69,3 +87,54 @@ def strict_json(value: Any) -> str:
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     # names of files that are not UTF-8 have lone surrogates: JSON has them as escapes
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def as_text(name: str) -> str:
+    r"""A name of a file or a folder with a question mark for every byte that is not UTF-8.
+
+    Example:
+        >>> as_text("a\udcff.png")
+        'a?.png'
+    """
+    return name.encode("utf-8", "replace").decode()
+
+
+def read_yaml(text: str) -> Any:
+    r"""The value of a YAML text.
+
+    Raises:
+        ValueError: it is no YAML, or has a key twice, of which the first would be lost; the message
+            is the reason alone.
+        RecursionError: it is nested too deep.
+
+    Example:
+        >>> read_yaml("epochs: 3\nepochs: 4")
+        Traceback (most recent call last):
+        ValueError: line 2: the key 'epochs' twice
+    """
+    import yaml
+
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _check_keys(node, set())
+        return None if node is None else loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise ValueError(f"line {mark.line + 1}" if mark else "no text") from error
+
+
+def _check_keys(node: Any, seen: set[int]) -> None:
+    """Refuses a key that a mapping has twice; by the nodes, before merges (<<) add others."""
+    if id(node) in seen or isinstance(getattr(node, "value", ""), str):
+        return
+    seen.add(id(node))
+    names = set()
+    for part in node.value:
+        key, below = part if isinstance(part, tuple) else (None, part)
+        name = getattr(key, "value", None)
+        if isinstance(name, str):
+            if name in names:
+                raise ValueError(f"line {key.start_mark.line + 1}: the key {name!r} twice")
+            names.add(name)
+        _check_keys(below, seen)

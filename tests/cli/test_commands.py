@@ -127,6 +127,17 @@ def test_errors_are_one_line(
     assert printed.count("\n") == 1
 
 
+def test_ctrl_c_is_one_line_through_the_whole_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rfaconv.lab.recipes.recipe_names", interrupted)
+    assert main(["train", "--list"]) == 130
+    assert capsys.readouterr().err.strip() == f"error: {main_module.STOPPED}"
+
+
 def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def application(**_: object) -> None:
         raise ZeroDivisionError
@@ -140,9 +151,11 @@ def test_options() -> None:
     assert parse_seeds("3") == (0, 1, 2)
     assert parse_seeds("5,2") == (5, 2)
     assert parse_seeds("7,") == (7,)
-    for bad in ("", ",", "0", "-1", "1,-2", "x", "99999"):
+    for bad in ("", ",", "0", "-1", "1,-2", "x", "99999", "3,3"):
         with pytest.raises(InvalidArgument, match=r"^seeds: expected"):
             parse_seeds(bad)
     assert parse_names(" a, b ,", "operators") == ("a", "b")
     assert str(default_out(["../my data/"])) == "rfaconv-compare-my-data"
+    assert str(default_out(["my data.v2/"])) == "rfaconv-compare-my-data.v2"
+    assert str(default_out(["a/study.v2.yaml"])) == "rfaconv-compare-study.v2"
     assert [duration(s) for s in (59.4, 60, 3600)] == ["59 s", "1 min 0 s", "1 h 0 min"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from rfaconv.cli.main import main
 from rfaconv.effective import effective_kernels, operator_layers, pixel_gates
 from rfaconv.errors import InvalidArgument
 from rfaconv.export.source import Source
+from rfaconv.lab.evaluate import confusion_picture
 from rfaconv.lab.networks.detectors import build_detector
 from rfaconv.lab.networks.segmenters import build_segmenter
 from rfaconv.lab.predict import save_predictor
@@ -209,6 +211,24 @@ def test_files_and_damaged_ones(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not gone.exists()
     assert main([*words[:2], str(tmp_path / "none.png")]) == 2
     assert main(["explain", str(tmp_path / "net"), "digits", "--out", str(gone)]) == 0
+
+
+def test_names_that_are_no_text_and_no_formula(tmp_path: Path) -> None:
+    from rfaconv.export import save_pretrained
+
+    made = {"operator": "rfa", "image_size": 32}
+    source = {**vars(classifier()), "architecture": "fitted_resnet", "arguments": made}
+    save_pretrained(Source(**source), tmp_path / "net")
+    for name in (b"\xff.png", b"$x^$ $_$.png"):
+        picture(tmp_path / "given" / os.fsdecode(name), squares(tmp_path)[0][1])
+    words = ["explain", str(tmp_path / "net"), str(tmp_path / "given"), "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 0
+    assert "?" in (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    confusion_picture(
+        {"confusion": [[1, 0], [0, 1]], "classes": ["$x^$", "\udcff"]}, tmp_path / "c.png"
+    )
+    words = ["inspect", str(tmp_path / "net"), str(next((tmp_path / "given").iterdir())), "--out"]
+    assert main([*words, str(tmp_path)]) == 2
 
 
 def test_yolo(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rfaconv.lab import grid as grids
 from rfaconv.lab.evaluate import evaluate_run
 from rfaconv.lab.pool import run_jobs
 from rfaconv.lab.progress import Cell, Clock
-from rfaconv.lab.store import Store
+from rfaconv.lab.store import Store, file_name
 from rfaconv.lab.study import Grid, Study
 
 SMALL = ("--operators", "conv,ca", "--seeds", "2", "--epochs", "2", "--limit", "64")
@@ -329,6 +329,34 @@ def test_studies(tmp_path: Path) -> None:
     assert grid.baseline == "conv"
     assert grid.cells[:2] == (Cell("digits", "rfa", 3), Cell("digits", "conv", 3))
     assert len(grid.cells) == 16
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("犬", "猫"), ("my a", "my-a"), ("A", "a"), ("a-2", "b", "a-2", "a-2"), ("[a]", "(a)")],
+)
+def test_trainings_of_all_recipes_have_files_of_their_own(names: tuple[str, ...]) -> None:
+    recipes = tuple({"base": "digits", "name": name} for name in names)
+    grid = Grid(Study(recipes=recipes, operators=("conv",), seeds=(0,)))
+    assert len({file_name(cell).casefold() for cell in grid.cells}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("recipes: []", "recipes: expected one or more"),
+        ("recipes: [digits]\nrecipes: [eurosat]", "the key 'recipes' twice"),
+        ("recipes: [digits]\noperaters: [rfa]", "did you mean operators"),
+        ("recipes: digits", "recipes: expected a valid tuple"),
+        ("recipes: [digits]\nseeds: [1, 1]", "seeds: expected each seed once"),
+    ],
+)
+def test_bad_studies_write_nothing(text: str, said: str, tmp_path: Path, capsys) -> None:
+    (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
+    words = ["compare", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_study_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,8 +15,10 @@ from PIL import Image
 
 from rfaconv.cli.main import main
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data.yolo.reading import read_yolo
 from rfaconv.lab.looking import look
+from rfaconv.lab.recipes import apply_overrides
 
 SIDE, COUNT = 64, 6
 
@@ -217,8 +219,9 @@ def test_published_folders_predict(tmp_path: Path, capsys) -> None:
     if not (weights / "model.safetensors").is_file():
         pytest.skip("needs the published weights")
     picture(tmp_path / "0.png", np.ones((SIDE, SIDE), np.uint8))
-    assert main(["predict", str(weights), str(tmp_path / "0.png"), "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "predictions.json").read_text(encoding="utf-8"))
+    out = tmp_path / "out"
+    assert main(["predict", str(weights), str(tmp_path / "0.png"), "--out", str(out)]) == 0
+    found = json.loads((out / "predictions.json").read_text(encoding="utf-8"))
     assert "River" in found["classes"]
 
 
@@ -246,3 +249,94 @@ def test_images_change_by_name(
     words = ["train", "own", "epochs=1", "batch_size=3"]
     words.append("data.augment=hflip+scale-jitter+crop+photometric")
     assert main(words) == 0
+
+
+def test_one_image_of_another_size(tmp_path: Path) -> None:
+    """Whichever it is of how many."""
+    masks(tmp_path, ("train",))
+    for number in range(130):
+        shutil.copy(
+            tmp_path / "images/train/my pic 0.png", tmp_path / f"images/train/x{number}.png"
+        )
+    assert look(tmp_path).recipe["data"]["image_size"] is None
+    for part, pixels in (("images", np.zeros((40, 40, 3))), ("masks", np.zeros((40, 40)))):
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / "train/x7.png")
+    shutil.copy(tmp_path / "masks/train/my pic 0.png", tmp_path / "masks/train/x8.png")
+    seen = look(tmp_path)
+    assert seen.recipe["data"]["image_size"] == [64, 64]
+    with pytest.raises(InvalidArgument, match=r"data.image_size: .* of 64 x 64 and of 40 x 40"):
+        recipe_data(apply_overrides(seen.recipe, ["data.image_size=null"]))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Path:
+    """A run of one epoch on own images, as of ``rfaconv train own``."""
+    monkeypatch.chdir(tmp_path)
+    classes(tmp_path / "own")
+    assert main(["train", "own", "--out", "run", *QUICK]) == 0
+    capsys.readouterr()
+    return tmp_path / "run"
+
+
+QUICK = ["epochs=1", "data.image_size=16", "batch_size=4", "--accelerator", "cpu", "--log", "none"]
+
+
+def test_a_run_predicts_by_the_images_it_was_trained_with(run: Path, tmp_path: Path) -> None:
+    def predicted() -> dict:
+        assert main(["predict", "run", "given", "--out", "out"]) == 0
+        return json.loads((tmp_path / "out/predictions.json").read_text(encoding="utf-8"))
+
+    picture(tmp_path / "given/0.png", squares(tmp_path)[0][1])
+    before = predicted()
+    assert before["classes"] == ["nothing", "square"]
+    # another order of classes, another normalisation
+    (tmp_path / "own/nothing").rename(tmp_path / "own/zebra")
+    picture(tmp_path / "own/square/white.png", np.ones((SIDE, SIDE), np.uint8))
+    assert predicted() == before
+    shutil.rmtree(tmp_path / "own")
+    assert predicted() == before
+    (run / "data.json").write_text('{"digest": 3, "classes": null}', encoding="utf-8")
+    assert main(["predict", "run", "given", "--out", "out"]) == 2
+    (run / "data.json").unlink()  # as of earlier versions
+    assert main(["predict", "run", "given", "--out", "out"]) == 2
+
+
+def test_a_run_does_not_go_on_with_other_images(run: Path, tmp_path: Path, capsys) -> None:
+    result = (run / "result.json").read_bytes()
+    picture(tmp_path / "own/square/white.png", np.ones((SIDE, SIDE), np.uint8))
+    for words in (["train", "own", "--out", "run", *QUICK], ["eval", "run"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "data: expected the images that run was begun with, got others of its" in said
+    assert (run / "result.json").read_bytes() == result
+    assert main(["eval", "run", "--data", "own"]) == 0
+    (tmp_path / "own/nothing").rename(tmp_path / "own/zebra")
+    assert main(["train", "own", "--out", "run", *QUICK]) == 2
+    assert "got others: classes square, zebra" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("parts", [("",), ("train", "val")])
+def test_a_run_among_the_classes_is_refused(parts: tuple[str, ...], tmp_path: Path,
+                                            monkeypatch, capsys) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    classes(tmp_path / "own", parts)
+    inside = Path("own", parts[0], "run")
+    for command in ("train", "compare"):
+        words = [command, "own", *QUICK[:3], "--out", str(inside)]
+        assert main(words) == 2
+        assert "out: expected a folder outside of" in capsys.readouterr().err
+        monkeypatch.chdir(tmp_path / "own" / parts[0])  # the folder of runs is made where one is
+        assert main([command, ".", *QUICK[:3]][: 5 if command == "train" else 2]) == 2
+        monkeypatch.chdir(tmp_path)
+    assert sorted(p.name for p in (tmp_path / "own" / parts[0]).iterdir()) == ["nothing", "square"]
+
+
+def test_a_place_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    classes(tmp_path / "own")
+    Path("file").write_text("mine", encoding="utf-8")
+    for out in ("file", "file/run"):
+        for command in ("train", "compare"):
+            assert main([command, "own", *QUICK[:3], "--out", out]) == 2
+            assert "out: expected a folder" in capsys.readouterr().err
+    assert Path("file").read_text(encoding="utf-8") == "mine"

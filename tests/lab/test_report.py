@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -185,3 +186,10 @@ def test_the_terminal_cuts_nothing() -> None:
     text = console.file.getvalue()
     assert "…" not in text and "wide-rfcbam" in text and "images/s" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_terminal_shows_names_as_they_are() -> None:
+    console = Console(width=120, file=io.StringIO())
+    table = dataclasses.replace(comparison_table(made(("conv",)), NAME), title="[old] set")
+    console.print(as_rich(table))
+    assert "[old] set" in console.file.getvalue()

@@ -69,7 +69,7 @@ def small_data() -> ImageData:
     labels = torch.arange(300) % 2 == 0
     sets = TensorImages(images, labels.long())
     mean, std = (0.4,) * 3, (0.2,) * 3
-    return ImageData("x", ("bright", "dark"), 3, 32, sets, sets, mean, std, False, "digest")
+    return ImageData(("bright", "dark"), 3, 32, mean, std, "x", sets, sets, False, "digest")
 
 
 def test_every_network_sees_the_same_images_normalised_after_the_corruption(monkeypatch) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from test_own_images import classes, masks, picture, squares
 
 import rfaconv.models
+from rfaconv.cli.eval import _show
 from rfaconv.cli.main import main
 from rfaconv.errors import InvalidArgument
 from rfaconv.export import export, save_pretrained
@@ -129,6 +130,33 @@ def test_eval_of_a_folder_and_of_a_file(folder: Path, tmp_path: Path, capsys) ->
     assert [len(row) for row in value["confusion"]] == [2, 2]
     with pytest.raises(InvalidArgument, match=r"the classes .*0"):
         judge(folder, "digits")
+
+
+def test_eval_passes_over_what_cannot_be_decoded(folder: Path, tmp_path: Path, capsys) -> None:
+    own = tmp_path / "own"
+    classes(own, ("train", "val"))
+    (own / "val/square/my pic 0.png").write_text("none", encoding="utf-8")
+    (own / "val/square/photo.heic").write_text("none", encoding="utf-8")
+    assert main(["eval", str(folder), "--data", str(own), "--json"]) == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["images"] == 11
+    assert ["photo.heic: not" in p or "my pic 0.png: cannot" in p for p in value["problems"]] == (
+        [True, True]
+    )
+    assert main(["eval", str(folder), "--data", str(own)]) == 0
+    assert "passed over: " in capsys.readouterr().err
+    for file in (own / "val").rglob("*.png"):
+        file.write_text("none", encoding="utf-8")
+    assert main(["eval", str(folder), "--data", str(own)]) == 2
+    assert "data: expected an image that can be decoded" in capsys.readouterr().err
+
+
+def test_eval_shows_classes_by_their_whole_names(folder: Path, tmp_path: Path, capsys) -> None:
+    value = {"task": "classify", "classes": ["[old] cat", "[/b]"], "per_class": [0.5, None],
+             "images": 2, "top1": 0.5}  # fmt: skip
+    _show(value, ", [x]")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[old] cat", "[/b]", "[x]"))
 
 
 def test_eval_of_masks_and_boxes(tmp_path: Path) -> None:

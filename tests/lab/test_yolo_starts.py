@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from rfaconv.lab.recipes import read_recipe
 pytest.importorskip("ultralytics")
 
 from rfaconv.integrations.ultralytics import model_config
-from rfaconv.lab.tasks.yolo import YoloSets, YoloTask, started
+from rfaconv.lab.tasks.yolo import YoloSets, YoloTask, _curve, started
 
 SETS = YoloSets((), (), ("cell", "dot"), ())
 
@@ -63,6 +64,25 @@ def test_features_have_no_gate_and_are_read_back() -> None:
         assert torch.equal(again(x)[0], made(x)[0])
         folded = again.fuse(verbose=False)
         assert torch.allclose(folded(x)[0], made(x)[0], atol=1e-3)
+
+
+def test_a_damaged_table_of_epochs(tmp_path: Path) -> None:
+    file = tmp_path / "ultralytics/results.csv"
+    file.parent.mkdir()
+    head = "epoch,train/box_loss,metrics/mAP50-95(B)\n1,0.5,0.25\n"
+    file.write_text(f"{head}2,0.4", encoding="utf-8")  # killed while it was written
+    assert [record.score for record in _curve(tmp_path, 3)] == [0.25]
+    for damage in ("2,x,0.5\n", "2,1,2,3,4\n"):
+        file.write_text(head + damage, encoding="utf-8")
+        with pytest.raises(InvalidArgument, match=r"run: expected a table of epochs.*results.csv"):
+            _curve(tmp_path, 3)
+
+
+def test_damaged_weights_of_a_run_are_named(tmp_path: Path) -> None:
+    (tmp_path / "ultralytics/weights").mkdir(parents=True)
+    (tmp_path / "ultralytics/weights/last.pt").write_bytes(b"")
+    with pytest.raises(InvalidArgument, match=r"weights: expected .*last.pt"):
+        YoloTask().judge_run(tmp_path, read_recipe("yolo"), SETS)
 
 
 def test_features_in_blocks_are_refused() -> None:

@@ -62,11 +62,12 @@ def run(request: Request) -> None:
         console.print(as_rich(comparison_table(results, name)))
         for line in sentences(results, name):
             style = "yellow" if line.startswith("Warning") else None
-            console.print(line, highlight=False, style=style)
-    report = out / "report.html"
-    console.print(f"\n[bold]{report}[/bold] has curves and costs;", highlight=False)
-    console.print(f"{out / 'results.json'} the numbers, table.csv, .md and .tex the table.",
-                  highlight=False)  # fmt: skip
+            console.print(line, highlight=False, markup=False, style=style)
+    for line in (
+        f"\n{out / 'report.html'} has curves and costs;",
+        f"{out / 'results.json'} the numbers, table.csv, .md and .tex the table.",
+    ):
+        console.print(line, highlight=False, markup=False)
 
 
 def _study(

@@ -23,6 +23,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         raise InvalidArgument("seeds", expected, repr(text)) from error
     if not numbers or any(number < 0 for number in numbers):
         raise InvalidArgument("seeds", expected, repr(text))
+    if len(set(numbers)) < len(numbers):
+        raise InvalidArgument("seeds", "each seed once", text)
     if len(words) > 1:
         return numbers
     if not 1 <= numbers[0] <= 1000:

@@ -14,6 +14,7 @@ _AT = "down (the paper's), blocks, head, several with commas, or all."
 
 Operator = Annotated[str, typer.Argument(help=_OPERATORS)]
 At = Annotated[str, typer.Option("--at", help=_AT)]
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists.")]
 
 
 def build() -> Any:
@@ -56,6 +57,7 @@ def convert(
     init: Annotated[
         str, typer.Option(help="preserve: it computes what it did; fresh: new weights there.")
     ] = "preserve",
+    force: Force = False,
 ) -> None:
     """Put an operator into a trained network, for yolo train model=NEW.pt.
 
@@ -64,7 +66,7 @@ def convert(
     from rfaconv.integrations.ultralytics import checkpoints
     from rfaconv.integrations.ultralytics import convert as convert_yolo
 
-    _check_out(out)
+    _check_out(out, force)
     model = checkpoints.build(checkpoints.read_checkpoint(checkpoint))
     report = convert_yolo(model, operator, init, at=at)
     checkpoints.write_checkpoint(model, out)
@@ -79,6 +81,7 @@ def import_(
         str | None,
         typer.Option(help="For a state dict: its network, such as yolov8n-rfa-blocks."),
     ] = None,
+    force: Force = False,
 ) -> None:
     """Read a network with the published layers or a fork's; write it for plain ultralytics.
 
@@ -87,7 +90,7 @@ def import_(
     """
     from rfaconv.integrations.ultralytics import checkpoints
 
-    _check_out(out)
+    _check_out(out, force)
     read = checkpoints.read_checkpoint(checkpoint)
     model = checkpoints.build(read, network)
     checkpoints.write_checkpoint(model, out)
@@ -96,8 +99,10 @@ def import_(
     typer.echo(out)
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, force: bool) -> None:
     from rfaconv.errors import InvalidArgument
 
     if out.suffix != ".pt" or not out.parent.is_dir():
         raise InvalidArgument("out", "a .pt file in a folder that exists", str(out))
+    if out.exists() and not force:
+        raise InvalidArgument("out", "a file that does not exist (or --force)", str(out))

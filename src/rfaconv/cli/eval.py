@@ -107,21 +107,24 @@ def _on_data(model: str, data: str, pretrained: bool, as_json: bool) -> None:
     if as_json:
         typer.echo(strict_json(value), nl=False)
         return
+    for problem in value["problems"]:
+        console.print(f"passed over: {problem}", highlight=False, markup=False)
     _show(value, "")
 
 
 def _show(value: Mapping[str, Any], more: str) -> None:
     """A table of the classes, and the figures."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from rfaconv.lab.tasks import TITLES
 
     table = Table("class", {"classify": "recall", "segment": "IoU"}.get(value["task"], "AP"))
     for name, share in zip(value["classes"], value["per_class"], strict=True):
-        table.add_row(name, "-" if share is None else f"{share:.1%}")
+        table.add_row(escape(name), "-" if share is None else f"{share:.1%}")
     console = Console()
     console.print(table)
     shown = [(TITLES.get(k, k), v) for k, v in value.items() if isinstance(v, float)]
     figures = "  ".join(f"{name} {number:.2%}" for name, number in shown)
-    console.print(f"{figures}  ({value['images']} images{more})", highlight=False)
+    console.print(f"{figures}  ({value['images']} images{more})", highlight=False, markup=False)

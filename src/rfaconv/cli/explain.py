@@ -55,12 +55,13 @@ def explain(
 
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import write_atomic
+    from rfaconv.files import as_text, make_folder, write_atomic
     from rfaconv.lab.explain.figures import figure_of, png_of
     from rfaconv.lab.explain.given import given_images
     from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
     from rfaconv.lab.explain.page import page_of
     from rfaconv.lab.explain.views import open_view
+    from rfaconv.lab.predict.sources import check_apart
 
     if count < 1:
         raise InvalidArgument("count", "1 or more", count)
@@ -74,19 +75,23 @@ def explain(
     if beside is not None and beside.task != view.task:
         raise InvalidArgument("plain", f"a network to {view.task}", f"one to {beside.task}")
     given = given_images(images, view, count)
+    check_apart(out, [item.file for item in given if item.file.is_file()])
     console = Console(stderr=True)
     made: list[tuple[str, Explained]] = []
     skipped: list[str] = []
     for item in track(given, "explaining", console=console, disable=not console.is_terminal):
         try:
             image, truth = item.read()
+            explained = explain_image(
+                view, image, truth=truth, plain=beside, layers=wanted, methods=kinds, target=target
+            )
+        except InvalidArgument:
+            raise
         except RFAConvError as error:
-            skipped.append(str(error))
+            named = str(item.file) in str(error)
+            skipped.append(str(error) if named else f"{item.file}: {error}")
             continue
-        explained = explain_image(
-            view, image, truth=truth, plain=beside, layers=wanted, methods=kinds, target=target
-        )
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
         made.append((item.name, explained))
     for line in skipped:
@@ -94,5 +99,6 @@ def explain(
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
-    write_atomic(out / "index.html", page_of(f"What {model} looks at", about, made, skipped))
+    page = as_text(page_of(f"What {model} looks at", about, made, skipped))
+    write_atomic(out / "index.html", page)
     console.print(f"{len(made)} images: {out / 'index.html'}", highlight=False, markup=False)

@@ -46,7 +46,7 @@ def inspect(
 
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, unknown_name
-    from rfaconv.files import write_atomic
+    from rfaconv.files import as_text, write_atomic
     from rfaconv.lab.explain.views import open_view
     from rfaconv.lab.inspector import inspector_page
     from rfaconv.lab.predict import frames
@@ -54,7 +54,7 @@ def inspect(
 
     if image.is_dir():
         raise InvalidArgument("image", "one picture", f"{image}, a folder")
-    if not out.parent.is_dir():
+    if not out.parent.is_dir() or out.is_dir():
         raise InvalidArgument("out", "a file in a folder that exists", str(out))
     wanted = parse_names(layers, "layers") if layers else ()
     (file,) = expand([image])
@@ -67,7 +67,7 @@ def inspect(
         view, pixels, title=f"{_name(model)}: {image.name}", layers=wanted, beside=others,
         target=target,
     )  # fmt: skip
-    write_atomic(out, page)
+    write_atomic(out, as_text(page))
     console = Console(stderr=True)
     console.print(f"{out}: {len(page.encode()) / 1e6:.1f} MB", highlight=False, markup=False)
 

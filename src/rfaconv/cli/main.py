@@ -24,6 +24,7 @@ COMMANDS = (
 """Each is a function of the same name in ``rfaconv.cli.<name>``, light to import."""
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+STOPPED = "interrupted; the same command goes on where it stopped"
 
 EXTRAS = {
     "fastapi": "serve", "httpx": "serve", "matplotlib": "plot", "nncf": "export", "onnx": "export",
@@ -82,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         # into a file or a pipe Windows writes what one old code page has
-        if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
-            stream.reconfigure(encoding="utf-8")
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            # names of files that are not UTF-8 are shown by their bytes
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
     try:
         app = build()
     except ModuleNotFoundError as error:
@@ -93,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RFAConvError as error:
         return _fail(str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on where it stopped", INTERRUPTED)
+        result = INTERRUPTED
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "rfaconv":
             raise
@@ -103,13 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.strerror or error}{where}", FAILED)
     except Exception as error:
         return _usage(error)
+    if result == INTERRUPTED:  # typer answers Ctrl-C by this code, without a word
+        return _fail(STOPPED, INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 
 def _usage(error: Any) -> int:
     """Typer's own errors know their text and exit code; anything else is a bug and shows as one."""
     if type(error).__name__ == "Abort":
-        return _fail("interrupted", INTERRUPTED)
+        return _fail(STOPPED, INTERRUPTED)
     if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
         raise error
     if type(error).__name__ == "NoArgsIsHelpError":

@@ -41,16 +41,17 @@ def predict(
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import strict_json, write_atomic
+    from rfaconv.files import make_folder, strict_json, write_atomic
     from rfaconv.lab.predict import frames
-    from rfaconv.lab.predict.sources import expand, unique_stems
+    from rfaconv.lab.predict.sources import check_apart, expand, unique_stems
     from rfaconv.lab.predictors import open_predictor
 
     files = expand(sources)
+    check_apart(out, files)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     console = Console(stderr=True)
     entries, skipped = [], []
     names = unique_stems(files)
@@ -69,7 +70,8 @@ def predict(
         except RFAConvError as error:
             if strict:
                 raise
-            skipped.append(str(error))
+            named = str(file) in str(error)
+            skipped.append(str(error) if named else f"{file}: {error}")
     content = {"task": predictor.task, "classes": list(predictor.names), "pictures": entries}
     text = strict_json({**content, "skipped": skipped})
     write_atomic(out / "predictions.json", text)

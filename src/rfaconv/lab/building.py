@@ -12,7 +12,7 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.lab.networks.classifiers import PLAIN, put_operator_
 from rfaconv.lab.recipes import Recipe, read_recipe
 from rfaconv.lab.tasks import LightningTask, task_named
-from rfaconv.lab.training.run_folder import RECIPE_FILE
+from rfaconv.lab.training.run_folder import RECIPE_FILE, check_data
 from rfaconv.lab.training.saves import WEIGHTS, best_good
 
 
@@ -25,6 +25,17 @@ def read_run(run: Path) -> Recipe:
     if not (run / RECIPE_FILE).is_file():
         raise InvalidArgument("run", f"the folder of a run, with {RECIPE_FILE}", str(run))
     return read_recipe(str(run / RECIPE_FILE))
+
+
+def run_data(run: Path, recipe: Recipe) -> Any:
+    """The images that a run was trained with.
+
+    Raises:
+        InvalidArgument: they are missing or damaged, or were changed since.
+    """
+    data = recipe_data(recipe)
+    check_data(data, run)
+    return data
 
 
 def recipe_data(recipe: Recipe) -> Any:

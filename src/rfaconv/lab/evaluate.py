@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.files import strict_json, write_atomic
-from rfaconv.lab.building import read_run, recipe_data, recipe_network
+from rfaconv.files import as_text, strict_json, write_atomic
+from rfaconv.lab.building import read_run, recipe_network, run_data
 from rfaconv.lab.recipes import Recipe, Yolo
 from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.training.saves import WEIGHTS, best_good, last_good
@@ -58,7 +58,7 @@ def trained_run(
         raise InvalidArgument("run", f"a run of task {wanted}", f"one of task {recipe.task}: {run}")
     last, _ = last_good(run)
     path = last if which == "last" and last is not None else best_good(run)
-    data = recipe_data(recipe) if data is None else data
+    data = run_data(run, recipe) if data is None else data
     return Trained(recipe, task, data, path, recipe_network(recipe, data, path / WEIGHTS).eval())
 
 
@@ -86,7 +86,7 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
         task, path = YoloTask(), run / YOLO_WEIGHTS
         if not path.is_file():
             raise InvalidArgument("run", f"a run folder with {YOLO_WEIGHTS}", str(run))
-        data = recipe_data(recipe)
+        data = run_data(run, recipe)
         value = task.judge_run(run, recipe, data)
         score, checkpoint = task.score, path.name
     else:
@@ -106,14 +106,19 @@ def evaluate_run(run: Path, which: str = "last") -> dict[str, Any]:
 
 def confusion_picture(value: dict[str, Any], path: Path) -> None:
     """Draws the confusion matrix of :func:`evaluate_run` as a PNG."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 8), layout="constrained")
+    with rc_context({"text.parse_math": False}):  # a dollar sign in a name begins no formula
+        _draw_confusion(value, Figure(figsize=(8, 8), layout="constrained"), path)
+
+
+def _draw_confusion(value: dict[str, Any], figure: Any, path: Path) -> None:
     axes = figure.subplots()
     axes.imshow(value["confusion"], cmap="Blues")
-    places = range(len(value["classes"]))
-    axes.set_xticks(places, value["classes"], rotation=90)
-    axes.set_yticks(places, value["classes"])
+    names = list(map(as_text, value["classes"]))
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted", ylabel="true")
     half = max(map(max, value["confusion"])) / 2
     for i, row in enumerate(value["confusion"]):

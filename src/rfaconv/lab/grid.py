@@ -26,7 +26,7 @@ from rfaconv.lab.study import Grid
 from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.tasks.base import TITLES
 from rfaconv.lab.training.module import EpochRecord
-from rfaconv.lab.training.run_folder import flat
+from rfaconv.lab.training.run_folder import check_place, flat
 
 MOST_JOBS = 8
 Finished = tuple[Cell, dict[str, Any]]
@@ -91,6 +91,7 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
         progress.note(said)
     data: dict[str, Any] = {}
     for name, recipe in grid.recipes.items():
+        check_place(recipe, execution.out)
         data[name] = recipe_data(recipe)
         problems = data[name].problems
         if problems:

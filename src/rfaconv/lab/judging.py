@@ -9,27 +9,30 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassConfusionMatrix
 from torchmetrics.detection import MeanAveragePrecision
 
-from rfaconv.errors import InvalidArgument
+from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data import DataSpec, load_data
-from rfaconv.lab.data.decoding import read_pixels
 from rfaconv.lab.data.folder import list_folder
 from rfaconv.lab.data.load import SAMPLE
 from rfaconv.lab.data.masks import IGNORED
-from rfaconv.lab.looking import look
-from rfaconv.lab.predict import Predictor
+from rfaconv.lab.looking import Seen, look
+from rfaconv.lab.predict import Predictor, frames
 from rfaconv.lab.predictors import open_predictor
 from rfaconv.lab.recipes import apply_overrides
 from rfaconv.lab.training.detector import figures_of
+from rfaconv.lab.training.segmenter import figures_of as figures_of_masks
+from rfaconv.lab.training.segmenter import overlap_of
 
 LEAST_SCORE = 0.001
 """Of a box that counts: average precision needs the doubtful ones too."""
 BUNDLED = ("digits", SAMPLE)
 """Data sets that come with the package or its libraries."""
 OnImage = Callable[[int, int], None]
+Found = Iterator[tuple[Any, Any]]
+"""What a network finds in every image, and what is true of it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Truth:
         image: from an index to bytes (3, H, W).
         answer: from an index to a class, to boxes and their classes, or to a mask.
         said: one sentence for people.
+        problems: what was passed over while reading, one line each.
     """
 
     task: str
@@ -51,6 +55,7 @@ class Truth:
     image: Callable[[int], Tensor]
     answer: Callable[[int], Any]
     said: str
+    problems: tuple[str, ...] = ()
 
 
 def read_truth(data: str | Path) -> Truth:
@@ -68,32 +73,31 @@ def read_truth(data: str | Path) -> Truth:
         return _bundled(str(data))
     seen = look(path)
     if seen.task == "classify":
-        _, val, classes, _ = list_folder(path)
-        labels = val.labels
-        files = tuple(map(Path, val.paths))
-        return _of_files("classify", classes, files, lambda i: int(labels[i]), seen.said)
+        _, val, classes, others = list_folder(path)
+        labels, problems = val.labels, tuple(map(str, others))
+        return _of_files(seen, classes, val.paths, lambda i: int(labels[i]), problems)
     sets = recipe_data(apply_overrides(seen.recipe, ())).val
+    problems = tuple(map(str, sets.problems))
     if seen.task == "detect":
         files = tuple(sample.image for sample in sets.samples)
-        return _of_files(
-            "detect", sets.classes, files, lambda i: _boxes(sets.samples[i]), seen.said
-        )
+        return _of_files(seen, sets.classes, files, lambda i: _boxes(sets.samples[i]), problems)
     files = tuple(image for image, _ in sets.pairs)
     sets.size = None  # judged at the images' own size
-    return _of_files("segment", sets.classes, files, lambda i: sets[i][1], seen.said)
+    return _of_files(seen, sets.classes, files, lambda i: sets[i][1], problems)
 
 
 def _of_files(
-    task: str,
+    seen: Seen,
     classes: tuple[str, ...],
     files: tuple[Path, ...],
     answer: Callable[[int], Any],
-    said: str,
+    problems: tuple[str, ...],
 ) -> Truth:
     def image(index: int) -> Tensor:
-        return read_pixels(files[index])
+        ((_, pixels),) = frames(files[index])
+        return pixels
 
-    return Truth(task, classes, tuple(map(str, files)), image, answer, said)
+    return Truth(seen.task, classes, tuple(map(str, files)), image, answer, seen.said, problems)
 
 
 def _bundled(name: str) -> Truth:
@@ -146,9 +150,13 @@ def judge(
         raise InvalidArgument("data", "images of the network's own task", got)
     places = _matched(predictor.names, truth.classes)
     measure = {"classify": _classes, "detect": _detections, "segment": _masks}[truth.task]
-    value = measure(predictor, truth, places, on_image or (lambda done, total: None))
+    problems = list(truth.problems)
+    found = _found(predictor, truth, problems, on_image or (lambda done, total: None))
+    value = measure(found, predictor.names, truth.classes, places)
+    left_out = len(problems) - len(truth.problems)
     return {
-        **value, "task": truth.task, "classes": list(truth.classes), "images": len(truth.names),
+        **value, "task": truth.task, "classes": list(truth.classes),
+        "images": len(truth.names) - left_out, "problems": problems,
         "model": str(model), "data": str(data),
     }  # fmt: skip
 
@@ -162,37 +170,48 @@ def _matched(names: tuple[str, ...], classes: tuple[str, ...]) -> dict[str, int]
     return {name: index for index, name in enumerate(classes)}
 
 
-def _found(predictor: Predictor, truth: Truth, on_image: OnImage) -> Iterator[tuple[Any, Any]]:
-    for index in range(len(truth.names)):
-        on_image(index, len(truth.names))
-        yield predictor.find(truth.image(index)), truth.answer(index)
-    on_image(len(truth.names), len(truth.names))
+def _found(predictor: Predictor, truth: Truth, problems: list[str], on_image: OnImage) -> Found:
+    """Image by image; those that cannot be decoded are passed over."""
+    total, failed = len(truth.names), 0
+    for index in range(total):
+        on_image(index, total)
+        try:
+            image = truth.image(index)
+        except RFAConvError as error:
+            problems.append(str(error))
+            failed += 1
+            continue
+        yield predictor.find(image), truth.answer(index)
+    on_image(total, total)
+    if failed == total:
+        raise InvalidArgument("data", "an image that can be decoded", problems[-1])
 
 
 def _classes(
-    predictor: Predictor, truth: Truth, places: dict[str, int], on_image: OnImage
+    every: Found, names: tuple[str, ...], classes: tuple[str, ...], places: dict[str, int]
 ) -> dict[str, Any]:
-    count, right = len(truth.classes), [0, 0]
+    count, right, seen = len(classes), [0, 0], 0
     # what is taken for a class that the data has not is a column of its own
     confusion = MulticlassConfusionMatrix(count + 1)
-    for found, label in _found(predictor, truth, on_image):
+    for found, label in every:
         order = [places.get(entry["name"], count) for entry in found.to_json()["classes"]]
+        seen += 1
         right[0] += order[0] == label
         right[1] += label in order
         confusion.update(torch.tensor([order[0]]), torch.tensor([label]))
     matrix = confusion.compute()[:count]
     recall = [float(r[i] / r.sum()) if r.sum() else None for i, r in enumerate(matrix)]
     return {
-        "top1": right[0] / len(truth.names), "top5": right[1] / len(truth.names),
+        "top1": right[0] / seen, "top5": right[1] / seen,
         "per_class": recall, "confusion": matrix[:, :count].tolist(),
     }  # fmt: skip
 
 
 def _detections(
-    predictor: Predictor, truth: Truth, places: dict[str, int], on_image: OnImage
+    every: Found, names: tuple[str, ...], classes: tuple[str, ...], places: dict[str, int]
 ) -> dict[str, Any]:
     metric = MeanAveragePrecision(class_metrics=True)
-    for found, (boxes, labels) in _found(predictor, truth, on_image):
+    for found, (boxes, labels) in every:
         rows = [row for row in found.to_json()["boxes"] if row["name"] in places]
         prediction = {
             "boxes": torch.tensor([row["box"] for row in rows]).reshape(-1, 4),
@@ -200,26 +219,22 @@ def _detections(
             "labels": torch.tensor([places[row["name"]] for row in rows], dtype=torch.int64) + 1,
         }
         metric.update([prediction], [{"boxes": boxes, "labels": labels + 1}])
-    return figures_of(metric, len(truth.classes))
+    return figures_of(metric, len(classes))
 
 
 def _masks(
-    predictor: Predictor, truth: Truth, places: dict[str, int], on_image: OnImage
+    every: Found, names: tuple[str, ...], classes: tuple[str, ...], places: dict[str, int]
 ) -> dict[str, Any]:
-    count = len(truth.classes)
-    overlap = MulticlassJaccardIndex(count + 1, average="none", ignore_index=IGNORED)
-    place = torch.tensor([places.get(name, count) for name in predictor.names])
-    right = seen = 0
-    for found, mask in _found(predictor, truth, on_image):
+    count = len(classes)
+    overlap = overlap_of(count + 1)
+    place = torch.tensor([places.get(name, count) for name in names])
+    right = labelled = 0
+    for found, mask in every:
         if getattr(found, "mask", None) is None:
             raise InvalidArgument("model", "a network of masks", "one of outlined objects")
         numbers = place[found.mask]
         overlap.update(numbers[None], mask[None])
         counted = mask != IGNORED
         right += int((numbers == mask)[counted].sum())
-        seen += int(counted.sum())
-    per_class = overlap.compute()[:count].tolist()
-    return {
-        "miou": sum(per_class) / count, "pixel_accuracy": right / max(1, seen),
-        "per_class": per_class,
-    }  # fmt: skip
+        labelled += int(counted.sum())
+    return {**figures_of_masks(overlap, count), "pixel_accuracy": right / max(1, labelled)}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rfaconv.decoding import ImageProblem, image_size, read_indices
+from rfaconv.decoding import ImageProblem, image_size, read_indices, stored_size
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.folder import list_folder
+from rfaconv.lab.data.folder import list_folder, split_folders
 from rfaconv.lab.data.lookup import Files, read_text
 from rfaconv.lab.data.masks import IGNORED
-from rfaconv.lab.data.yolo.reading import yolo_file
+from rfaconv.lab.data.yolo.reading import description, yolo_file
 from rfaconv.lab.recipes import parsed_recipe
 
 LOOKED_AT = 64
@@ -87,9 +88,10 @@ def _yolo(path: Path) -> Seen | None:
     file = yolo_file(path)
     if file is None:
         return None
-    import yaml
-
-    values = yaml.safe_load(read_text(file, "path"))
+    values = description(file)
+    if not values.get("train"):
+        got = ", ".join(map(str, values))
+        raise InvalidArgument("path", f"a key train in {file}, with images to learn from", got)
     val = "val" if values.get("val") else "test" if values.get("test") else None
     return _detection(path, "yolo", "train", val, f"YOLO ({file.name})")
 
@@ -145,10 +147,13 @@ def _classes(path: Path) -> Seen | None:
     recipe["data"] = {**recipe["data"], "name": f"folder:{path}"}
     # four steps an epoch at least, so that the batch statistics of small folders move
     recipe["batch_size"] = max(2, min(int(recipe["batch_size"]), len(train.paths) // 4))
+    parts = split_folders(path)
+    where = [f" in {part.name}/" for part in parts] if len(parts) == 2 else ["", ""]
     said = (
-        f"{path}: {len(classes)} classes, {len(train.paths)} images to train on, {len(val.paths)}"
+        f"{path}: {len(classes)} classes, {len(train.paths)} images to train on{where[0]}, "
+        f"{len(val.paths)} to validate{where[1]}"
     )
-    return Seen("classes", f"{said} to validate", recipe)
+    return Seen("classes", said, recipe)
 
 
 def _splits(names: list[str]) -> tuple[str, str | None]:
@@ -192,6 +197,9 @@ def _class_names(path: Path, masks: Path) -> list[str]:
     if values == {0, IGNORED}:
         return ["background", "object"]
     highest = max((value for value in values if value != IGNORED), default=0)
+    if highest > IGNORED:  # numbers of objects, as a rule
+        expected = f"masks with a class number below {IGNORED} in every pixel"
+        raise InvalidArgument("path", expected, f"{highest} in {masks}")
     return ["background", *(f"class {n}" for n in range(1, max(1, highest) + 1))]
 
 
@@ -206,10 +214,19 @@ def _one_size(images: Path) -> list[int] | None:
     if not sizes:
         raise InvalidArgument("path", "images", f"none in {images}")
     wide, high = sizes.most_common(1)[0][0]
-    if len(sizes) == 1 and max(wide, high) <= LARGEST:
+    if len(sizes) == 1 and max(wide, high) <= LARGEST and _all_stored_as_one(images):
         return None
     scale = min(1.0, LARGEST / max(wide, high))
     return [max(32, round(high * scale / 32) * 32), max(32, round(wide * scale / 32) * 32)]
+
+
+def _all_stored_as_one(images: Path) -> bool:
+    """Whether all images have one size by their headers, which are quick to read."""
+    sizes = set()
+    for file in Files(images).paths:
+        with suppress(ImageProblem):
+            sizes.add(stored_size(file))
+    return len(sizes) == 1
 
 
 def _spread(files: list[Path]) -> list[Path]:

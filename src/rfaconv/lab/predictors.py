@@ -148,8 +148,10 @@ def _scale(source: Source, high: int, wide: int) -> float:
     """By what an image is enlarged for a detector."""
     if source.resize == "fit":
         return min(source.sample_size[0] / high, source.sample_size[1] / wide)
+    from rfaconv.lab.networks.detectors import check_shape
+
     side = min(source.input_size)
-    return min(side / min(high, wide), 2 * side / max(high, wide))
+    return check_shape(high, wide, side, 2 * side)
 
 
 def _filled(x: Tensor, high: int, wide: int, multiple: int, mode: str) -> Tensor:

@@ -163,11 +163,13 @@ def read_network_of(place: Place, pretrained: bool = False) -> Source:
 
 def _run(path: Path, single: bool) -> Source:
     from rfaconv.lab.building import read_run, recipe_data, recipe_network
+    from rfaconv.lab.training.run_folder import begun_with
     from rfaconv.lab.training.saves import WEIGHTS, best_good
 
     run = path.resolve().parent.parent if single else path
     recipe = read_run(run)
-    data = recipe_data(recipe)
+    # by what the run says of its images, whatever became of them
+    data = begun_with(run).get("form") or recipe_data(recipe)
     network = recipe_network(recipe, data, (path if single else best_good(run)) / WEIGHTS)
     architecture, arguments = _fitted(recipe.model, network, data.image_size)
     return Source(

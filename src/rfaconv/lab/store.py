@@ -163,8 +163,17 @@ def file_name(cell: Cell) -> str:
         >>> file_name(Cell("my images", "rfa", 0))
         'my-images-rfa-seed0'
     """
-    recipe = re.sub(r"[^A-Za-z0-9._]+", "-", cell.recipe)
-    return f"{recipe}-{cell.operator}-seed{cell.seed}"
+    return f"{plain(cell.recipe)}-{cell.operator}-seed{cell.seed}"
+
+
+def plain(name: str) -> str:
+    """A name with letters, digits, dots and hyphens alone, for files.
+
+    Example:
+        >>> plain("my [best] images"), plain("猫")
+        ('my-best-images', '猫')
+    """
+    return re.sub(r"[^\w.]+", "-", name)
 
 
 def _short(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +13,9 @@ from rfaconv.lab.contenders import resolved
 from rfaconv.lab.looking import look
 from rfaconv.lab.progress import Cell
 from rfaconv.lab.recipes import Recipe, apply_overrides, parsed_recipe, recipe_names
-from rfaconv.lab.recipes.files import parsed
+from rfaconv.lab.recipes.files import explained, parsed
 from rfaconv.lab.recipes.parts import Part
+from rfaconv.lab.store import plain
 
 DEFAULT = "eurosat-sample"
 """What is compared on where nothing is named: real colour images that come with the package."""
@@ -58,6 +58,8 @@ class Grid:
     """
 
     def __init__(self, study: Study) -> None:
+        if not study.recipes:
+            raise InvalidArgument("recipes", "one or more", "none")
         self.operators = resolved(study.operators)
         if not study.seeds or len(set(study.seeds)) < len(study.seeds):
             raise InvalidArgument("seeds", "each seed once", ",".join(map(str, study.seeds)))
@@ -73,7 +75,11 @@ class Grid:
             if study.task not in (None, recipe.task):
                 raise InvalidArgument("task", f"that of {name}, {recipe.task}", repr(study.task))
             threads = recipe.threads or 1  # processes, not threads, fill the cores
-            named = name if name not in self.recipes else f"{name}-{len(self.recipes)}"
+            # files are called by these names, on some systems whatever the case
+            taken, number = {plain(n).casefold() for n in self.recipes}, len(self.recipes)
+            named = name
+            while plain(named).casefold() in taken:
+                named, number = f"{name}-{number}", number + 1
             self.recipes[named] = recipe.model_copy(update={"seed": 0, "threads": threads})
 
     @property
@@ -125,9 +131,10 @@ def source_values(source: str, task: str | None = None) -> tuple[str, Mapping[st
     if task != "yolo":
         return path.resolve().name, seen.recipe, seen.said
     yolo = dict(parsed_recipe("yolo"))
-    network = {"name": "yolov8n-seg"} if seen.task == "segment" else {}
-    yolo["model"] = {**yolo["model"], **network}
     yolo["data"] = {**yolo["data"], "root": str(path.resolve())}
+    if seen.task == "segment":
+        yolo["model"] = {**yolo["model"], "name": "yolov8n-seg"}
+        yolo["data"]["classes"] = seen.recipe["data"]["classes"][1:]  # without the background
     return path.resolve().name, yolo, seen.said
 
 
@@ -146,9 +153,7 @@ def read_study(path: Path) -> Study | None:
     try:
         return Study.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise InvalidArgument(key, first["msg"], repr(first["input"])) from error
+        raise explained(error, Study) from error
 
 
 def default_out(sources: Sequence[str]) -> Path:
@@ -158,8 +163,9 @@ def default_out(sources: Sequence[str]) -> Path:
         >>> default_out(["/tmp/My flowers/"]).name
         'rfaconv-compare-My-flowers'
     """
-    name = Path(sources[0]).expanduser().resolve().stem if sources else DEFAULT
-    return Path("rfaconv-compare-" + re.sub(r"[^A-Za-z0-9._]+", "-", name or "folder"))
+    path = Path(sources[0]).expanduser().resolve() if sources else Path(DEFAULT)
+    name = path.stem if path.suffix in (".yaml", ".yml") else path.name
+    return Path("rfaconv-compare-" + plain(name or "folder"))
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

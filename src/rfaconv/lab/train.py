@@ -24,7 +24,7 @@ from rfaconv.lab.training.callbacks import Curve, DataWait, Report
 from rfaconv.lab.training.engine import run_trainer
 from rfaconv.lab.training.module import EpochRecord
 from rfaconv.lab.training.preemption import Preemption
-from rfaconv.lab.training.run_folder import check_folder, opened, resumed
+from rfaconv.lab.training.run_folder import check_data, check_folder, check_place, opened, resumed
 from rfaconv.lab.training.saves import STATE, WEIGHTS, Saves
 from rfaconv.lab.training.schedules import check_optimizer
 from rfaconv.lab.training.synced import synchronise_
@@ -120,9 +120,11 @@ def train_recipe(
     if isinstance(recipe, LightningRecipe):
         check_optimizer(recipe.optimizer.name)
     check_folder(recipe, out, resume, read_recipe)
+    check_place(recipe, out)
     # all of it before the folder is made: a name that is wrong leaves nothing behind
     data = data or recipe_data(recipe)
-    with opened(recipe, out):
+    check_data(data, out)
+    with opened(recipe, out, data):
         if isinstance(recipe, Yolo):
             _describe(data, log)
             return _trained_yolo(recipe, out, launch, data, on_epoch)

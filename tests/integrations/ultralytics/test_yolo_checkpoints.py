@@ -253,3 +253,15 @@ def test_convert_refuses_before_it_writes(tmp_path, capsys):
         assert main(["yolo", "convert", *words]) == 2
         assert said in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_is_there_is_not_replaced(tmp_path, capsys):
+    """Least of all the one that is read."""
+    from rfaconv.cli.main import main
+
+    file = tmp_path / "best.pt"
+    file.write_bytes(b"weeks of training")
+    for words in (["convert", str(file), "rfa"], ["import", str(file)]):
+        assert main(["yolo", *words, "--out", str(file)]) == 2
+        assert "out: expected a file that does not exist (or --force)" in capsys.readouterr().err
+    assert file.read_bytes() == b"weeks of training"

@@ -51,6 +51,18 @@ def test_only_the_rows_change(network, at, tmp_path):
         assert config[part] == [list(row) for row in expected[part]]
 
 
+def test_a_file_that_was_edited_is_not_replaced(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["yolo", "yaml", "yolov8n", "rfa"]
+    assert main(words) == 0 and main(words) == 0
+    file = Path("yolov8n-rfa.yaml")
+    edited = file.read_text(encoding="utf-8").replace("nc: 80", "nc: 3")
+    file.write_text(edited, encoding="utf-8")
+    assert main(words) == 2
+    assert "such as one that was edited" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == edited
+
+
 def test_the_command_writes_a_file_that_says_its_name(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["yolo", "yaml", "yolov8n", "rfa", "--at", "blocks", "--out", "my files"]) == 0

@@ -12,6 +12,7 @@ from PIL import Image
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data import DataSpec, ImageData, load_data
 from rfaconv.lab.data import folder as folder_module
+from rfaconv.lab.looking import look
 
 Make = Callable[..., Path]
 
@@ -132,3 +133,28 @@ def test_unreadable_folder(folder: Make, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(InvalidArgument, match=r"a folder that can be read, got .*Permission"):
         read(root)
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("Train", "Val"), ("training", "validation"), ("train", "valid"), ("TRAIN", "test")],
+)
+def test_other_names_of_the_parts(train: str, val: str, folder: Make) -> None:
+    root = folder({train: {"cat": 3, "dog": 2}, val: {"cat": 1, "dog": 1}, "other": {"cat": 1}})
+    data = read(root)
+    assert data.classes == ("cat", "dog")
+    assert (len(data.train), len(data.val)) == (5, 2)
+    assert f"to train on in {train}/, 2 to validate in {val}/" in look(root).said
+
+
+def test_links_in_a_circle_and_what_archives_leave(folder: Make) -> None:
+    root = folder({"": {"cat": 3, "dog": 2}})
+    for name in ("cat/self.png", "cat/self", "self"):
+        (root / name).symlink_to((root / name).name)
+    (root / "__MACOSX/cat").mkdir(parents=True)
+    (root / "__MACOSX/cat/._0.png").write_bytes(b"resource")
+    data = read(root)
+    assert data.classes == ("cat", "dog")
+    assert sorted((s.path.name, s.reason) for s in data.skipped) == [
+        ("self", "a link to nothing"), ("self.png", "a link to nothing"),
+    ]  # fmt: skip

@@ -11,11 +11,15 @@ import pytest
 from PIL import Image
 
 from rfaconv.errors import InvalidArgument, RFAConvError
+from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data import DataSpec, load_data
 from rfaconv.lab.data.boxes import DataProblem
 from rfaconv.lab.data.coco import read_coco
 from rfaconv.lab.data.masks import IGNORED, read_masks, read_voc_masks
-from rfaconv.lab.data.voc import read_voc
+from rfaconv.lab.data.voc import read_voc, read_voc_tree
+from rfaconv.lab.data.yolo.reading import read_yolo
+from rfaconv.lab.looking import look
+from rfaconv.lab.recipes import read_recipe
 
 WIDE, HIGH = 40, 30
 
@@ -141,6 +145,122 @@ def test_boxes_of_another_size_are_named(tmp_path: Path) -> None:
     assert "as it is stored" in str(found.problems[0])
 
 
+def test_voc_lists_that_name_an_image_twice(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages/a.jpg")
+    label(tmp_path, "a", CELL)
+    found = read_voc(listed(tmp_path, b"a\na\n"), "train")
+    assert len(found) == 1 and "a twice" in str(found.problems[0])
+
+
+def test_voc_without_lists(tmp_path: Path) -> None:
+    """Images of one name in several folders each have their own boxes."""
+    for folder in ("one", "two"):
+        image(tmp_path / f"JPEGImages/{folder}/a.jfif")
+        label(tmp_path, f"{folder}/a", CELL.replace("cell", folder))
+    image(tmp_path / "beside/a.png")
+    label(tmp_path, "a", f"<object><name>three</name>{POLYGON}</object>").rename(
+        tmp_path / "beside/a.xml"
+    )
+    found = read_voc_tree(tmp_path, strict=True)
+    assert found.classes == ("one", "three", "two")
+    places = {str(s.image.relative_to(tmp_path)): (s.labels, s.boxes) for s in found.samples}
+    assert places == {
+        "JPEGImages/one/a.jfif": ((0,), (AROUND,)), "JPEGImages/two/a.jfif": ((2,), (AROUND,)),
+        "beside/a.png": ((1,), ((2, 3, 9, 8),)),
+    }  # fmt: skip
+    label(tmp_path, "a", CELL)
+    image(tmp_path / "._b.png")
+    image(tmp_path / "b.png")
+    problems = [str(problem) for problem in read_voc_tree(tmp_path).problems]
+    assert ["of several images" in problems[0], "b.png: missing label" in problems[1]] == [True] * 2
+    assert len(problems) == 2
+
+
+# YOLO
+
+
+def yolo(root: Path, names: str, rows: bytes = b"1 0.5 0.5 0.5 0.5", more: str = "") -> Path:
+    image(root / "images/train/a.jpg")
+    (root / "labels/train").mkdir(parents=True, exist_ok=True)
+    (root / "labels/train/a.txt").write_bytes(rows)
+    text = f"train: images/train\nnames: {names}\n{more}"
+    (root / "data.yaml").write_text(text, encoding="utf-8")
+    return root
+
+
+MIDDLE = (WIDE / 4, HIGH / 4, 3 * WIDE / 4, 3 * HIGH / 4)
+
+
+@pytest.mark.parametrize("names", ["[a, b]", "{0: a, 1: b}", "{'1': b, '0': a}", "{0: a, '1': b}"])
+def test_yolo_names(names: str, tmp_path: Path) -> None:
+    found = read_yolo(yolo(tmp_path, names), "train", strict=True)
+    assert found.classes == ("a", "b")
+    assert (found.samples[0].labels, found.samples[0].boxes) == ((1,), (MIDDLE,))
+
+
+def test_yolo_many_names_written_as_text(tmp_path: Path) -> None:
+    names = "{" + ", ".join(f"'{n}': n{n}" for n in range(12)) + "}"
+    found = read_yolo(yolo(tmp_path, names, b"10 0.5 0.5 0.5 0.5"), "train", strict=True)
+    assert found.classes[found.samples[0].labels[0]] == "n10"
+
+
+@pytest.mark.parametrize(
+    "names", ["", "cat", "3", "[]", "{0: a, 2: b}", "{1: a, 2: b}", "[[a], b]", "{a: 0, b: 1}",
+              "{0: a, 0: b}"],
+)  # fmt: skip
+def test_yolo_names_that_are_none(names: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"data.root: expected .*data.yaml") as caught:
+        read_yolo(yolo(tmp_path, names) / "data.yaml", "train")
+    assert "\n" not in str(caught.value)
+
+
+def test_yolo_rows_of_poses(tmp_path: Path) -> None:
+    row = b"1 0.5 0.5 0.5 0.5 0.1 0.1 0.9 0.9 0.2 0.3"
+    root = yolo(tmp_path, "[a, b]", row, "kpt_shape: [3, 2]")
+    assert read_yolo(root, "train", strict=True).samples[0].boxes == (MIDDLE,)
+
+
+def test_yolo_files_beside_and_files_that_are_none(tmp_path: Path) -> None:
+    root = yolo(tmp_path, "[a, b]")
+    (root / "images/train/._a.jpg").write_bytes(b"resource")
+    (root / "labels/train/classes.txt").write_text("a\nb", encoding="utf-8")
+    assert not read_yolo(root, "train", strict=True).problems
+    image(root / "images/train/b.jpg")
+    (root / "labels/train/b.txt").write_bytes(b"\xff\x00\xd8")
+    (root / "labels/train/gone.txt").write_text("0 0.5 0.5 0.5 0.5", encoding="utf-8")
+    found = read_yolo(root, "train")
+    assert [s.image.name for s in found.samples] == ["a.jpg"]
+    assert [(p.kind, p.path.name) for p in found.problems] == [
+        ("bad label", "b.txt"), ("missing image", "gone.txt"),
+    ]  # fmt: skip
+
+
+def test_yolo_without_images_to_learn_from(tmp_path: Path) -> None:
+    root = yolo(tmp_path, "[a, b]")
+    (root / "data.yaml").write_text("test: images/train\nnames: [a, b]", encoding="utf-8")
+    with pytest.raises(InvalidArgument, match=r"path: expected a key train in .*data.yaml"):
+        look(root)
+
+
+@pytest.mark.parametrize("task", ["detect", "yolo"])
+def test_images_without_any_box_are_refused(task: str, tmp_path: Path) -> None:
+    root = yolo(tmp_path, "[a, b]")
+    (root / "labels").rename(root / "label")
+    name = {"detect": "boxes", "yolo": "yolo"}[task]
+    words = [f"data.root={root}", *(["data.format=yolo"] if task == "detect" else [])]
+    if task == "yolo":
+        pytest.importorskip("ultralytics")
+    with pytest.raises(InvalidArgument, match="images with boxes to learn from, got 1 images"):
+        recipe_data(read_recipe(name, words))
+    # average precision is not defined without any
+    (root / "label").rename(root / "labels")
+    image(root / "images/val/b.jpg")
+    text = "train: images/train\nval: images/val\nnames: [a, b]"
+    (root / "data.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidArgument, match="images with boxes to judge on, got 1 images"):
+        recipe_data(read_recipe(name, words))
+
+
 # COCO
 
 
@@ -210,6 +330,50 @@ def test_coco_names(tmp_path: Path) -> None:
         "unknown image", "size differs", "bad label", "missing label", "missing label",
     ]  # fmt: skip
     assert {p.path.name for p in found.problems[-2:]} == {"b.jpg", "unnamed.png"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_id": 0.0, "category_id": 9.0}, {"iscrowd": "0"}, {"iscrowd": False},
+        {"iscrowd": None},
+    ],
+)  # fmt: skip
+def test_coco_numbers_in_other_forms(change: dict, tmp_path: Path) -> None:
+    note = {"image_id": 0, "category_id": 9, "bbox": [1, 2, 8, 6], **change}
+    found = read_coco(tmp_path, coco(tmp_path, annotations=[note]), strict=True)
+    assert list(found.samples[0].boxes) == ROUND
+
+
+def test_coco_ids_that_are_not_one_s_own(tmp_path: Path) -> None:
+    image(tmp_path / "c.jpg")
+    images = [{"id": n, "file_name": f"{name}.jpg"} for n, name in ((1, "a"), (1, "b"), (2, "c"))]
+    notes = [{"image_id": n, "category_id": 9, "bbox": [1, 2, 8, 6]} for n in (1, 2)]
+    found = read_coco(tmp_path, coco(tmp_path, images=images, annotations=notes))
+    # nobody knows whether the first box is of a or of b
+    assert [(s.image.name, list(s.boxes)) for s in found.samples] == [("c.jpg", ROUND)]
+    assert "image id 1 is of a.jpg and of b.jpg" in str(found.problems[0])
+    double = [{"id": 9, "name": "nine"}, {"id": 9, "name": "ten"}]
+    with pytest.raises(InvalidArgument, match="two categories of id 9"):
+        read_coco(tmp_path, coco(tmp_path, categories=double))
+
+
+@pytest.mark.parametrize("entry", [{"file_name": "x" * 5000}, {"width": float("inf"), "height": 3}])
+def test_coco_entries_that_no_system_has(entry: dict, tmp_path: Path) -> None:
+    images = [{"id": 0, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg", **entry}]
+    found = read_coco(tmp_path, coco(tmp_path, images=images))
+    assert list(found.samples[0].boxes) == ROUND
+
+
+def test_coco_images_of_another_split_in_the_same_folder(tmp_path: Path) -> None:
+    train = coco(tmp_path, images=[{"id": 0, "file_name": "a.jpg"}])
+    val = coco(tmp_path, images=[{"id": 0, "file_name": "b.jpg"}]).rename(tmp_path / "val.json")
+    train = coco(tmp_path, images=[{"id": 0, "file_name": "a.jpg"}])
+    for path in (train, val):
+        assert len(read_coco(tmp_path, path, strict=True)) == 1
+    image(tmp_path / "c.jpg")
+    with pytest.raises(DataProblem, match=r"c\.jpg: missing label"):
+        read_coco(tmp_path, val, strict=True)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "[" * 100_000, '{"images": 3}', "\udcff"])
@@ -308,12 +472,25 @@ def test_masks_of_other_kinds(suffix: str, tmp_path: Path) -> None:
     assert found[0][1].unique().tolist() == [0, 1]
 
 
+def test_numbers_of_objects_are_no_classes(tmp_path: Path) -> None:
+    """They came out modulo 256."""
+    folders = masks(tmp_path, square(1).astype(np.uint16) * 600)
+    with pytest.raises(InvalidArgument, match="path: expected masks with a class number below 255"):
+        look(tmp_path)
+    with pytest.raises(InvalidArgument, match="classes: expected 255 at most"):
+        read_masks(*folders, [str(n) for n in range(700)])
+    assert len(read_masks(*folders, [str(n) for n in range(255)])) == 1
+
+
 def test_voc_masks_of_photos_in_any_format(tmp_path: Path) -> None:
     image(tmp_path / "JPEGImages" / "my pic.PNG")
     (tmp_path / "SegmentationClass").mkdir()
     Image.fromarray(square(1)).save(tmp_path / "SegmentationClass" / "my pic.png")
     listed(tmp_path, "my pic\n".encode("utf-16"), "Segmentation")
     assert len(read_voc_masks(tmp_path, "train", ("a", "b"), strict=True)) == 1
+    listed(tmp_path, b"my pic\nmy pic\n", "Segmentation")
+    found = read_voc_masks(tmp_path, "train", ("a", "b"))
+    assert len(found) == 1 and "my pic twice" in found.problems[0]
 
 
 # folders of classes

@@ -126,6 +126,57 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
             assert drawn.size[0] == factor * entry["size"][0]
 
 
+def test_pictures_are_not_replaced_by_their_drawings(tmp_path, pictures, capsys):
+    """Neither by predict nor by explain, under whatever name the folder is given."""
+    network = timm.create_model("rfa_resnet18", num_classes=2)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b"], size=32, **about)
+    before = {file.name: file.read_bytes() for file in pictures.iterdir()}
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "0.png").symlink_to(pictures / "0.png")
+    for source in (pictures, pictures / "0.png", tmp_path / "linked"):
+        for command in ("predict", "explain"):
+            words = [command, str(weights), str(source), "--out", str(tmp_path / "out/../pictures")]
+            assert main(words) == 2
+            assert "out: expected a folder without the pictures" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in pictures.iterdir()} == before
+    for command in ("predict", "explain"):
+        assert main([command, str(weights), str(pictures), "--out", str(weights)]) == 2
+        assert "out: expected a folder, got" in capsys.readouterr().err
+
+
+def test_an_image_too_narrow_does_not_take_the_others_along(tmp_path, pictures):
+    network = build_detector("fcos", "resnet18", 1, size=64, channels=64, width=0.25)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "detect", "kind": "fcos", "backbone": "resnet18"}
+    save_predictor(weights, network, names=["cell"], size=64, channels=64, width=0.25, **about)
+    Image.new("RGB", (2, 3000)).save(pictures / "narrow.png")
+    found = predicted(tmp_path, weights, pictures)
+    assert [Path(e["source"]).name for e in found["pictures"]] == ["0.png", "1.png"]
+    assert found["skipped"] == [
+        f"{pictures / 'narrow.png'}: 2 x 3000 pixels, too narrow for a network of 64 pixels"
+    ]
+
+
+def test_files_of_a_folder_by_their_content(tmp_path, pictures):
+    network = timm.create_model("rfa_resnet18", num_classes=2)
+    weights = tmp_path / "net.safetensors"
+    about = {"task": "classify", "kind": "timm", "backbone": "rfa_resnet18"}
+    save_predictor(weights, network, names=["a", "b"], size=32, **about)
+    (pictures / "0.png").rename(pictures / "photo")
+    (pictures / "IMG.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (pictures / "._1.png").write_bytes(b"resource")
+    (pictures / "notes.txt").write_text("none", encoding="utf-8")
+    (pictures / "album.png").mkdir()
+    found = predicted(tmp_path, weights, pictures)
+    assert [Path(e["source"]).name for e in found["pictures"]] == ["1.png", "photo"]
+    assert len(found["skipped"]) == 1 and "IMG.heic: cannot be decoded" in found["skipped"][0]
+    assert len(predicted(tmp_path, weights, pictures / "photo")["pictures"]) == 1
+    for name in ("notes.txt", "album.png"):
+        assert main(["predict", str(weights), str(pictures / name)]) == 2
+
+
 def test_drawing_marks_the_box():
     image = torch.zeros(3, 40, 60, dtype=torch.uint8)
     drawn = Prediction(("cell",), boxes=(("cell", 0.9, (10.0, 15.0, 40.0, 35.0)),)).draw(image)

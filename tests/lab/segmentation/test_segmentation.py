@@ -10,6 +10,7 @@ from PIL import Image
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.data.masks import IGNORED, read_masks, read_voc_masks
 from rfaconv.lab.networks.segmenters import build_segmenter, scores
+from rfaconv.lab.training.segmenter import figures_of, overlap_of
 from rfaconv.nn import CONVOLUTIONS
 
 
@@ -87,3 +88,17 @@ def test_bad_arguments():
         build_segmenter("deeplabv3plus", "resnet18", 2, output_stride=4)
     with pytest.raises(InvalidArgument, match="output_stride: expected None with unet"):
         build_segmenter("unet", "resnet18", 2, output_stride=8)
+
+
+def test_a_class_that_neither_occurs_nor_is_found_does_not_count():
+    truth, found = torch.zeros(1, 8, 8, dtype=torch.long), torch.zeros(1, 8, 8, dtype=torch.long)
+    truth[0, 0], found[0, 1], truth[0, 7] = 1, 1, IGNORED
+    overlap = overlap_of(4)
+    overlap.update(found, truth)
+    figures = figures_of(overlap, 4)
+    # of 56 pixels 40 are 0 in both and 8 in one; none of the 16 of class 1 in both
+    assert figures["per_class"] == pytest.approx([40 / 56, 0.0, None, None])
+    assert figures["miou"] == pytest.approx(20 / 56)
+    overlap = overlap_of(2)
+    overlap.update(found, truth.fill_(IGNORED))
+    assert figures_of(overlap, 2) == {"miou": 0.0, "per_class": [None, None]}

@@ -70,6 +70,18 @@ def test_unknown_keys_name_the_near_one() -> None:
         read_recipe("digits", ["model.operatr=rfa"])
     with pytest.raises(InvalidArgument, match="did you mean eurosat"):
         read_recipe("eurosta")
+    for key in ("batch-size", "3", "model.drop-rate"):
+        with pytest.raises(InvalidArgument, match=f"{key}: expected a known key"):
+            read_recipe("digits", [f"{key}=1"])
+
+
+def test_a_recipe_says_everything_once(tmp_path: Path, capsys) -> None:
+    (tmp_path / "r.yaml").write_text("epochs: 3\nmodel:\n  width: 1\n  width: 2", encoding="utf-8")
+    assert main(["train", str(tmp_path / "r.yaml")]) == 2
+    assert "r.yaml (line 4: the key 'width' twice)" in capsys.readouterr().err
+    for text in ("[" * 5000, "{a: 1, a: 2}", "["):
+        with pytest.raises(InvalidArgument, match="epochs: expected a value as in YAML"):
+            read_recipe("digits", [f"epochs={text}"])
 
 
 def test_global_batches_are_the_same_for_any_number_of_processes() -> None:

@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rfaconv.errors import InvalidArgument
 from rfaconv.integrations import IntegrationError
 from rfaconv.integrations.ultralytics.configs import TINY, model_config, model_file
 from rfaconv.integrations.ultralytics.networks import file_stem, network_name, parse_positions
@@ -43,7 +44,7 @@ def write_model_yaml(
         The file.
 
     Raises:
-        InvalidArgument: as of :func:`model_config`.
+        InvalidArgument: as of :func:`model_config`, or the file is there and was edited.
     """
     import yaml
 
@@ -59,6 +60,9 @@ def write_model_yaml(
         raise IntegrationError(f"the rows of {_source(network)} are not one a line")
     stem = Path(network).stem if network.endswith((".yaml", ".yml")) else network_name(network)
     target = Path(folder) / f"{file_stem(stem, operator, parse_positions(at))}.yaml"
+    if target.exists() and target.read_bytes() != text.encode():
+        expected = f"a folder without another {target.name}, such as one that was edited"
+        raise InvalidArgument("folder", expected, str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, text)
     return target

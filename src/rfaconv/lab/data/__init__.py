@@ -4,7 +4,7 @@ May import: decoding, files and errors.
 """
 
 from rfaconv.lab.data.augment import Normalize, RandomHorizontalFlip, RandomShift, augmentation
-from rfaconv.lab.data.base import ImageData, ImageSet, SkippedImage, TensorImages
+from rfaconv.lab.data.base import ImageData, ImageForm, ImageSet, SkippedImage, TensorImages
 from rfaconv.lab.data.load import DATA_NAMES, DataSpec, load_data
 from rfaconv.lab.data.loaders import EpochShuffle, val_loader
 
@@ -13,6 +13,7 @@ __all__ = [
     "DataSpec",
     "EpochShuffle",
     "ImageData",
+    "ImageForm",
     "ImageSet",
     "Normalize",
     "RandomHorizontalFlip",

@@ -79,29 +79,38 @@ class SkippedImage:
 
 
 @dataclass(frozen=True)
-class ImageData:
+class ImageForm:
+    """All that a network must know of the images that it was trained with.
+
+    Attributes:
+        classes: class names; a label is an index into them.
+        channels: 1 or 3.
+        image_size: height and width in pixels.
+        mean, std: per channel, of the training images scaled to [0, 1].
+    """
+
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ImageData(ImageForm):
     """A training set and a validation set with everything that training must know of them.
 
     Attributes:
         name: what the user asked for, such as ``digits`` or ``folder:flowers``.
-        classes: class names; a label is an index into them.
-        channels: 1 or 3.
-        image_size: height and width in pixels.
         train, val: the images, uint8.
-        mean, std: per channel, of the training images scaled to [0, 1].
         hflip: whether a mirrored image keeps its meaning (a digit does not).
         digest: names the content: equal data, equal digest.
         skipped: files left out because they could not be decoded.
     """
 
     name: str
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int
     train: ImageSet
     val: ImageSet
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     hflip: bool
     digest: str
     skipped: tuple[SkippedImage, ...] = field(default=())

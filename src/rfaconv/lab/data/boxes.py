@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rfaconv.decoding import ImageProblem, image_size, stored_size
-from rfaconv.errors import RFAConvError
+from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.data.decoding import read_pixels
 
 Box = tuple[float, float, float, float]
@@ -30,7 +31,7 @@ class Problem:
     Attributes:
         kind: ``missing label``, ``bad label``, ``missing image``, ``bad image``, ``unknown image``,
             ``unknown class``, ``size differs``, ``bad box``, ``box of no size``, ``box outside``
-            (left out) or ``box cut`` (at the image's edge).
+            (left out), ``box cut`` (at the image's edge) or ``no outline``.
         path: the file that has it.
         detail: what exactly.
     """
@@ -104,6 +105,18 @@ class DetectionSet(Dataset[tuple[Tensor, dict[str, Tensor]]]):
         return "; ".join([text, *(f"{n} x {kind}" for kind, n in sorted(counts.items()))])
 
 
+def check_labelled(pictures: DetectionSet, use: str = "to learn from") -> None:
+    """Refuses images of which none has a box.
+
+    Raises:
+        InvalidArgument: there is none; the first problem is named.
+    """
+    if not any(sample.boxes for sample in pictures.samples):
+        first = f"; first problem: {pictures.problems[0]}" if pictures.problems else ""
+        got = f"{len(pictures)} images without one, such as {pictures.samples[0].image}{first}"
+        raise InvalidArgument("data", f"images with boxes {use}", got)
+
+
 class Collector:
     """Gathers samples and problems while a data set is read.
 
@@ -131,7 +144,7 @@ class Collector:
         label: Path,
         boxes: Iterable[tuple[Any, Box]],
         labelled: tuple[int, int] | None = None,
-    ) -> None:
+    ) -> Sample | None:
         """Checks an image and its (class index or None with a name, box) pairs, and keeps them.
 
         Args:
@@ -139,23 +152,26 @@ class Collector:
             label: the file that has the boxes.
             boxes: class and box of every object.
             labelled: width and height of the image as the label has them, where it does.
+
+        Returns:
+            The image as it was kept, None where it was not.
         """
-        if not image.exists():
+        if not os.path.exists(image):  # Path.exists raises where a name is too long
             self.note("missing image", image, f"named by {label.name}")
-            return
+            return None
         try:
             size = image_size(image)
             turned = stored_size(image) != size
         except ImageProblem as error:
             detail = "an empty file" if image.stat().st_size == 0 else str(error)
             self.note("bad image", image, detail)
-            return
+            return None
         if labelled is not None and labelled != size:
             detail = f"{labelled[0]} x {labelled[1]}, the image has {size[0]} x {size[1]}"
             # boxes drawn before the camera's turn was applied lie elsewhere
             why = " when upright: its boxes may be those of the image as it is stored"
             self.note("size differs", label, detail + why * turned)
-            return
+            return None
         kept: list[tuple[int, Box]] = []
         for name, box in boxes:
             index = self.index(name)
@@ -167,6 +183,7 @@ class Collector:
                 kept.append((index, inside))
         rows, labels = tuple(b for _, b in kept), tuple(i for i, _ in kept)
         self.samples.append(Sample(image, size, rows, labels))
+        return self.samples[-1]
 
     def index(self, name: Any) -> int | None:
         """Position of a class name, or an index in range as it is; None for anything else."""

@@ -1,4 +1,7 @@
-"""A folder of images: ``train/CLASS/*.png`` and ``val/…``, or ``CLASS/*.png`` split by a seed."""
+"""A folder of images: ``train/CLASS/*.png`` and ``val/…``, or ``CLASS/*.png`` split by a seed.
+
+The parts have any of the names in ``TRAIN`` and ``VAL``, in any case.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,11 @@ BESIDES = (
     ".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".npy",
 )  # fmt: skip
 """Endings of files that lie beside images and are none."""
+TRAIN = ("train", "training")
+VAL = ("val", "valid", "validation", "test", "testing")
+"""Names of the part that validates; of several the first."""
+NO_CLASSES = ("__MACOSX", "@eaDir")
+"""What archives and file servers put beside the folders of classes."""
 VAL_FRACTION = 0.2
 MEMORY_LIMIT = 2 << 30  # bytes of decoded images above which they are decoded anew in every epoch
 
@@ -109,32 +117,44 @@ def list_folder(
     if not path.is_dir():
         got = f"{path} ({'not a folder' if path.exists() else 'does not exist'})"
         raise InvalidArgument("data", "folder:PATH with PATH a folder of images", got)
-    names = {entry.name for entry in _entries(path)}
-    if "train" in names and "val" in names:
-        train, classes, odd_train = _list_part(path / "train", minimum=1)
-        val, val_classes, odd_val = _list_part(path / "val", minimum=1)
+    parts = split_folders(path)
+    if len(parts) == 2:
+        train, classes, odd_train = _list_part(parts[0], minimum=1)
+        val, val_classes, odd_val = _list_part(parts[1], minimum=1)
         if classes != val_classes:
             odd = sorted(set(classes) ^ set(val_classes))[0]
-            where = "val" if odd in classes else "train"
-            raise InvalidArgument(
-                "data", f"the same classes in train/ and val/ of {path}", f"no {odd!r} in {where}/"
-            )
+            where = parts[1 if odd in classes else 0].name
+            expected = f"the same classes in {parts[0].name}/ and {parts[1].name}/ of {path}"
+            raise InvalidArgument("data", expected, f"no {odd!r} in {where}/")
         return train, val, classes, (*odd_train, *odd_val)
-    if ("train" in names) != ("val" in names):
-        # One of the two alone is more likely a mistake than a class of that name.
-        present = "train" if "train" in names else "val"
-        raise InvalidArgument(
-            "data", f"train/ and val/ in {path}, or one folder per class", f"only {present}/"
-        )
+    if parts and parts[0].name.casefold() in (TRAIN[0], VAL[0]):
+        # one of the two alone is more likely a mistake than a class of that name
+        expected = f"train/ and val/ in {path}, or one folder per class"
+        raise InvalidArgument("data", expected, f"only {parts[0].name}/")
     every, classes, others = _list_part(path, minimum=2)
     train_indices, val_indices = stratified_split(every.labels, VAL_FRACTION, split_seed)
     return every.subset(train_indices), every.subset(val_indices), classes, others
 
 
+def split_folders(path: Path) -> list[Path]:
+    """The folders to train and to validate on, those of the two that there are."""
+    found = {entry.name.casefold(): Path(entry.path) for entry in _entries(path) if _is_dir(entry)}
+    parts = (next((found[name] for name in names if name in found), None) for names in (TRAIN, VAL))
+    return [part for part in parts if part is not None]
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+            shown = (e for e in entries if e.name[0] != "." and e.name not in NO_CLASSES)
+            return sorted(shown, key=lambda e: e.name)
     except OSError as error:
         raise InvalidArgument(
             "data", "a folder that can be read", f"{folder} ({error.strerror})"
@@ -144,7 +164,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 def _list_part(
     folder: Path, minimum: int
 ) -> tuple[FileList, tuple[str, ...], tuple[SkippedImage, ...]]:
-    classes = tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+    classes = tuple(entry.name for entry in _entries(folder) if _is_dir(entry))
     if len(classes) < 2:
         raise InvalidArgument("data", f"two or more class folders in {folder}", f"{len(classes)}")
     paths: list[Path] = []
@@ -169,12 +189,12 @@ def _images(folder: Path) -> tuple[list[Path], list[SkippedImage]]:
     odd: list[SkippedImage] = []
     for entry in _entries(folder):
         path = Path(entry.path)
-        if entry.is_dir():
+        if _is_dir(entry):
             if not (entry.is_symlink() and _above(path)):
                 below, odd_below = _images(path)
                 files += below
                 odd += odd_below
-        elif not entry.is_file():
+        elif not path.is_file():
             odd.append(SkippedImage(path, "a link to nothing" if entry.is_symlink() else "no file"))
         elif has_image_suffix(path):
             files.append(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,8 +72,10 @@ class Files:
         return self._stems.get(_composed(stem), [])
 
 
-def read_names(path: Path, known: Callable[[str], bool], argument: str = "split") -> list[str]:
-    """The names of a list, one a line; names may have spaces.
+def read_names(
+    path: Path, known: Callable[[str], bool], argument: str = "split"
+) -> tuple[list[str], list[str]]:
+    """The names of a list, one a line, each once, and those it has twice; they may have spaces.
 
     VOC's lists of a class have a second column, 1, 0 or -1. It is dropped where the whole line is
     no name that is known.
@@ -93,7 +96,8 @@ def read_names(path: Path, known: Callable[[str], bool], argument: str = "split"
             name = column.group(1)
         if name:
             names.append(name)
-    return names
+    counts = Counter(names)
+    return list(counts), [name for name, count in counts.items() if count > 1]
 
 
 def _composed(name: str) -> str:

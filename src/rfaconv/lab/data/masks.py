@@ -31,6 +31,7 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         unknown: how many pixels of which values are above the classes; they are ignored.
         size: height and width that images and masks are scaled to; None leaves them.
         binary: whether 255 is the second class, as in masks that have 0 and 255 alone.
+        sizes: width and height of the images, each once.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         unknown: dict[int, int] | None = None,
         size: tuple[int, int] | None = None,
         binary: bool = False,
+        sizes: Sequence[tuple[int, int]] = (),
     ) -> None:
-        self.size, self.binary = size, binary
+        self.size, self.binary, self.sizes = size, binary, tuple(sizes)
         self.pairs, self.classes = tuple(pairs), tuple(classes)
         self.problems, self.unknown = tuple(problems), dict(unknown or {})
 
@@ -53,7 +55,7 @@ class MaskSet(Dataset[tuple[Tensor, Tensor]]):
         """The images at ``indices``, with the problems if the first image is among them."""
         pairs, first = [self.pairs[i] for i in indices], 0 in indices
         problems, unknown = (self.problems, self.unknown) if first else ((), {})
-        return MaskSet(pairs, self.classes, problems, unknown, self.size, self.binary)
+        return MaskSet(pairs, self.classes, problems, unknown, self.size, self.binary, self.sizes)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         from PIL import Image
@@ -95,7 +97,7 @@ def read_masks(
             last class, by which data sets mark what they do not label.
 
     Raises:
-        InvalidArgument: a folder does not exist.
+        InvalidArgument: a folder does not exist, or there are too many classes.
         RFAConvError: with ``strict``, the first problem; or nothing is left.
     """
     for name, folder in (("images", Path(images)), ("masks", Path(masks))):
@@ -131,9 +133,9 @@ def read_voc_masks(
     if not names.is_file():
         raise InvalidArgument("split", f"a file {names}", repr(split))
     pictures, masks = Files(root / "JPEGImages"), Files(root / "SegmentationClass")
-    stems = read_names(names, lambda name: bool(pictures.named(name) or masks.named(name)))
+    stems, twice = read_names(names, lambda name: bool(pictures.named(name) or masks.named(name)))
     pairs = [(pictures.named(s) or pictures.folder / f"{s}.jpg", _mask(masks, s)) for s in stems]
-    return _pair(pairs, classes, strict, [])
+    return _pair(pairs, classes, strict, [f"{names}: {stem} twice" for stem in twice])
 
 
 def _mask(masks: Files, stem: str) -> Path:
@@ -148,8 +150,12 @@ def _pair(
     strict: bool,
     problems: list[str],
 ) -> MaskSet:
+    if len(classes) > IGNORED:
+        expected = f"{IGNORED} at most, as value {IGNORED} marks what is not labelled"
+        raise InvalidArgument("classes", expected, len(classes))
     kept: list[tuple[Path, Path]] = []
     counts: list[dict[int, int]] = []
+    sizes: dict[tuple[int, int], None] = {}
     for picture, mask in candidates:
         path = picture
         try:
@@ -165,6 +171,7 @@ def _pair(
             continue
         found, numbers = np.unique(values, return_counts=True)
         kept.append((picture, mask))
+        sizes[size] = None
         counts.append(dict(zip(found.tolist(), numbers.tolist(), strict=True)))
     every = set().union(*counts) if counts else set()
     binary = len(classes) == 2 and every == {0, IGNORED}
@@ -177,7 +184,7 @@ def _pair(
     if not kept:
         first = f"; first: {problems[0]}" if problems else ""
         raise RFAConvError(f"no usable pair of image and mask{first}")
-    return MaskSet(kept, classes, problems, dict(unknown), binary=binary)
+    return MaskSet(kept, classes, problems, dict(unknown), binary=binary, sizes=list(sizes))
 
 
 def _doubts(mask: Path, counts: dict[int, int], classes: int, unknown: Counter[int]) -> list[str]:

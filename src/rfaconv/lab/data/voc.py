@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from rfaconv.decoding import has_image_suffix
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
 from rfaconv.lab.data.lookup import Files, read_names
@@ -52,27 +54,93 @@ def read_voc(
         expected = f"one of {', '.join(found)}" if found else f"a file {names}"
         raise InvalidArgument("split", expected, repr(split))
     images = Files(root / "JPEGImages")
-    labels = Files(root / "Annotations", lambda path: path.suffix.lower() == ".xml")
-    stems = read_names(names, lambda name: bool(images.named(name) or labels.named(name)))
-    parsed = [(stem, _read(labels.named(stem), root, stem)) for stem in stems]
+    labels = Files(root / "Annotations", _is_xml)
+    stems, twice = read_names(names, lambda name: bool(images.named(name) or labels.named(name)))
+    parsed = [_read(labels.named(stem) or labels.folder / f"{stem}.xml") for stem in stems]
+    files = [images.named(stem) or images.folder / f"{stem}.jpg" for stem in stems]
+    collector = _collected(zip(files, parsed, strict=True), classes, strict)
+    for stem in twice:
+        collector.note("bad label", names, f"{stem} twice")
+    return collector.result()
+
+
+def read_voc_tree(
+    root: Path | str, classes: Sequence[str] | None = None, *, strict: bool = False
+) -> DetectionSet:
+    """Reads all XML files below ``root``, each with the image of its name, without lists.
+
+    Of several images of one name it is the one in the same folder, or else in a folder below
+    another that is called alike (``Annotations/a/1.xml`` and ``JPEGImages/a/1.jpg``). Problems are
+    as of :func:`read_voc`; an image without an XML file is one.
+
+    Args:
+        root: the folder.
+        classes: as of :func:`read_voc`.
+        strict: a problem is an error.
+
+    Raises:
+        DataProblem: as of :func:`read_voc`.
+    """
+    root = Path(root)
+    # a data set for YOLO that was written into the folder is another one
+    others = [path.parent for path in root.rglob("data.yaml") if path.parent != root]
+    files = [
+        path
+        for path in sorted(root.rglob("*"))
+        if not path.name.startswith(".") and not any(map(path.is_relative_to, others))
+    ]
+    images: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        if has_image_suffix(path):
+            images[path.stem].append(path)
+    used: set[Path] = set()
+    pairs = []
+    labels = list(filter(_is_xml, files))
+    owned = {path.with_suffix("") for path in labels}
+    for path in labels:
+        label = _read(path)
+        found = [image for image in images[path.stem] if image.parent == path.parent] or [
+            image for image in images[path.stem] if image.with_suffix("") not in owned
+        ]
+        if len(found) > 1:
+            below = path.relative_to(root).parts[1:-1]
+            alike = [image for image in found if image.relative_to(root).parts[1:-1] == below]
+            found = alike or found
+        if len(found) > 1 and len({image.parent for image in found}) > 1:
+            label = _Label(path, "bad label", f"of several images: {found[0]}, {found[1]}")
+        used.update(found)
+        pairs.append((found[0] if found else path.with_suffix(".jpg"), label))
+    collector = _collected(pairs, classes, strict)
+    for path in (path for found in images.values() for path in found if path not in used):
+        collector.note("missing label", path, f"no {path.stem}.xml")
+    return collector.result()
+
+
+def _is_xml(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
+
+
+def _collected(
+    pairs: Iterable[tuple[Path, _Label]], classes: Sequence[str] | None, strict: bool
+) -> Collector:
+    """Checks images with what their XML files say."""
+    pairs = list(pairs)
     if classes is None:
-        classes = sorted({name for _, label in parsed for name, _ in label.boxes})
+        classes = sorted({name for _, label in pairs for name, _ in label.boxes})
     collector = Collector(classes, strict)
-    for stem, label in parsed:
+    for image, label in pairs:
         if label.kind:
             collector.note(label.kind, label.path, label.reason)
             continue
         for reason in label.bad:
             collector.note("bad box", label.path, reason)
-        image = images.named(stem) or images.folder / f"{stem}.jpg"
         collector.add(image, label.path, label.boxes, label.size)
-    return collector.result()
+    return collector
 
 
-def _read(path: Path | None, root: Path, stem: str) -> _Label:
-    if path is None:
-        missing = root / "Annotations" / f"{stem}.xml"
-        return _Label(missing, "missing label", f"of image {stem}")
+def _read(path: Path) -> _Label:
+    if not path.is_file():
+        return _Label(path, "missing label", f"of image {path.stem}")
     try:
         tree = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rfaconv.effective import effective_kernels, pixel_gates
 from rfaconv.lab.explain.cams import activation_map
-from rfaconv.lab.explain.figures import Panel, draw_panel
+from rfaconv.lab.explain.figures import Panel, draw_panel, names_as_they_are
 from rfaconv.lab.explain.images import chosen_layers
 from rfaconv.lab.explain.views import View, captured_inputs
 
@@ -87,8 +87,9 @@ def _grid(
     """One row for each image: it, then the picture of each network."""
     columns = 1 + len(views)
     size = (CELL * columns, (CELL + 0.25) * len(images) + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(images), columns, squeeze=False)
+    with names_as_they_are():
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(len(images), columns, squeeze=False)
     for row, (image, truth) in zip(axes, images, strict=True):
         draw_panel(row[0], Panel(truth or "image", image))
         for axis, view in zip(row[1:], views.values(), strict=True):

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from rfaconv.files import as_text
 
 SIDE = 4.2
 """Inches of a panel."""
@@ -52,12 +55,12 @@ def draw_panel(axis: Any, panel: Panel, bar: bool = True) -> None:
         bar: whether with a colour bar.
     """
     pixels = panel.image.permute(1, 2, 0).numpy()
-    axis.set_title(panel.title, fontsize=11, loc="left")
+    axis.set_title(as_text(panel.title), fontsize=11, loc="left")
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     if panel.note:
-        axis.set_xlabel(panel.note, fontsize=9, color="#555555", loc="left")
+        axis.set_xlabel(as_text(panel.note), fontsize=9, color="#555555", loc="left")
     if panel.bars:
         _draw_bars(axis, panel)
         return
@@ -94,7 +97,9 @@ def _draw_bars(axis: Any, panel: Panel) -> None:
     for place, (name, share) in enumerate(panel.bars):
         weight = "bold" if place == 0 else "normal"
         true = "  (true)" if name == panel.marked else ""
-        axis.text(0, place - 0.25, f"{name}{true}", fontsize=11, weight=weight, va="bottom")
+        axis.text(
+            0, place - 0.25, f"{as_text(name)}{true}", fontsize=11, weight=weight, va="bottom"
+        )
         axis.text(1, place - 0.25, f"{share:.1%}", fontsize=11, ha="right", va="bottom")
     axis.set(xlim=(0, 1), ylim=(max(4, len(names)) - 0.4, -0.8), aspect="auto", box_aspect=1)
 
@@ -103,15 +108,21 @@ def figure_of(panels: Sequence[Panel], columns: int = COLUMNS, title: str = "") 
     """All panels as one figure of matplotlib."""
     columns = max(1, min(columns, len(panels)))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(SIDE * 1.2 * columns, SIDE * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis, panel in zip(axes.flat, panels, strict=False):
-        draw_panel(axis, panel)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_axis_off()
-    if title:
-        figure.suptitle(title, fontsize=12, x=0.01, ha="left")
+    with names_as_they_are():
+        figure = Figure(figsize=(SIDE * 1.2 * columns, SIDE * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis, panel in zip(axes.flat, panels, strict=False):
+            draw_panel(axis, panel)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_axis_off()
+        if title:
+            figure.suptitle(as_text(title), fontsize=12, x=0.01, ha="left")
     return figure
+
+
+def names_as_they_are() -> Any:
+    """A context in which matplotlib takes no dollar sign of a name for a formula."""
+    return rc_context({"text.parse_math": False})
 
 
 def png_of(figure: Figure, dpi: int = DPI) -> bytes:

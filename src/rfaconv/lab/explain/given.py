@@ -22,10 +22,12 @@ class Given:
 
     Attributes:
         name: for its files.
+        file: the image, or a name of one that comes with the package.
         read: to bytes (3, H, W), and what is true of them or None.
     """
 
     name: str
+    file: Path
     read: Callable[[], tuple[Tensor, Any]]
 
 
@@ -54,7 +56,7 @@ def given_images(words: Sequence[str], view: View, count: int) -> list[Given]:
             raise InvalidArgument("images", f"images to {view.task}", got)
         given += _of_data(truth, view, count)
     names = unique_stems([file for file in files if file.suffix.lower() not in VIDEOS])
-    given += [Given(name, _reader(file, view)) for file, name in names.items()]
+    given += [Given(name, file, _reader(file, view)) for file, name in names.items()]
     if not given:
         raise InvalidArgument("images", "a picture", "videos alone")
     return given
@@ -81,8 +83,9 @@ def _of_data(truth: Truth, view: View, count: int) -> list[Given]:
     def reader(index: int) -> Callable[[], tuple[Tensor, Any]]:
         return lambda: (truth.image(index), _answer(truth, view, index))
 
-    stems = unique_stems([Path(truth.names[i]) for i in chosen])
-    return [Given(stems[Path(truth.names[i])], reader(i)) for i in chosen]
+    files = {i: Path(truth.names[i]) for i in chosen}
+    stems = unique_stems(list(files.values()))
+    return [Given(stems[file], file, reader(i)) for i, file in files.items()]
 
 
 def _answer(truth: Truth, view: View, index: int) -> Any:

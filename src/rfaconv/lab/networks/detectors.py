@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
 
 DETECTORS = ("retinanet", "fcos", "fasterrcnn")
 """Single-stage with anchors, single-stage without, two-stage."""
@@ -95,11 +95,34 @@ def build_detector(
     limits = {"min_size": size, "max_size": 2 * size}
     if kind == "fasterrcnn":
         net = PyramidBackbone(backbone, (1, 2, 3, 4), channels, LastLevelMaxPool(), width)
-        two_stage: nn.Module = FasterRCNN(net, classes + 1, **limits)
-        return two_stage
+        return _checked(FasterRCNN(net, classes + 1, **limits))
     extra = LastLevelP6P7(channels, channels)
     net = PyramidBackbone(backbone, (2, 3, 4), channels, extra, width)
-    single_stage: nn.Module = (RetinaNet if kind == "retinanet" else FCOS)(
-        net, classes + 1, **limits
-    )
-    return single_stage
+    single_stage = RetinaNet if kind == "retinanet" else FCOS
+    return _checked(single_stage(net, classes + 1, **limits))
+
+
+def _checked(detector: Any) -> nn.Module:
+    detector.transform.register_forward_pre_hook(_refuse_narrow)
+    checked: nn.Module = detector
+    return checked
+
+
+def _refuse_narrow(transform: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """An image of which nothing would be left when its longer side is scaled down."""
+    limits: Any = transform
+    for image in inputs[0]:
+        high, wide = image.shape[-2:]
+        check_shape(high, wide, limits.min_size[0], limits.max_size)
+
+
+def check_shape(high: int, wide: int, least: int, most: int) -> float:
+    """The factor by which an image is scaled: its shorter side to ``least``, none above ``most``.
+
+    Raises:
+        RFAConvError: nothing would be left of its shorter side.
+    """
+    scale = min(least / min(high, wide), most / max(high, wide))
+    if min(high, wide) * scale < 1:
+        raise RFAConvError(f"{wide} x {high} pixels, too narrow for a network of {least} pixels")
+    return scale

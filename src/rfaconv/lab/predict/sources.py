@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rfaconv.decoding import SUFFIXES, ImageProblem
+from rfaconv.decoding import SUFFIXES, ImageProblem, is_image
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.data.decoding import read_pixels
+from rfaconv.lab.data.folder import BESIDES
 
 PICTURES = SUFFIXES
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -19,22 +20,44 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 def expand(sources: Sequence[Path]) -> list[Path]:
     """Files of images and videos: a folder stands for those in it, in order of names.
 
+    Images are known by their endings or, with an unknown one, by their content. Of a folder with
+    some, other files are taken too, so that they are named as what cannot be decoded; but not those
+    that lie beside images, such as lists, and hidden ones.
+
     Raises:
-        InvalidArgument: a source is missing, of another kind, or an empty folder.
+        InvalidArgument: a source is missing, of another kind, or a folder without any.
     """
     files: list[Path] = []
     for source in sources:
         if source.is_dir():
-            found = sorted(p for p in source.iterdir() if p.suffix.lower() in PICTURES + VIDEOS)
-            if not found:
+            there = (p for p in source.iterdir() if not p.name.startswith(".") and not p.is_dir())
+            found = sorted(p for p in there if p.suffix.lower() not in BESIDES)
+            if not any(map(_is_known, found)):
                 raise InvalidArgument("source", "a folder with pictures or videos", str(source))
             files.extend(found)
-        elif source.is_file() and source.suffix.lower() in PICTURES + VIDEOS:
+        elif source.is_file() and _is_known(source):
             files.append(source)
         else:
             kinds = " ".join(PICTURES + VIDEOS)
             raise InvalidArgument("source", f"a folder or a file ({kinds})", str(source))
     return files
+
+
+def _is_known(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES + VIDEOS or is_image(path)
+
+
+def check_apart(out: Path, files: Iterable[Path]) -> None:
+    """Refuses a folder in which what is drawn could replace an image that is read.
+
+    Raises:
+        InvalidArgument: it holds one of the images, or is no folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise InvalidArgument("out", "a folder", f"{out}, a file")
+    place = out.resolve()
+    if any(place in (file.parent.resolve(), file.resolve().parent) for file in files):
+        raise InvalidArgument("out", "a folder without the pictures that are read", str(out))
 
 
 def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
@@ -48,10 +71,10 @@ def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
     taken: set[str] = set()
     for file in dict.fromkeys(files):
         stem, number = file.stem, 1
-        while stem in taken:
+        while stem.casefold() in taken:
             number += 1
             stem = f"{file.stem}-{number}"
-        taken.add(stem)
+        taken.add(stem.casefold())
         stems[file] = stem
     return stems
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.files import read_yaml
 from rfaconv.lab.recipes.parts import Recipe
 from rfaconv.lab.recipes.schema import SCHEMAS, with_task
 
@@ -60,9 +61,9 @@ def overridden(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str,
         if not equals or not all(key.split(".")):
             raise InvalidArgument("override", "key=value, such as model.operator=rfa", override)
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InvalidArgument(key, "a value as in YAML", text) from error
+            value = read_yaml(text)
+        except (ValueError, RecursionError) as error:
+            raise InvalidArgument(key, "a value as in YAML", text[:200]) from error
         _put(tree, key.split("."), value)
     return tree
 
@@ -74,7 +75,7 @@ def checked(values: Mapping[str, Any]) -> Recipe:
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, schema) from error
+        raise explained(error, schema) from error
 
 
 def recipe_text(recipe: BaseModel) -> str:
@@ -93,17 +94,15 @@ def parsed(name: str, text: str | None = None) -> Mapping[str, Any]:
             reason = getattr(error, "strerror", None) or "not text"
             raise InvalidArgument("recipe", "a YAML file", f"{path} ({reason})") from error
     try:
-        values = yaml.safe_load(text)
+        values = read_yaml(text)
         if isinstance(values, dict):
             _copy(values)  # a mapping that holds itself has no end
     except RecursionError as error:
         raise InvalidArgument(
             "recipe", "YAML of a few levels", f"{name} (nested too deep)"
         ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise InvalidArgument("recipe", "valid YAML", f"{name}{where}") from error
+    except ValueError as error:
+        raise InvalidArgument("recipe", "valid YAML", f"{name} ({error})") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -138,15 +137,17 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _explain(error: ValidationError, schema: type[BaseModel]) -> InvalidArgument:
+def explained(error: ValidationError, schema: type[BaseModel]) -> InvalidArgument:
     """The first thing that is wrong, in the words of every other error of the library."""
     first = error.errors()[0]
     # of what may be one of several things, the one that the value is most like
     alike = [e for e in error.errors() if e["loc"][:1] == first["loc"][:1]]
     first = max(alike, key=lambda e: len(e["loc"]))
-    path = [str(p) for p in first["loc"] if isinstance(p, int) or str(p).isidentifier()]
+    # what is no name is pydantic's word for a kind of value, but for a key that nobody knows
+    unknown = first["type"] == "extra_forbidden"
+    path = [str(p) for p in first["loc"] if unknown or isinstance(p, int) or str(p).isidentifier()]
     key = ".".join(path) or "recipe"
-    if first["type"] == "extra_forbidden":
+    if unknown:
         known = _keys(path[:-1], schema)
         near = difflib.get_close_matches(path[-1], known, n=2, cutoff=0.6)
         if not near:

@@ -40,12 +40,14 @@ class Data(Part):
     Attributes:
         root: folder of a YOLO data set (with ``data.yaml``), of Pascal VOC, of COCO, or of images
             with masks; what is none of YOLO's is written anew beside the run.
+        classes: names of the values in masks from 1 on; other labels bring theirs along.
         size: pixels of the longer side.
         strict: a problem of the data set is an error instead of being named and passed over.
         workers: processes that decode.
     """
 
     root: str = "data"
+    classes: tuple[str, ...] = ()
     size: Annotated[int, Field(ge=32, le=2048)] = 320
     strict: bool = False
     workers: NonNegativeInt = 0

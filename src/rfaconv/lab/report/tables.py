@@ -10,6 +10,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from rfaconv.lab.results import against
@@ -142,8 +143,8 @@ def as_rich(table: Table) -> Group:
         (None, table.note, (0, *range(SCORES, len(table.heads)))),
     ):
         part = RichTable(
-            title=title, caption=caption, box=box.SIMPLE, show_edge=False, padding=(0, 1),
-            collapse_padding=True,
+            title=title and escape(title), caption=caption, box=box.SIMPLE, show_edge=False,
+            padding=(0, 1), collapse_padding=True,
         )  # fmt: skip
         for index in columns:
             part.add_column(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.lab.data.boxes import DetectionSet, check_labelled
 from rfaconv.lab.data.coco import read_coco
 from rfaconv.lab.data.voc import read_voc
 from rfaconv.lab.data.yolo.reading import read_yolo
@@ -29,9 +29,13 @@ class DetectTask(BackboneTask):
         """Boxes of VOC, COCO or YOLO."""
         part, root = recipe.data, folder_of(recipe)
         train = _read(recipe, root, part.train)
+        check_labelled(train)
         if part.val is None:
-            return held_out(train, part.split_seed)
+            parts = held_out(train, part.split_seed)
+            check_labelled(parts.val, "to judge on (data.split_seed chooses them)")
+            return parts
         val = _read(recipe, root, part.val, train.classes)
+        check_labelled(val, "to judge on")
         if train.classes != val.classes:
             expected = "the classes of the training pictures in data.val"
             raise InvalidArgument("data", expected, ", ".join(val.classes))

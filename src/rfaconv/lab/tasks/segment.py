@@ -7,14 +7,15 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+from torchmetrics.classification import MulticlassAccuracy
 
+from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.masks import IGNORED, MaskSet, read_masks, read_voc_masks
 from rfaconv.lab.networks.segmenters import build_segmenter, scores, standardised
 from rfaconv.lab.recipes import Segment
 from rfaconv.lab.tasks.base import BLOCK, BackboneTask, TaskSets, folder_of, held_out
 from rfaconv.lab.training.run_data import RunData
-from rfaconv.lab.training.segmenter import Segmenter
+from rfaconv.lab.training.segmenter import Segmenter, figures_of, overlap_of
 
 
 class SegmentTask(BackboneTask):
@@ -59,17 +60,15 @@ class SegmentTask(BackboneTask):
     def judge(self, network: nn.Module, recipe: Segment, data: TaskSets) -> dict[str, Any]:
         """Intersection over union, of the mean and of the classes; part of the pixels right."""
         count = len(data.classes)
-        overlap = MulticlassJaccardIndex(count, average="none", ignore_index=IGNORED)
+        overlap = overlap_of(count)
         right = MulticlassAccuracy(count, average="micro", ignore_index=IGNORED)
         for images, masks in self.loading(recipe, data).val_dataloader():
             found = scores(network, images).argmax(1)
             overlap.update(found, masks)
             right.update(found, masks)
-        per_class = overlap.compute().tolist()
         return {
-            "miou": sum(per_class) / count,
+            **figures_of(overlap, count),
             "pixel_accuracy": float(right.compute()),
-            "per_class": per_class,
             "images": len(data.val),
         }
 
@@ -86,5 +85,9 @@ def _read(recipe: Segment, root: Path, split: str) -> MaskSet:
             else (root / "images" / split, root / "masks" / split)
         )
         found = read_masks(pictures, masks, data.classes, strict=data.strict)
+    if data.image_size is None and len(found.sizes) > 1:
+        (wide, high), (other_wide, other_high) = found.sizes[:2]
+        got = f"none, with images of {wide} x {high} and of {other_wide} x {other_high}"
+        raise InvalidArgument("data.image_size", "[height, width] to scale to", got)
     found.size = data.image_size
     return found

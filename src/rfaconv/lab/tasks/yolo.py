@@ -22,11 +22,20 @@ from rfaconv.errors import InvalidArgument
 from rfaconv.files import write_atomic
 from rfaconv.integrations import register
 from rfaconv.integrations.ultralytics import model_config
+from rfaconv.lab.data.boxes import check_labelled
 from rfaconv.lab.data.yolo.labelled import Source, unique_names
-from rfaconv.lab.data.yolo.reading import label_of, read_yolo, yolo_file
+from rfaconv.lab.data.yolo.reading import (
+    description,
+    good_rows,
+    label_of,
+    of_poses,
+    read_yolo,
+    yolo_file,
+)
 from rfaconv.lab.data.yolo.sources import read_source
 from rfaconv.lab.data.yolo.writing import write_source
 from rfaconv.lab.networks.classifiers import PLAIN
+from rfaconv.lab.predict.ultralytics import open_yolo
 from rfaconv.lab.recipes import Yolo
 from rfaconv.lab.seeds import derive, seed_all
 from rfaconv.lab.tasks.base import Task, folder_of, held_out
@@ -48,6 +57,7 @@ class YoloSets:
         classes: names.
         problems: what was passed over.
         source: labels of another form; None where they lie beside the images.
+        poses: whether rows of labels have points behind the box.
     """
 
     train: tuple[Path, ...]
@@ -55,6 +65,7 @@ class YoloSets:
     classes: tuple[str, ...]
     problems: tuple[str, ...]
     source: Source | None = None
+    poses: bool = False
 
     @property
     def digest(self) -> str:
@@ -74,19 +85,27 @@ class YoloTask(Task):
         file = yolo_file(root)
         if file is None:
             task = "segment" if "-seg" in recipe.model.name else "detect"
-            source = read_source(root, task, strict=strict)
+            names = recipe.data.classes or None
+            source = read_source(root, task, classes=names, strict=strict)
             train, val = (tuple(p.image for p in source.splits[s]) for s in ("train", "val"))
+            for split, use in (("train", "to learn from"), ("val", "to judge on")):
+                if not any(picture.rows for picture in source.splits[split]):
+                    got = "; ".join(source.problems[:1]) or f"{split} without one"
+                    raise InvalidArgument("data.root", f"images with objects {use}", got)
             return YoloSets(train, val, source.classes, tuple(source.problems), source)
-        values: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = description(file)
         held = next((split for split in ("val", "test") if values.get(split)), None)
         first = read_yolo(root, "train", strict=strict)
+        check_labelled(first)
         sets = (first, read_yolo(root, held, strict=strict)) if held else None
         if sets is None:
             parts = held_out(first, 0)
             sets = parts.train, parts.val
+        check_labelled(sets[1], "to judge on")
         problems = tuple(str(p) for part in sets for p in part.problems)
         files = [tuple(sample.image.resolve() for sample in part.samples) for part in sets]
-        return YoloSets(files[0], files[1], first.classes, problems)
+        poses = of_poses(values)
+        return YoloSets(files[0], files[1], first.classes, problems, poses=poses)
 
     def plain(self, recipe: Yolo, data: YoloSets, fetch: bool = True) -> nn.Module:
         """The network of ultralytics, its operator included.
@@ -136,7 +155,8 @@ class YoloTask(Task):
 
     def judge_run(self, run: Path, recipe: Yolo, data: YoloSets) -> dict[str, Any]:
         """Average precision as ultralytics counts it, of the masks where there are any."""
-        model = _ultralytics(torch.get_num_threads()).YOLO(run / WEIGHTS)
+        _ultralytics(torch.get_num_threads())
+        model = open_yolo(run / WEIGHTS)
         figures = model.val(
             data=str(_written(data, run)), imgsz=recipe.data.size, batch=recipe.batch_size,
             plots=False, verbose=False, workers=recipe.data.workers, project=str(run / FOLDER),
@@ -175,7 +195,7 @@ class YoloTask(Task):
                 config = out / f"{recipe.model.name}.yaml"
                 text = yaml.safe_dump(_config(recipe, len(data.classes)), sort_keys=False)
                 write_atomic(config, text)
-            model = yolo(last if resume else out / f"{recipe.model.name}.yaml")
+            model = open_yolo(last) if resume else yolo(out / f"{recipe.model.name}.yaml")
 
             def told(trainer: Any) -> None:
                 record = _record(trainer, steps)
@@ -285,7 +305,8 @@ def _written(data: YoloSets, out: Path) -> Path:
                 _link(file, picture)
             if label_of(file).is_file():
                 label = folder / "labels" / split / f"{names[file]}.txt"
-                shutil.copyfile(label_of(file), label)
+                text = good_rows(label_of(file), len(data.classes), data.poses)
+                label.write_text(text, encoding="utf-8")
     values = {
         "path": str(folder.resolve()), "train": "images/train", "val": "images/val",
         "names": dict(enumerate(data.classes)),
@@ -312,20 +333,32 @@ def _record(trainer: Any, steps: int) -> EpochRecord | None:
 
 
 def _curve(out: Path, steps: int) -> list[EpochRecord]:
-    """The epochs that ultralytics has written down."""
+    """The epochs that ultralytics has written down; not one that it was killed in.
+
+    Raises:
+        InvalidArgument: the file is damaged.
+    """
     file = out / FOLDER / "results.csv"
     if not file.is_file():
         return []
+    try:
+        lines = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+        rows = [
+            {key.strip(): float(value) for key, value in line.items() if value}
+            for line in lines
+            if None not in line.values()
+        ]
+    except (ValueError, AttributeError, csv.Error) as error:
+        got = f"{file} ({' '.join(str(error).split())[:80]})"
+        raise InvalidArgument("run", "a table of epochs", got) from error
     records = []
-    with file.open(encoding="utf-8", newline="") as lines:
-        for number, line in enumerate(csv.DictReader(lines)):
-            row = {key.strip(): float(value) for key, value in line.items() if value}
-            losses = [value for key, value in row.items() if key.startswith("train/")]
-            judged = [value for key, value in row.items() if key.startswith("val/")]
-            record = EpochRecord(
-                number, steps * (number + 1), sum(losses), sum(judged), _score(row) or 0.0
-            )
-            records.append(record)
+    for number, row in enumerate(rows):
+        losses = [value for key, value in row.items() if key.startswith("train/")]
+        judged = [value for key, value in row.items() if key.startswith("val/")]
+        record = EpochRecord(
+            number, steps * (number + 1), sum(losses), sum(judged), _score(row) or 0.0
+        )
+        records.append(record)
     return records
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,16 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.files import write_atomic
-from rfaconv.lab.recipes import recipe_text
+from rfaconv.files import make_folder, strict_json, write_atomic
+from rfaconv.lab.data import ImageForm
+from rfaconv.lab.data.folder import split_folders
+from rfaconv.lab.data.load import FOLDER_PREFIX
+from rfaconv.lab.recipes import Recipe, recipe_text
 from rfaconv.lab.training.saves import last_good
 
 RECIPE_FILE = "recipe.yaml"
+DATA_FILE = "data.json"
+"""Which images a run was begun with: their digest and all that its network must know of them."""
 LOCK_FILE = ".lock"
 RESUME = ("auto", "never")
 
@@ -59,9 +66,69 @@ def check_folder(
         raise InvalidArgument("out", expected, f"{out}, with {_difference(found, recipe)}")
 
 
+def check_place(recipe: Recipe, out: Path) -> None:
+    """Refuses a folder among those of classes, of which it would be one the next time.
+
+    Raises:
+        InvalidArgument: it is one.
+    """
+    name = str(getattr(recipe.data, "name", ""))
+    if not name.startswith(FOLDER_PREFIX) or name == FOLDER_PREFIX:
+        return
+    root = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+    parts = split_folders(root) if root.is_dir() else []
+    for part in parts if len(parts) == 2 else [root]:
+        if out.resolve().is_relative_to(part.resolve()):
+            raise InvalidArgument("out", f"a folder outside of {part}, whose folders are classes",
+                                  str(out))  # fmt: skip
+
+
+def check_data(data: Any, run: Path) -> None:
+    """Refuses other images than those that a run was begun with.
+
+    Raises:
+        InvalidArgument: they were changed, or what the run says of them is damaged.
+    """
+    known = begun_with(run)
+    if known and known["digest"] != data.digest:
+        theirs, ours = known["classes"], tuple(data.classes)
+        got = f"others: classes {', '.join(ours)}" if theirs != ours else "others of its classes"
+        raise InvalidArgument("data", f"the images that {run} was begun with", got)
+
+
+def begun_with(run: Path) -> dict[str, Any]:
+    """What a run says of its images; nothing where it is older than that.
+
+    ``digest``, ``classes`` and, of a classifier, ``form``.
+
+    Raises:
+        InvalidArgument: the file is damaged.
+    """
+    path = run / DATA_FILE
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        classes = tuple(map(str, value["classes"]))
+        found: dict[str, Any] = {"digest": str(value["digest"]), "classes": classes}
+        if "channels" in value:
+            mean, std = (tuple(map(float, value[key])) for key in ("mean", "std"))
+            sizes = int(value["channels"]), int(value["image_size"])
+            found["form"] = ImageForm(classes, *sizes, mean, std)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InvalidArgument("run", f"what the images were in {path}", reason) from error
+    return found
+
+
+def _described(data: Any) -> dict[str, Any]:
+    form = [field.name for field in fields(ImageForm)] if isinstance(data, ImageForm) else []
+    return {"digest": data.digest, "classes": data.classes, **{n: getattr(data, n) for n in form}}
+
+
 @contextmanager
-def opened(recipe: BaseModel, out: Path) -> Iterator[None]:
-    """Makes the folder, keeps other trainings out of it, and writes the recipe.
+def opened(recipe: BaseModel, out: Path, data: Any = None) -> Iterator[None]:
+    """Makes the folder, keeps other trainings out of it, and writes down recipe and images.
 
     Where an argument turns out to be bad before anything is saved, what was made is taken away.
 
@@ -72,7 +139,7 @@ def opened(recipe: BaseModel, out: Path) -> Iterator[None]:
         yield
         return
     made = [path for path in (out, *out.parents) if not path.exists()]
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     lock = FileLock(out / LOCK_FILE, timeout=0)
     try:
         lock.acquire()
@@ -85,10 +152,14 @@ def opened(recipe: BaseModel, out: Path) -> Iterator[None]:
     try:
         if fresh:
             write_atomic(out / RECIPE_FILE, recipe_text(recipe))
+        if data is not None and not (out / DATA_FILE).exists():
+            write_atomic(out / DATA_FILE, strict_json(_described(data)))
         yield
     except InvalidArgument:
-        if fresh and {entry.name for entry in out.iterdir()} <= {RECIPE_FILE, LOCK_FILE}:
+        written = {RECIPE_FILE, DATA_FILE, LOCK_FILE}
+        if fresh and {entry.name for entry in out.iterdir()} <= written:
             (out / RECIPE_FILE).unlink()
+            (out / DATA_FILE).unlink(missing_ok=True)
             lock.release()
             (out / LOCK_FILE).unlink(missing_ok=True)
             for path in made:

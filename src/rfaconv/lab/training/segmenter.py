@@ -38,7 +38,7 @@ class Segmenter(TrainingModule):
         count = len(recipe.data.classes)
         weights = class_weights(recipe.class_weights, train, count)
         self.register_buffer("weights", weights, persistent=False)
-        self.metric = MulticlassJaccardIndex(count, average="none", ignore_index=IGNORED)
+        self.metric = overlap_of(count)
 
     def loss(self, batch: Any) -> tuple[Tensor, int]:
         """Cross-entropy of one batch, changed at random."""
@@ -63,6 +63,21 @@ class Segmenter(TrainingModule):
 
     def score(self) -> float:
         """Mean over classes of intersection over union."""
-        value: float = self.metric.compute().mean().item()
+        value: float = figures_of(self.metric, len(self.recipe.data.classes))["miou"]
         self.metric.reset()
         return value
+
+
+def overlap_of(classes: int) -> MulticlassJaccardIndex:
+    """Intersection over union of every class; NaN for one that neither occurs nor is found."""
+    nan = float("nan")
+    return MulticlassJaccardIndex(classes, average="none", ignore_index=IGNORED, zero_division=nan)
+
+
+def figures_of(overlap: MulticlassJaccardIndex, count: int) -> dict[str, Any]:
+    """``per_class`` of the first ``count`` classes, None for one that does not occur; ``miou``."""
+    values = overlap.compute()[:count]
+    return {
+        "miou": values.nanmean().nan_to_num().item(),
+        "per_class": [None if value != value else value for value in values.tolist()],
+    }

@@ -32,7 +32,7 @@ def outlines(mask: Mask) -> Iterator[tuple[float, ...]]:
         yield tuple((shifted / (width, height)).ravel().tolist())
 
 
-def mask_rows(classes: Mask, objects: Mask | None, values: Sequence[int]) -> list[Row]:
+def mask_rows(classes: Any, objects: Any, values: Sequence[int]) -> list[Row]:
     """Rows of a mask with a class in every pixel.
 
     Args:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Collector, DetectionSet
-from rfaconv.lab.data.voc import read_voc
+from rfaconv.lab.data.voc import read_voc, read_voc_tree
 from rfaconv.lab.data.yolo.labelled import Source, as_boxes, from_boxes, split_off
 from rfaconv.lab.data.yolo.sources_coco import coco_files, read_coco_files
 from rfaconv.lab.data.yolo.sources_masks import mask_folders, read_mask_folders
 
 SPLITS = ("train", "val", "test")
 TASKS = ("detect", "segment")
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _EXPECTED = (
     "a Pascal VOC folder (Annotations), a COCO JSON or a folder with one, or a folder with images "
     "and masks"
@@ -86,51 +82,15 @@ def _voc_root(path: Path) -> Path | None:
 
 
 def _read_voc_root(root: Path, classes: Sequence[str] | None, strict: bool) -> Source:
-    lists = {p.stem for p in (root / "ImageSets" / "Main").glob("*.txt")}
+    whole = (root / "JPEGImages").is_dir() and (root / "Annotations").is_dir()
+    lists = {p.stem for p in (root / "ImageSets" / "Main").glob("*.txt")} if whole else set()
     wanted = [split for split in SPLITS if split in lists]
     if "train" not in wanted and "trainval" in lists:
         wanted = ["trainval", *[s for s in wanted if s == "test"]]
     if not wanted:
-        return from_boxes({"": _without_lists(root, classes, strict)})
+        return from_boxes({"": read_voc_tree(root, classes, strict=strict)})
     first = read_voc(root, wanted[0], classes, strict=strict)
     sets = {"train": first}
     for split in wanted[1:]:
         sets[split] = read_voc(root, split, first.classes, strict=strict)
     return from_boxes(sets)
-
-
-def _without_lists(root: Path, classes: Sequence[str] | None, strict: bool) -> DetectionSet:
-    """XML files without lists of names: all of them, each with the picture of its name."""
-    pictures = {p.stem: p for p in sorted(root.rglob("*")) if p.suffix.lower() in PICTURES}
-    labels = sorted(root.rglob("*.xml"))
-    parsed: list[tuple[Path, Any]] = []
-    bad: list[tuple[Path, str]] = []
-    for label in labels:
-        try:
-            parsed.append((label, _objects(label)))
-        except (ElementTree.ParseError, OSError, ValueError, AttributeError, TypeError) as error:
-            bad.append((label, repr(error)))
-    names = classes or sorted({name for _, boxes in parsed for name, _ in boxes})
-    collector = Collector(names, strict)
-    for label, reason in bad:
-        collector.note("bad label", label, reason)
-    for label, boxes in parsed:
-        collector.add(pictures.get(label.stem, label.with_suffix(".jpg")), label, boxes)
-    known = {label.stem for label in labels}
-    for stem, picture in pictures.items():
-        if stem not in known:
-            collector.note("missing label", picture, f"no {stem}.xml")
-    return collector.result()
-
-
-def _objects(label: Path) -> list[tuple[str, tuple[float, float, float, float]]]:
-    found = []
-    for entry in ElementTree.parse(label).getroot().iter("object"):
-        box: Any = entry.find("bndbox")
-        x1, y1, x2, y2 = (float(box.find(k).text) for k in ("xmin", "ymin", "xmax", "ymax"))
-        # as read_voc: VOC counts pixels from 1, both ends inside
-        size = x2 > x1 and y2 > y1
-        found.append(
-            (str(entry.findtext("name")), (x1 - 1, y1 - 1, x2, y2) if size else (x1, y1, x2, y2))
-        )
-    return found

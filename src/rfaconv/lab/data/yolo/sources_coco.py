@@ -2,63 +2,72 @@
 
 from __future__ import annotations
 
-import json
-import warnings
+import os
+import re
 from collections import defaultdict
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rfaconv.decoding import ImageProblem, image_size
-from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Problem
-from rfaconv.lab.data.coco import read_coco
-from rfaconv.lab.data.yolo.labelled import Labelled, Row, Source, from_boxes
-from rfaconv.lab.data.yolo.polygons import joined, outlines
+import numpy as np
 
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "test": "test"}
+from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data.boxes import Collector
+from rfaconv.lab.data.coco import CocoFile, read_coco, read_json
+from rfaconv.lab.data.yolo.labelled import Labelled, Row, Source, from_boxes
+from rfaconv.lab.data.yolo.polygons import Mask, joined, outlines
+
+_SPLIT = re.compile(r"(?<![a-z])(train|val|test)")
+_OTHERS = re.compile(r"(?<![a-z])(captions|keypoints|panoptic|stuff|image_info)(?![a-z])")
+"""Kinds of annotations beside those of objects."""
 
 
 def coco_files(path: Path) -> dict[str, Path]:
-    """The JSON files of a data set by their split; "" for one whose name does not say."""
+    """The JSON files of a data set by their split; "" for one whose name does not say.
+
+    Raises:
+        InvalidArgument: there are several of a split.
+    """
     if path.is_file():
-        return {"": path} if path.suffix == ".json" else {}
-    candidates = [
-        *sorted(path.glob("annotations/*.json")),
-        *sorted(path.glob("*.json")),
-        *sorted(path.glob("*/_annotations.coco.json")),
-    ]
-    found: dict[str, Path] = {}
-    for file in candidates:
-        if "captions" in file.name or "keypoints" in file.name:
-            continue
-        named = f"{file.parent.name}/{file.name}"
-        split = next((s for word, s in _SPLITS.items() if word in named), "")
-        found.setdefault(split, file)
-    return found
+        return {"": path} if path.suffix.lower() == ".json" else {}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json"):
+        for file in sorted(path.glob(pattern)):
+            named = file.parent.name if file.name == "_annotations.coco.json" else file.stem
+            word = _SPLIT.search(named.lower())
+            if not file.name.startswith(".") and not _OTHERS.search(named.lower()):
+                found[word[1] if word else ""].append(file)
+    for split, files in found.items():
+        objects = [file for file in files if file.name.startswith("instances_")] or files
+        if len(objects) > 1 or ("" in found and len(found) > 1):
+            got = ", ".join(str(file) for others in found.values() for file in others)
+            expected = (
+                "one COCO JSON, or one of train, val and test each; or one file as the source"
+            )
+            raise InvalidArgument("source", expected, got)
+        found[split] = objects
+    return {split: files[0] for split, files in found.items()}
 
 
 def read_coco_files(files: dict[str, Path], task: str, images: Path | None, strict: bool) -> Source:
     """Reads the boxes or outlines of COCO files; all have the same categories."""
+    read = {split: CocoFile(_folder(file, images), file) for split, file in files.items()}
+    if len({coco.classes for coco in read.values()}) > 1:
+        expected = "files with the same categories"
+        raise InvalidArgument("source", expected, ", ".join(map(str, files.values())))
     if task == "detect":
-        sets = {
-            split: read_coco(_folder(file, images), file, strict=strict)
-            for split, file in files.items()
-        }
-        if len({s.classes for s in sets.values()}) > 1:
-            expected = "files with the same categories"
-            raise InvalidArgument("source", expected, ", ".join(map(str, files.values())))
-        return from_boxes(sets)
-    source = Source(())
-    for split, file in files.items():
-        _read_outlines(file, _folder(file, images), split, source, strict)
+        return from_boxes({
+            split: read_coco(coco.folder, coco.path, strict=strict) for split, coco in read.items()
+        })  # fmt: skip
+    source = Source(next(iter(read.values())).classes)
+    for split, coco in read.items():
+        source.splits[split] = _outlined(coco, source, strict)
     return source
 
 
 def _folder(file: Path, images: Path | None) -> Path:
     """The folder that holds the first pictures of a file."""
     try:
-        names = [str(entry["file_name"]) for entry in _content(file)["images"][:5]]
+        names = [str(e["file_name"]).replace("\\", "/") for e in read_json(file)["images"][:5]]
     except (KeyError, TypeError, AttributeError) as error:
         expected = "a COCO JSON with images, annotations and categories"
         raise InvalidArgument("source", expected, f"{file}: {error!r}") from error
@@ -68,76 +77,79 @@ def _folder(file: Path, images: Path | None) -> Path:
         file.parent, root, root / split, root / "images" / split, root / "images",
         root / "JPEGImages", file.parent / file.stem,
     ]  # fmt: skip
-    for place in places:
-        if place is not None and any((place / name).is_file() for name in names):
-            return place
+    for found in (lambda name: name, lambda name: Path(name).name):
+        for place in places:
+            if any(os.path.isfile(place / found(name)) for name in names):
+                return place
     first = names[0] if names else "none"
     raise InvalidArgument("images", f"the folder of the pictures of {file}", f"none with {first}")
 
 
-def _content(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InvalidArgument("source", "a COCO JSON", f"{file}: {error}") from error
-
-
-def _read_outlines(file: Path, folder: Path, split: str, source: Source, strict: bool) -> None:
-    from rfaconv.lab.data.boxes import DataProblem
-
-    content = _content(file)
-    categories = sorted(content["categories"], key=lambda c: c["id"])
-    names = tuple(str(c["name"]) for c in categories)
-    if source.classes not in ((), names):
-        raise InvalidArgument("source", "files with the same categories", str(file))
-    source.classes = names
-    position = {c["id"]: index for index, c in enumerate(categories)}
-    notes: dict[Any, list[Any]] = defaultdict(list)
-    for note in content["annotations"]:
-        if not note.get("iscrowd"):
-            notes[note["image_id"]].append(note)
-
-    def problem(kind: str, path: Path, detail: str) -> None:
-        found = str(Problem(kind, path, detail))
-        if strict:
-            raise DataProblem(found)
-        source.problems.append(found)
-
-    pictures = source.splits.setdefault(split, [])
-    for entry in content["images"]:
-        image = folder / str(entry["file_name"])
-        try:
-            size = image_size(image)
-        except ImageProblem as error:
-            kind = "bad image" if image.exists() else "missing image"
-            problem(kind, image, str(error))
+def _outlined(coco: CocoFile, source: Source, strict: bool) -> list[Labelled]:
+    collector = Collector(coco.classes, strict)
+    pictures = []
+    for entry in coco.entries(collector):
+        sample = collector.add(entry.file, coco.path, [], entry.size)
+        if sample is None:
             continue
         rows: list[Row] = []
-        for note in notes.get(entry["id"], []):
-            label = position.get(note.get("category_id"))
-            if label is None:
-                problem("unknown class", file, f"category id {note.get('category_id')}")
+        for number, label, note in entry.notes:
+            index = collector.index(label)
+            name = f"annotation {note.get('id', number)} of {entry.file.name}"
+            if index is None:
+                collector.note("unknown class", coco.path, f"{label}, {name}")
                 continue
-            points = _outline(note.get("segmentation"), size)
+            points = _outline(note.get("segmentation"), sample.size)
             if points is None:
-                problem("no outline", file, f"annotation {note.get('id')} of {image.name}")
+                collector.note("no outline", coco.path, name)
                 continue
-            rows.append((label, points))
-        pictures.append(Labelled(image, tuple(rows)))
+            rows.append((index, points))
+        pictures.append(Labelled(entry.file, tuple(rows)))
+    source.problems += map(str, collector.problems)
+    return pictures
 
 
 def _outline(segmentation: Any, size: tuple[int, int]) -> tuple[float, ...] | None:
-    if isinstance(segmentation, list):
-        return joined(segmentation, size)
-    if not isinstance(segmentation, dict):
+    """The outline of polygons or of packed pixels; None where they are none."""
+    try:
+        if isinstance(segmentation, list):
+            parts = [[float(value) for value in part] for part in segmentation]
+            even = all(len(part) % 2 == 0 and np.isfinite(part).all() for part in parts)
+            return joined(parts, size) if even else None
+        return joined([list(points) for points in outlines(_unpacked(segmentation, size))], (1, 1))
+    except (TypeError, ValueError, KeyError):
         return None
-    coco_mask = import_module("pycocotools.mask")
-    packed = segmentation
-    if isinstance(segmentation.get("counts"), list):
-        packed = coco_mask.frPyObjects(segmentation, *segmentation["size"])
-    with warnings.catch_warnings():
-        # numpy 2 deprecates how pycocotools hands its memory over
-        warnings.simplefilter("ignore", DeprecationWarning)
-        mask = coco_mask.decode(packed)
-    parts = [list(points) for points in outlines(mask)]
-    return joined(parts, (1, 1))
+
+
+def _unpacked(segmentation: Any, size: tuple[int, int]) -> Mask:
+    """The mask (H, W) of run lengths, which go down the columns and begin with the background."""
+    wide, high = size
+    runs = _runs(segmentation["counts"])
+    if [int(side) for side in segmentation["size"]] != [high, wide] or sum(runs) != wide * high:
+        raise ValueError("a mask of another size")
+    flat = np.repeat(np.arange(len(runs)) % 2, runs).astype(np.uint8)
+    return np.ascontiguousarray(flat.reshape(wide, high).T)
+
+
+def _runs(counts: Any) -> list[int]:
+    """Run lengths, written as numbers or packed: five bits a letter, from the third on differences.
+
+    Example:
+        >>> _runs("52203"), _runs([5, 2, 4])
+        ([5, 2, 2, 2, 5], [5, 2, 4])
+    """
+    if not isinstance(counts, str):
+        return [int(count) for count in counts]
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts.encode():
+        code = letter - 48
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return runs

@@ -8,28 +8,28 @@ from pathlib import Path
 
 import numpy as np
 
-from rfaconv.decoding import ImageProblem, image_size, read_indices
+from rfaconv.decoding import ImageProblem, has_image_suffix, read_indices
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import DataProblem, Problem
+from rfaconv.lab.data.boxes import DataProblem
+from rfaconv.lab.data.lookup import Files
+from rfaconv.lab.data.masks import IGNORED, MaskSet, read_masks, read_voc_masks
 from rfaconv.lab.data.yolo.labelled import Labelled, Source
-from rfaconv.lab.data.yolo.polygons import Mask, mask_rows
+from rfaconv.lab.data.yolo.polygons import mask_rows
 
 _IMAGES = ("images", "JPEGImages", "imgs")
 _MASKS = ("masks", "SegmentationClass", "labels", "annotations")
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val",
            "validation": "val", "test": "test"}  # fmt: skip
-_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_IGNORED = 255
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the pictures and masks of a split are."""
+    """Where the pictures and masks of a split are; ``listed`` are those of a Pascal VOC list."""
 
     images: Path
     masks: Path
     objects: Path | None = None
-    stems: tuple[str, ...] | None = None
+    listed: str | None = None
 
 
 def mask_folders(path: Path) -> dict[str, Folders]:
@@ -40,11 +40,11 @@ def mask_folders(path: Path) -> dict[str, Folders]:
     """
     if not path.is_dir():
         return {}
-    lists = {
-        split: tuple(file.read_text(encoding="utf-8").split())
+    lists = [
+        split
         for split in ("train", "val", "test")
-        if (file := path / "ImageSets" / "Segmentation" / f"{split}.txt").is_file()
-    }
+        if (path / "ImageSets" / "Segmentation" / f"{split}.txt").is_file()
+    ]
     whole = _pair(path)
     if whole is None:
         return {
@@ -52,8 +52,8 @@ def mask_folders(path: Path) -> dict[str, Folders]:
             for word, split in _SPLITS.items()
             if (found := _pair(path / word)) is not None
         }
-    if lists:
-        return {s: Folders(whole.images, whole.masks, whole.objects, n) for s, n in lists.items()}
+    if lists and whole.images.name == "JPEGImages" and whole.masks.name == "SegmentationClass":
+        return {s: Folders(whole.images, whole.masks, whole.objects, s) for s in lists}
     below = {
         split: Folders(whole.images / word, whole.masks / word)
         for word, split in _SPLITS.items()
@@ -65,8 +65,7 @@ def mask_folders(path: Path) -> dict[str, Folders]:
 def _pair(folder: Path) -> Folders | None:
     images = next((folder / n for n in _IMAGES if (folder / n).is_dir()), None)
     masks = next(
-        (folder / n for n in _MASKS if (folder / n).is_dir() and any((folder / n).rglob("*.png"))),
-        None,
+        (folder / n for n in _MASKS if any(map(has_image_suffix, (folder / n).rglob("*")))), None
     )
     if images is None or masks is None:
         return None
@@ -79,56 +78,54 @@ def read_mask_folders(
 ) -> Source:
     """Reads masks: 0 is the background, 1 the first class, 255 is not labelled.
 
+    Masks of one class that have 0 and 255 alone mean the class by 255, and problems are as of
+    :func:`rfaconv.lab.data.masks.read_masks`.
+
     Raises:
         InvalidArgument: no names of classes.
-        DataProblem: with ``strict``, the first problem; or no picture is left.
+        RFAConvError: with ``strict``, the first problem; or no picture is left.
     """
     if not classes:
         expected = "the names of the masks' values from 1 on, such as --classes cell,nucleus"
         raise InvalidArgument("classes", expected, "none")
     source = Source(tuple(classes))
     for split, part in folders.items():
-        pictures = source.splits.setdefault(split, [])
-        for image in sorted(p for p in part.images.iterdir() if p.suffix.lower() in _ENDINGS):
-            if part.stems is not None and image.stem not in part.stems:
-                continue
-            found = _read(image, part, source)
-            if strict and source.problems:
-                raise DataProblem(source.problems[0])
-            if found is not None:
-                pictures.append(found)
-    if not any(source.splits.values()):
-        first = f"; first: {source.problems[0]}" if source.problems else ""
-        raise DataProblem(f"no usable pair of picture and mask{first}")
+        named = ("background", *classes)
+        if part.listed is None:
+            found = read_masks(part.images, part.masks, named, strict=strict)
+        else:
+            found = read_voc_masks(part.images.parent, part.listed, named, strict=strict)
+        source.problems += found.problems
+        behind = found.unknown.get(len(named), 0)
+        if behind:  # with a name too few it is no mark for what is not labelled
+            known = f"known are 1 to {len(classes)}"
+            source.problems.append(f"{part.masks}: {behind} pixels of value {len(named)}, {known}")
+        source.splits[split] = _labelled(found, part, source)
+        if strict and source.problems:
+            raise DataProblem(source.problems[0])
     return source
 
 
-def _read(image: Path, part: Folders, source: Source) -> Labelled | None:
-    mask = part.masks / f"{image.stem}.png"
-    try:
-        size = image_size(image)
-        values = _values(mask)
-        objects = _values(part.objects / mask.name) if part.objects else None
-    except FileNotFoundError as error:
-        source.problems.append(str(Problem("missing mask", image, str(error.filename))))
-        return None
-    except (ImageProblem, OSError) as error:
-        source.problems.append(str(Problem("bad image", image, str(error))))
-        return None
-    if values.shape != size[::-1] or (objects is not None and objects.shape != values.shape):
-        detail = f"{values.shape[::-1]} pixels, the picture has {size}"
-        source.problems.append(str(Problem("mask of another size", mask, detail)))
-        return None
-    known = range(1, len(source.classes) + 1)
-    others = [v for v in np.unique(values).tolist() if v not in (0, _IGNORED, *known)]
-    if others:
-        detail = f"values {', '.join(map(str, others[:5]))}, known are 1 to {len(known)}"
-        source.problems.append(str(Problem("unknown class", mask, detail)))
-    return Labelled(image, tuple(mask_rows(values, objects, list(known))))
-
-
-def _values(path: Path) -> Mask:
-    if not path.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
-    values = read_indices(path)
-    return values.clip(0, 255).astype(np.uint8)
+def _labelled(found: MaskSet, part: Folders, source: Source) -> list[Labelled]:
+    pictures = []
+    objects = None if part.objects is None else Files(part.objects)
+    for image, mask in found.pairs:
+        values = read_indices(mask)
+        if found.binary:
+            values = np.where(values == IGNORED, 1, values)
+        numbers = None
+        if objects is not None:
+            place = objects.named(image.stem) or objects.folder / mask.name
+            try:
+                numbers = read_indices(place)
+            except ImageProblem as error:
+                source.problems.append(f"{place}: {error}")
+                continue
+            if numbers.shape != values.shape:
+                size = numbers.shape[::-1]
+                detail = f"{size} pixels, the mask of classes has {values.shape[::-1]}"
+                source.problems.append(f"{place}: {detail}")
+                continue
+        known = range(1, len(source.classes) + 1)
+        pictures.append(Labelled(image, tuple(mask_rows(values, numbers, list(known)))))
+    return pictures

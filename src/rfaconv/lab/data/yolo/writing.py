@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.files import write_atomic
+from rfaconv.files import make_folder, write_atomic
 from rfaconv.lab.data.boxes import DetectionSet
 from rfaconv.lab.data.yolo.labelled import Source, from_boxes, unique_names
 
@@ -55,7 +55,7 @@ def write_source(source: Source, folder: Path | str, *, link: bool = False) -> P
     """
     folder = Path(folder).resolve()
     _check(folder, source)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.parent)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         new, old = Path(name) / "new", Path(name) / "old"
         _fill(source, new, link)
@@ -67,7 +67,7 @@ def write_source(source: Source, folder: Path | str, *, link: bool = False) -> P
 
 def _check(folder: Path, source: Source) -> None:
     mark = folder / "data.yaml"
-    ours = mark.is_file() and mark.read_text(encoding="utf-8").startswith(_MARK)
+    ours = mark.is_file() and mark.read_bytes().startswith(_MARK.encode())
     if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
         expected = "a new folder, an empty one, or one that rfaconv yolo data wrote"
         raise InvalidArgument("out", expected, str(folder))
