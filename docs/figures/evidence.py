@@ -219,10 +219,11 @@ def accuracy(value: Mapping[str, Any], zh: bool) -> list[str]:
     count = max((row["comparisons"] for row in value["differences"] if row["table"] == "top1"), default=1)  # fmt: skip
     said = (
         f"{seeds} 个种子。在最后十分之一的轮数里，精度的平均变化不超过 {100 * late:.2f} 个百分点。校正（Bonferroni）使"
-        f"表中 {count} 个比较同时以 95% 成立；判断按校正后的区间。"
+        f"表中 {count} 个比较同时以 95% 成立；判断按校正后的区间。同时长：普通卷积训练结束之时，其他网络此时学习率尚未降完。"
         if zh else
         f"{seeds} seeds. Over the last tenth of the epochs the mean accuracy moved by at most {100 * late:.2f} points. "
         f"Corrected intervals (Bonferroni) hold for all {count} comparisons at once in 95% of cases; the verdicts go by them."
+        " At equal time: when the convolution's training ends; the others are then within their schedules, before their learning rates have come down."
     )  # fmt: skip
     picture = (
         "各算子的学习曲线，按轮数与按时间"
