@@ -207,7 +207,7 @@ def claims(runs: Runs) -> str:
     heads = ("claim", "compared", "EuroSAT, 6 epochs", "EuroSAT, 30 epochs", "Fashion-MNIST, 3 epochs")  # fmt: skip
     lines = ["\n## The paper's claims, one by one\n",
              "First minus second, percentage points of top-1, with the 95% interval over three seeds. After 30 epochs the accuracy hardly moves any more: "
-             "[Converged](how/evidence.md#converged).\n",
+             "[Converged](how/evidence.md).\n",
              *table(heads, rows), said]  # fmt: skip
     return "\n".join(lines) + "\n"
 
