@@ -8,6 +8,8 @@ namespace rfaconv {
 static const Kernels& kernels() {
 #if defined(__x86_64__)
     switch (selected_isa()) {
+        case Isa::amx:
+        case Isa::avx512_bf16:
         case Isa::avx512: return kernels_avx512;
         case Isa::avx2: return kernels_avx2;
         default: break;
@@ -171,6 +173,11 @@ int32_t rfaconv_project(const rfaconv_tensor* x, const rfaconv_window* window, c
     RFACONV_CHECK(feature_weight != nullptr && feature_bias != nullptr && good_gate(kind, gate));
     RFACONV_CHECK(good_output(y, x, window) && good_weight(weight, x, y, window));
     RFACONV_CHECK(bias == nullptr || (bias->data != nullptr && bias->dtype == x->dtype && bias->size[0] == y->size[1]));
+#if defined(RFACONV_HAS_PAIRS)
+    const Isa isa = selected_isa();
+    if (x->dtype == RFACONV_BF16 && (isa == Isa::avx512_bf16 || isa == Isa::amx))
+        return pair_kernels.project(x, window, feature_weight, feature_bias, kind, gate, weight, bias, y, threads, isa == Isa::amx);
+#endif
     return kernels().project(x, window, feature_weight, feature_bias, kind, gate, weight, bias, y, threads);
 }
 

@@ -11,8 +11,10 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// 24 accumulators of 32 registers (AVX-512), 12 of 16 (AVX2), 16 of 32 (NEON: A takes 8).
-#if defined(RFACONV_SCALAR)
+// 24 accumulators of 32 registers (AVX-512), 12 of 16 (AVX2), 16 of 32 (NEON: A takes 8). RFACONV_PAIRS: what gemm_pairs.h wants.
+#if defined(RFACONV_PAIRS)
+enum : int64_t { block_rows = 8, strip_vectors = 2 };
+#elif defined(RFACONV_SCALAR)
 enum : int64_t { block_rows = 4, strip_vectors = 3 };
 #elif defined(__AVX512F__)
 enum : int64_t { block_rows = 8, strip_vectors = 3 };

@@ -4,7 +4,8 @@
 
 namespace rfaconv {
 
-enum class Isa { scalar, avx2, avx512, neon };
+// The last two of x86 only add products of bfloat16 to what runs with avx512.
+enum class Isa { scalar, avx2, avx512, avx512_bf16, amx, neon };
 
 Isa detected_isa();   // the best that this processor and operating system have
 Isa selected_isa();   // the same, lowered by the environment variable RFACONV_CPU_ISA

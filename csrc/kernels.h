@@ -27,6 +27,17 @@ extern const Kernels kernels_scalar;
 #if defined(__x86_64__)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
+
+#if defined(RFACONV_HAS_PAIRS)
+// In bfloat16 throughout; the last argument: by the tiles of AMX.
+struct PairKernels {
+    int32_t (*project)(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight, const float* feature_bias,
+                       int32_t kind, const rfaconv_gate* gate, const rfaconv_tensor* weight, const rfaconv_tensor* bias,
+                       rfaconv_tensor* y, int32_t threads, bool tiles);
+};
+
+extern const PairKernels pair_kernels;
+#endif
 #elif defined(__aarch64__)
 extern const Kernels kernels_neon;
 #endif

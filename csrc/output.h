@@ -15,11 +15,11 @@ struct Output {
         last = even && y.stride[1] == 1;
     }
 
-    // sums: strips of [outputs][width]; outputs first .. first + count - 1
-    void write(const Tile& t, const float* sums, int64_t first, int64_t count) const {
+    // sums: strips of [height][width], of which outputs first .. first + count - 1 are written
+    void write(const Tile& t, const float* sums, int64_t height, int64_t first, int64_t count) const {
         for (int64_t strip = 0; strip < strip_count(t); ++strip) {
             const int64_t width = strip_width(t, strip);
-            const float* from = sums + strip_offset(strip, count);
+            const float* from = sums + strip_offset(strip, height);
             for (int64_t v = 0; v < width / lanes; ++v) write_vector(t, strip * strip_vectors + v, from + v * lanes, width, first, count);
         }
     }

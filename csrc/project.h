@@ -8,10 +8,8 @@
 #include "gates/rfcbam.h"
 #include "output.h"
 #include "panel.h"
-#include "plan.h"
-#include "prefetch.h"
+#include "product.h"
 #include "scratch.h"
-#include "weights.h"
 
 namespace rfaconv {
 namespace RFACONV_ISA {
@@ -45,37 +43,32 @@ struct Workspace {
     float* planes;
     float* lines;
     float* gate;
-    float* weights;   // of a chunk, packed
+    float* weights;   // of a chunk, packed, where not all are packed before the tiles
     float* sums;
     float* panel;     // where each thread makes its own
 
-    // packed: whether all weights are packed before the tiles.
-    Workspace(Carver& carver, const Shape& s, const Plan& p, int64_t gate_floats, bool packed) {
+    template <class Product>
+    static Workspace make(Carver& carver, const Shape& s, const Plan& p, int64_t gate_floats, int64_t chunk_floats) {
         const int64_t pixels = p.vectors * lanes;
-        index = carver.bytes(tile_index_bytes(s, pixels));
-        planes = carver.floats(p.plane_channels * tile_channel_floats(s, pixels));
-        lines = carver.floats(stage_line_floats(s));
-        gate = carver.floats(gate_floats);
-        weights = carver.floats(packed ? 0 : p.outputs * p.depth(s));
-        sums = carver.floats(p.outputs * pixels);
-        panel = p.makers == 1 ? carver.floats(p.depth(s) * pixels) : nullptr;
+        Workspace w;
+        w.index = carver.bytes(tile_index_bytes(s, pixels));
+        w.planes = carver.floats(p.plane_channels * tile_channel_floats(s, pixels));
+        w.lines = carver.floats(stage_line_floats(s));
+        w.gate = carver.floats(gate_floats);
+        w.weights = carver.floats(chunk_floats);
+        w.sums = carver.floats(Product::height(p.outputs) * pixels);
+        w.panel = p.makers == 1 ? carver.floats(Product::rows(p.channels) * pixels) : nullptr;
+        return w;
     }
 };
 
-template <int T, class Gate>
+template <class Product, class Gate>
 struct Projection {
-    Projection(const ProjectArguments& a_, const Shape& s_, const Plan& p_, const float* bias_, const float* prepared_,
-               float* shared_panel_, float* packed_)
-        : a(a_), s(s_), p(p_), weights(*a_.weight), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_),
-          packed(packed_) {}
+    enum : int { T = Product::T };
 
-    // Before run(), by all threads: packs the weights that cannot be read in rows.
-    void pack_weights(const Crew& crew) const {
-        if (packed == nullptr) return;
-        const int64_t outputs = a.weight->size[0];
-        weights.pack_chunks(packed, outputs * crew.me / crew.size, outputs * (crew.me + 1) / crew.size, p.channels);
-        crew.barrier();
-    }
+    Projection(const ProjectArguments& a_, const Shape& s_, const Plan& p_, const Product& product_, const float* bias_,
+               const float* prepared_, float* shared_panel_)
+        : a(a_), s(s_), p(p_), product(product_), output(*a_.y, bias_), prepared(prepared_), shared_panel(shared_panel_) {}
 
     // All tiles of pixels begin .. end - 1, for thread `member` of its team, which is the whole crew if it has more than one.
     void run(const Crew& crew, int64_t begin, int64_t end, int64_t member, const Workspace& work) const {
@@ -89,25 +82,27 @@ struct Projection {
             gate.begin_tile(t, work.gate);
             for (int64_t c = 0; c < s.C; c += p.channels) {
                 const int64_t n = imin(p.channels, s.C - c);
-                float* panel = p.makers == 1 ? work.panel : shared_panel + (turn++ & 1) * p.depth(s) * p.vectors * lanes;
+                float* panel = p.makers == 1 ? work.panel : shared_panel + (turn++ & 1) * Product::rows(p.channels) * p.vectors * lanes;
                 int64_t from, to;
                 share(n, member, from, to);
                 stage(*a.x, s, t, c + from, to - from, work.planes, work.lines);
-                make_panel<T>(panel, n * T, weights.order(n), t, gate, work.planes, a.feature_weight + (c + from) * T * T,
-                              a.feature_bias + (c + from) * T, c + from, from, to - from);
+                product.panel(panel, n, t, gate, work.planes, a.feature_weight + (c + from) * T * T,
+                              a.feature_bias + (c + from) * T, c + from, from, to);
                 // Two panels take turns, so one barrier a chunk is enough.
                 if (p.makers > 1) crew.barrier();
-                const Ahead ahead = next_chunk(t, c + p.channels, end, member, first, count);
-                multiply(t, panel, c, n, first, count, ahead, work);
+                Ahead ahead = next_chunk(t, c + p.channels, end, member, first, count);
+                product.multiply(t, panel, c, n, first, count, ahead, work.weights, work.sums);
             }
-            output.write(t, work.sums, first, count);
+            output.write(t, work.sums, Product::height(count), first, count);
         }
     }
 
 private:
     // The part of n channels whose panel this thread makes.
     void share(int64_t n, int64_t member, int64_t& from, int64_t& to) const {
-        from = p.makers > 1 ? n * member / p.makers : 0, to = p.makers > 1 ? n * (member + 1) / p.makers : n;
+        const int64_t step = Product::channel_step, steps = ceil_div(n, step);
+        from = 0, to = n;
+        if (p.makers > 1) from = steps * member / p.makers * step, to = imin(n, steps * (member + 1) / p.makers * step);
     }
     // What follows channel c - 1 of tile t: the next chunk, or the first chunk of the next tile.
     Ahead next_chunk(const Tile& t, int64_t c, int64_t end, int64_t member, int64_t first, int64_t count) const {
@@ -118,46 +113,19 @@ private:
         int64_t from, to;
         share(n, member, from, to);
         Ahead ahead;
-        ahead.start(begin >= end ? no_stream() : chunk_stream(first, count, c, n),
+        ahead.start(begin >= end ? no_stream() : product.stream(first, count, c, n),
                     begin >= end ? no_stream() : input_stream(*a.x, s, begin, stop, c + from, to - from),
-                    last ? output_stream(*a.y, t, first, count) : no_stream(), strip_count(t) * imax(1, count / block_rows));
+                    last ? output_stream(*a.y, t, first, count) : no_stream(), strip_count(t) * Product::blocks(count));
         return ahead;
-    }
-
-    Stream chunk_stream(int64_t first, int64_t count, int64_t c, int64_t n) const {
-        if (packed != nullptr) return packed_stream(packed + weights.chunk_offset(first, c, n), count * n * T);
-        return direct() ? no_stream() : weight_stream(weights, first, count, c, n);
-    }
-
-    // Weights are read where they are if all of them stay in the second-level cache.
-    bool direct() const { return weights.direct() && a.weight->size[0] * s.C * T <= direct_floats; }
-
-    void multiply(const Tile& t, const float* panel, int64_t c, int64_t n, int64_t first, int64_t count, Ahead ahead,
-                  const Workspace& work) const {
-        const int64_t depth = n * T;
-        const float* w = work.weights;
-        int64_t row = depth;
-        if (packed != nullptr)
-            w = packed + weights.chunk_offset(first, c, n);
-        else if (direct())
-            w = weights.at(first, c), row = a.weight->stride[0];
-        else
-            weights.pack(work.weights, first, count, c, n);
-        for (int64_t strip = 0; strip < strip_count(t); ++strip) {
-            const int64_t width = strip_width(t, strip);
-            gemm_strip(count, depth, w, row, 1, panel + strip_offset(strip, depth), width / lanes,
-                       work.sums + strip_offset(strip, count), width, c > 0, ahead);
-        }
     }
 
     const ProjectArguments& a;
     const Shape& s;
     const Plan& p;
-    Weights weights;
+    Product product;
     Output output;
     const float* prepared;
     float* shared_panel;
-    float* packed;
 };
 
 RFACONV_INLINE void read_bias(float* out, const rfaconv_tensor* bias, int64_t outputs) {
@@ -171,35 +139,37 @@ RFACONV_INLINE void read_bias(float* out, const rfaconv_tensor* bias, int64_t ou
     }
 }
 
-template <int T, class Gate>
-inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t threads) {
+// Options: what the product is told besides.
+template <class Product, class Gate, class... Options>
+inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t threads, Options... options) {
     const int64_t outputs = a.weight->size[0];
-    const Plan p = make_plan(s, outputs, threads);
+    const Plan p = make_plan<Product>(s, outputs, threads);
     const int64_t gate_floats = Gate::tile_floats(s, p.vectors * lanes);
-    const int64_t shared_floats = p.makers > 1 ? 2 * p.depth(s) * p.vectors * lanes : 0;
-
-    const bool packed = !Weights(*a.weight).by_channel;
-    const int64_t packed_floats = packed ? outputs * s.C * T : 0;
+    const int64_t chunk_floats = Product::chunk_floats(*a.weight, p);
 
     Carver measure{nullptr, 0};
-    Workspace(measure, s, p, gate_floats, packed);
+    Workspace::make<Product>(measure, s, p, gate_floats, chunk_floats);
     const int64_t own_bytes = measure.used + 64;
+    float *bias = nullptr, *prepared = nullptr, *shared_panel = nullptr, *packed = nullptr;
+    const auto carve = [&](Carver& carver) {
+        bias = carver.floats(round_up(outputs, lanes));
+        prepared = carver.floats(Gate::prepared_floats(s));
+        shared_panel = carver.floats(p.makers > 1 ? 2 * Product::rows(p.channels) * p.vectors * lanes : 0);
+        packed = carver.floats(Product::packed_floats(*a.weight, p.channels));
+    };
     Carver common{nullptr, 0};
-    common.floats(round_up(outputs, lanes)), common.floats(Gate::prepared_floats(s)), common.floats(shared_floats),
-        common.floats(packed_floats);
+    carve(common);
     Scratch scratch(size_t(common.used + own_bytes * threads));
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
 
     Carver carver{static_cast<char*>(scratch.data()), 0};
-    float* bias = carver.floats(round_up(outputs, lanes));
-    float* prepared = carver.floats(Gate::prepared_floats(s));
-    float* shared_panel = carver.floats(shared_floats);
-    float* all_weights = carver.floats(packed_floats);
+    carve(carver);
     char* own = carver.base + carver.used;
     read_bias(bias, a.bias, outputs);
     Gate::prepare(s, a.gate, prepared);
 
-    const Projection<T, Gate> projection(a, s, p, bias, prepared, shared_panel, packed ? all_weights : nullptr);
+    const Product product(*a.weight, p.channels, packed, options...);
+    const Projection<Product, Gate> projection(a, s, p, product, bias, prepared, shared_panel);
     bool few = false;
     parallel(threads, [&](Crew crew) {
         const int64_t me = crew.me;
@@ -207,8 +177,8 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
             if (me == 0) few = true;
         } else {
             Carver mine{own + me * own_bytes, 0};
-            const Workspace work(mine, s, p, gate_floats, packed);
-            projection.pack_weights(crew);
+            const Workspace work = Workspace::make<Product>(mine, s, p, gate_floats, chunk_floats);
+            product.pack(crew);
             const int64_t vectors = ceil_div(s.pixels, lanes);
             if (p.team > 1) {
                 projection.run(crew, 0, s.pixels, me, work);
@@ -219,30 +189,34 @@ inline int32_t project_with(const ProjectArguments& a, const Shape& s, int64_t t
         }
     });
     // The runtime may give fewer threads than asked (nested regions, limits), and the plan counts on all of them.
-    return few ? project_with<T, Gate>(a, s, 1) : int32_t(RFACONV_OK);
+    return few ? project_with<Product, Gate>(a, s, 1, options...) : int32_t(RFACONV_OK);
 }
 
-template <int T>
-inline int32_t project_taps(int32_t kind, const ProjectArguments& a, const Shape& s, int64_t threads) {
+template <template <int> class Product, int T, class... Options>
+inline int32_t project_taps(int32_t kind, const ProjectArguments& a, const Shape& s, int64_t threads, Options... options) {
     switch (kind) {
-        case RFACONV_RFA: return project_with<T, RfaGate<T>>(a, s, threads);
-        case RFACONV_RFCBAM: return project_with<T, RfcbamGate<T>>(a, s, threads);
-        case RFACONV_RFCA: return project_with<T, RfcaGate<T>>(a, s, threads);
-        default: return project_with<T, NoneGate<T>>(a, s, threads);
+        case RFACONV_RFA: return project_with<Product<T>, RfaGate<T>>(a, s, threads, options...);
+        case RFACONV_RFCBAM: return project_with<Product<T>, RfcbamGate<T>>(a, s, threads, options...);
+        case RFACONV_RFCA: return project_with<Product<T>, RfcaGate<T>>(a, s, threads, options...);
+        default: return project_with<Product<T>, NoneGate<T>>(a, s, threads, options...);
+    }
+}
+
+template <template <int> class Product, class... Options>
+inline int32_t project_by(const rfaconv_window& window, int32_t kind, const ProjectArguments& a, int64_t threads, Options... options) {
+    const Shape s = make_shape(*a.x, window, true);
+    switch (s.T) {
+        case 1: return project_taps<Product, 1>(kind, a, s, threads, options...);
+        case 9: return project_taps<Product, 9>(kind, a, s, threads, options...);
+        case 25: return project_taps<Product, 25>(kind, a, s, threads, options...);
+        default: return RFACONV_UNSUPPORTED;
     }
 }
 
 inline int32_t project(const rfaconv_tensor* x, const rfaconv_window* window, const float* feature_weight,
                        const float* feature_bias, int32_t kind, const rfaconv_gate* gate, const rfaconv_tensor* weight,
                        const rfaconv_tensor* bias, rfaconv_tensor* y, int32_t threads) {
-    const Shape s = make_shape(*x, *window, true);
-    const ProjectArguments a{x, feature_weight, feature_bias, gate, weight, bias, y};
-    switch (s.T) {
-        case 1: return project_taps<1>(kind, a, s, threads);
-        case 9: return project_taps<9>(kind, a, s, threads);
-        case 25: return project_taps<25>(kind, a, s, threads);
-        default: return RFACONV_UNSUPPORTED;
-    }
+    return project_by<FloatProduct>(*window, kind, {x, feature_weight, feature_bias, gate, weight, bias, y}, threads);
 }
 
 }  // namespace RFACONV_ISA

@@ -80,7 +80,9 @@ typedef struct {
 } rfaconv_layer;
 
 RFACONV_API int32_t rfaconv_abi_version(void);
-RFACONV_API const char* rfaconv_isa(void); /* "scalar" | "avx2" | "avx512" | "neon"; RFACONV_CPU_ISA lowers it */
+/* "scalar" | "avx2" | "avx512" | "avx512_bf16" | "amx" | "neon"; RFACONV_CPU_ISA lowers it. The two after avx512 are the same in
+ * float32. */
+RFACONV_API const char* rfaconv_isa(void);
 RFACONV_API const char* rfaconv_status_text(int32_t status);
 RFACONV_API void rfaconv_release(void); /* frees the scratch kept between calls */
 

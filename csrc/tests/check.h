@@ -72,6 +72,12 @@ struct Tensor {
         const size_t i = size_t(a * t.stride[0] + b * t.stride[1] + c * t.stride[2] + d * t.stride[3]);
         return t.dtype == RFACONV_BF16 ? double(bf16_to_float(h[i])) : double(f[i]);
     }
+    void set(size_t i, float value) {
+        if (t.dtype == RFACONV_BF16)
+            h[i] = float_to_bf16(value);
+        else
+            f[i] = value;
+    }
     void fill(std::mt19937& rng, float mean, float std) {
         std::normal_distribution<float> normal(mean, std);
         for (float& v : f) v = normal(rng);

@@ -8,7 +8,7 @@
 
 static bool runs_here(const char* name) {
     using rfaconv::Isa;
-    static const Isa all[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::neon};
+    static const Isa all[] = {Isa::scalar, Isa::avx2, Isa::avx512, Isa::avx512_bf16, Isa::amx, Isa::neon};
     for (Isa isa : all)
         if (std::strcmp(rfaconv::isa_name(isa), name) == 0) return isa <= rfaconv::detected_isa();
     return true;  // an unknown name is no reason to skip

@@ -1,7 +1,14 @@
 // project against plain double loops: all gates, both memory formats, float32 and bfloat16; NaN, infinity and large logits.
+// With RFACONV_PAIRS, project_pairs in the same way.
 #include "oracle.h"
 
+#ifdef RFACONV_PAIRS
+#include "../project_pairs.h"
+static const bool pairs = true;
+#else
 #include "../project.h"
+static const bool pairs = false;
+#endif
 
 // The panel of a problem in double, index as features.
 static std::vector<double> panel_of(const Problem& p, const Tensor& x, const Features& a, int kind, const float* ga, const float* gb) {
@@ -23,7 +30,8 @@ static std::vector<double> panel_of(const Problem& p, const Tensor& x, const Fea
     return panel;
 }
 
-static void test_problem(std::mt19937& rng, const Problem& p, int kind, float logits) {
+// tiles: of project_pairs
+static void test_problem(std::mt19937& rng, const Problem& p, int kind, float logits, [[maybe_unused]] bool tiles) {
     const int64_t T = p.T(), k = p.k, Ho = p.win.out[0], Wo = p.win.out[1];
     Tensor x(p.B, p.C, p.H, p.W, p.half, p.channels_last), y(p.B, p.O, Ho, Wo, p.half, p.channels_last);
     Tensor weight(p.O, p.C, k, k, p.half, rng() % 2 == 0), bias(p.O, 1, 1, 1, p.half, false);
@@ -38,11 +46,18 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float lo
     const std::vector<float> gb = random_floats(rng, rfcbam ? p.B * T * Ho * Wo : p.B * p.C * k * Wo, 1.0f);
     const rfaconv_gate gate{ga.data(), gb.data()};
     const auto run = [&] {
-        return project(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &weight.t, with_bias ? &bias.t : nullptr, &y.t, p.threads);
+        const rfaconv_tensor* const offset = with_bias ? &bias.t : nullptr;
+#ifdef RFACONV_PAIRS
+        return project_pairs(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &weight.t, offset, &y.t, p.threads, tiles);
+#else
+        return project(&x.t, &p.win, a.g.data(), a.bias.data(), kind, &gate, &weight.t, offset, &y.t, p.threads);
+#endif
     };
     expect(run() == RFACONV_OK, "status", p);
 
-    const std::vector<double> panel = panel_of(p, x, a, kind, ga.data(), gb.data());
+    std::vector<double> panel = panel_of(p, x, a, kind, ga.data(), gb.data());
+    if (pairs)
+        for (double& v : panel) v = bf16_to_float(float_to_bf16(float(v)));
     std::vector<double> want;
     for (int64_t b = 0; b < p.B; ++b)
         for (int64_t o = 0; o < p.O; ++o)
@@ -58,10 +73,10 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float lo
     expect_close(values(y), want, bound, "y", p);
 
     // A poisoned input reaches the outputs whose windows see it, and no other.
-    if (p.half) return;
-    const size_t at = rng() % x.f.size();
+    const size_t at = rng() % size_t(p.B * p.C * p.H * p.W);
     const int64_t image = int64_t(at) / (p.C * p.H * p.W);
-    x.f[at] = rng() % 2 ? NAN : INFINITY;
+    const float poison = rng() % 2 ? NAN : INFINITY;
+    x.set(at, poison);
     expect(run() == RFACONV_OK, "status", p);
     size_t i = 0;
     const Features poisoned_f(p, x, rng);
@@ -74,22 +89,26 @@ static void test_problem(std::mt19937& rng, const Problem& p, int kind, float lo
                         for (int64_t j = 0; j < T; ++j) seen = seen || !std::isfinite(patch_at(p, x, b, c, h, w, j));
                     const double got = y.at(b, o, h, w);
                     // Infinity may also end as zero in every feature (all its weights negative), but for softmax it is NaN.
-                    if (!seen) expect(std::fabs(got - want[i]) <= bound * 1e3, "clean output", p);
-                    if (seen && (rfa || std::isnan(x.f[at]))) expect(std::isnan(got), "poisoned output", p);
+                    if (!seen) expect(std::fabs(got - want[i]) <= bound * (p.half ? 1e2 : 1e3), "clean output", p);
+                    if (seen && (rfa || std::isnan(poison))) expect(std::isnan(got), "poisoned output", p);
                 }
 }
 
 int run_tests() {
     std::mt19937 rng(3);
     Problem p;
+    const auto test = [&](int kind, float logits) {
+        p.half = p.half || pairs;
+        test_problem(rng, p, kind, logits, rng() % 2 == 0);
+    };
     for (int round = 0; round < 120; ++round)
-        if (p.draw(rng, round)) test_problem(rng, p, round % 4, round % 3 == 0 ? 80.0f : 1.0f);
+        if (p.draw(rng, round)) test(round % 4, round % 3 == 0 ? 80.0f : 1.0f);
     // Few pixels and many outputs: threads share tiles. More channels than a chunk; more pixels than a tile.
     for (int kind = 0; kind < 4; ++kind)
         for (int round = 0; round < 2; ++round) {
             p.B = 1, p.C = 70, p.O = 48, p.H = p.W = round == 0 ? 7 : 30, p.k = 3, p.half = false, p.channels_last = round == 0, p.threads = 2;
             p.win = {{3, 3}, {1, 1}, {1, 1}, {1, 1}, {p.H, p.W}};
-            test_problem(rng, p, kind, 1.0f);
+            test(kind, 1.0f);
         }
     return report();
 }
