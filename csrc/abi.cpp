@@ -142,7 +142,6 @@ int32_t rfaconv_feature_stats_backward(const float* d0, const float* d1, const r
 int32_t rfaconv_channel_gate(const rfaconv_tensor* x, const float* reduce, const float* expand, int64_t hidden, float* gate,
                              int32_t threads) {
     RFACONV_CHECK(good(x) && reduce != nullptr && expand != nullptr && gate != nullptr && hidden > 0 && threads > 0);
-    if (x->dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
     return kernels().channel_gate(x, reduce, expand, hidden, gate, threads);
 }
 

@@ -71,6 +71,15 @@ RFACONV_INLINE float sum_range(const float* p, int64_t from, int64_t to) {
     return reduce_add(a + b);
 }
 
+RFACONV_INLINE float sum_range(const uint16_t* p, int64_t from, int64_t to) {
+    vf sum = zero();
+    int64_t i = from;
+    for (; i + lanes <= to; i += lanes) sum = sum + load_bf16(p + i);
+    float rest = 0.0f;
+    for (; i < to; ++i) rest += bf16_to_float(p[i]);
+    return reduce_add(sum) + rest;
+}
+
 RFACONV_INLINE void add_floats(float* to, const float* from, int64_t n) {
     int64_t i = 0;
     for (; i + lanes <= n; i += lanes) store(to + i, load(to + i) + load(from + i));

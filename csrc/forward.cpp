@@ -128,7 +128,6 @@ extern "C" int32_t rfaconv_forward(const rfaconv_layer* layer, int64_t bytes, in
     if (layer == nullptr || bytes != int64_t(sizeof(rfaconv_layer))) return RFACONV_BAD_ARGUMENT;
     const rfaconv_layer& l = *layer;
     if (l.x.data == nullptr || l.weight.data == nullptr || l.y.data == nullptr) return RFACONV_BAD_ARGUMENT;
-    if (l.x.dtype != RFACONV_F32) return RFACONV_UNSUPPORTED;
     const bool normed = l.feature_norm.mean != nullptr;
     if (l.feature_weight == nullptr || (normed ? !good(l.feature_norm) : l.feature_bias == nullptr)) return RFACONV_BAD_ARGUMENT;
     if (!good(int32_t(l.kind), l.attention)) return RFACONV_BAD_ARGUMENT;

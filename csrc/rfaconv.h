@@ -68,7 +68,7 @@ typedef struct {
     int64_t hidden, spatial[2], spatial_stride[3];
 } rfaconv_attention;
 
-/* A layer in inference, all in float32. With feature_norm.mean, features are relu(norm(feature_weight u)) and feature_bias is not
+/* A layer in inference; x, weight, bias and y have one type. With feature_norm.mean, features are relu(norm(feature_weight u)) and feature_bias is not
  * read; with NULL, relu(feature_weight u + feature_bias). bias.data may be NULL. Every field is a multiple of 8 bytes. */
 typedef struct {
     rfaconv_tensor x, weight, bias, y;
@@ -116,7 +116,7 @@ RFACONV_API int32_t rfaconv_feature_stats_backward(const float* d0, const float*
                                                    rfaconv_tensor* dx, float* dfeature_weight, float* dfeature_bias,
                                                    int32_t threads);
 
-/* Squeeze and excitation: gate (B,C) = sigmoid(expand (C,M) . relu(reduce (M,C) . mean of x)), x in float32. */
+/* Squeeze and excitation: gate (B,C) = sigmoid(expand (C,M) . relu(reduce (M,C) . mean of x)). */
 RFACONV_API int32_t rfaconv_channel_gate(const rfaconv_tensor* x, const float* reduce, const float* expand, int64_t hidden,
                                          float* gate, int32_t threads);
 

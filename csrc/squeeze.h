@@ -2,6 +2,7 @@
 #ifndef RFACONV_SQUEEZE_H
 #define RFACONV_SQUEEZE_H
 
+#include "channel_rows.h"
 #include "chunks.h"
 #include "scratch.h"
 #include "sigmoid.h"
@@ -13,7 +14,8 @@ namespace RFACONV_ISA {
 enum : int64_t { mean_block = 4096 };
 
 // mean[c - from], channels from .. to - 1 of one image at p.
-static void channel_means(const rfaconv_tensor& x, const float* p, int64_t from, int64_t to, float* mean) {
+template <class Number>
+static void channel_means(const rfaconv_tensor& x, const Number* p, int64_t from, int64_t to, float* mean) {
     const int64_t H = x.size[2], W = x.size[3];
     const double scale = 1.0 / double(H * W);
     if (x.stride[3] == 1) {
@@ -32,15 +34,15 @@ static void channel_means(const rfaconv_tensor& x, const float* p, int64_t from,
         const int64_t n = imin(lanes, to - c);
         double sum[lanes] = {0.0};
         for (int64_t h = 0; h < H; ++h) {
-            const float* at = p + c * x.stride[1] + h * x.stride[2];
+            const Number* at = p + c * x.stride[1] + h * x.stride[2];
             alignas(64) float row[lanes] = {0.0f};
             if (x.stride[1] == 1) {
                 vf total = zero();
-                for (int64_t w = 0; w < W; ++w) total = total + load_first(at + w * x.stride[3], n);
+                for (int64_t w = 0; w < W; ++w) total = total + load_some(at + w * x.stride[3], n);
                 store(row, total);
             } else {
                 for (int64_t w = 0; w < W; ++w)
-                    for (int64_t l = 0; l < n; ++l) row[l] += at[w * x.stride[3] + l * x.stride[1]];
+                    for (int64_t l = 0; l < n; ++l) row[l] += to_float(at[w * x.stride[3] + l * x.stride[1]]);
             }
             for (int64_t l = 0; l < n; ++l) sum[l] += double(row[l]);
         }
@@ -65,7 +67,11 @@ static int32_t channel_gate(const rfaconv_tensor* x, const float* reduce, const 
     parallel(threads, [=](Crew crew) {
         for (int64_t task = B * blocks * crew.me / crew.size; task < B * blocks * (crew.me + 1) / crew.size; ++task) {
             const int64_t b = task / blocks, c = task % blocks * lanes;
-            channel_means(*x, static_cast<const float*>(x->data) + b * x->stride[0], c, imin(C, c + lanes), gate + b * C + c);
+            const int64_t at = b * x->stride[0], end = imin(C, c + lanes);
+            if (x->dtype == RFACONV_BF16)
+                channel_means(*x, static_cast<const uint16_t*>(x->data) + at, c, end, gate + b * C + c);
+            else
+                channel_means(*x, static_cast<const float*>(x->data) + at, c, end, gate + b * C + c);
         }
     });
     Scratch scratch{size_t(hidden) * sizeof(float)};

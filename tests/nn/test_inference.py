@@ -244,7 +244,7 @@ class Halved(RFAConv2d):
         RFAConv2d(8, 12, 3, groups=4).eval().fuse(),
         RFAConv2d(8, 12, 2).eval().fuse(),
         Halved(8, 12, 3).eval().fuse(),
-        RFAConv2d(8, 12, 3).eval().fuse().bfloat16(),
+        RFAConv2d(8, 12, 3).eval().fuse().double(),
         RFCAConv2d(8, 12, 3).fuse(),  # the BatchNorm of its attention is in training mode
     ],
     ids=lambda layer: type(layer).__name__,

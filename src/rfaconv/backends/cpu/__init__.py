@@ -17,7 +17,7 @@ __all__ = ["BACKEND", "CPUBackend", "library"]
 
 _DTYPES = ("float32", "bfloat16")
 _KERNELS = ((1, 1), (3, 3), (5, 5))
-# of inference, and in float32 alone
+# of inference
 _INFERENCE: dict[str, Kernel] = {
     "attend": forward.attend,
     "pixel_gate": gates.pixel_gate,
@@ -40,7 +40,8 @@ class CPUBackend(Backend):
         """Says why the CPU kernels cannot run the problem, or None if they can."""
         if problem.dims != 2:
             return f"spatial dimensions: expected 2, got {problem.dims}"
-        dtypes = ("float32",) if problem.op in _INFERENCE else _DTYPES
+        gate = problem.op in _INFERENCE and problem.op != "attend"
+        dtypes = ("float32",) if gate else _DTYPES
         if problem.dtype not in dtypes:
             return f"dtype: expected {' or '.join(dtypes)}, got {problem.dtype}"
         if problem.window.kernel not in _KERNELS:

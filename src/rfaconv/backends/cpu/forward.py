@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rfaconv.backends.cpu import library
-from rfaconv.backends.cpu.abi import KINDS, LAYER
+from rfaconv.backends.cpu.abi import DTYPES, KINDS, LAYER
 from rfaconv.backends.cpu.operands import check_status
 from rfaconv.errors import InvalidArgument
 from rfaconv.ops.schema import memory_format_of
@@ -42,9 +42,10 @@ def attend(
     groups: int,
     window: Sequence[int],
 ) -> Tensor:
-    """The kernel of ``attend`` for float32 maps (B, C, H, W)."""
+    """The kernel of ``attend`` for float32 and bfloat16 maps (B, C, H, W)."""
     kh, kw, sh, sw, top, bottom, left, right, dh, dw = window
     _check(x.dim() == 4, "input", "(B, C, H, W)", x)
+    _check(x.dtype in DTYPES, "input", "float32 or bfloat16", x.dtype)
     batch, channels, height, width = x.shape
     rows, columns = (
         (height + top + bottom - dh * (kh - 1) - 1) // sh + 1,
@@ -53,14 +54,13 @@ def attend(
     _check(rows > 0 and columns > 0, "input", f"a padded map larger than the window {window}", x)
     _check(groups == 1, "groups", "1", groups)
     outputs, entries = weight.size(0), channels * kh * kw
-    operands = _Operands()
+    operands = _Operands(x.dtype)
     size = (outputs, channels, kh, kw)
     first = operands.strided("input", x, x.shape)
     layer = operands.strided("weight", weight, size)
     offset = _NO_TENSOR
     if bias is not None:
-        address = operands.dense("bias", bias, (outputs,))
-        offset = (address, outputs, 1, 1, 1, 1, 1, 1, 1, 0)
+        offset = operands.row("bias", bias, outputs)
     features = operands.dense("feature_weight", feature_weight, (entries, 1, kh, kw))
     if feature_norm:
         shift, norm = 0, operands.norm("feature_norm", feature_norm, entries, feature_eps)
@@ -72,12 +72,12 @@ def attend(
         operands, attention, attention_bias, attention_norm, attention_eps, channels, kh * kw
     )
     shape = (batch, outputs, rows, columns)
-    y = torch.empty(shape, dtype=torch.float32, memory_format=memory_format_of(x))
+    y = torch.empty(shape, dtype=x.dtype, memory_format=memory_format_of(x))
     if batch == 0 or outputs == 0:
         return y
     packed = LAYER.pack(
         *first, *layer, *offset,
-        y.data_ptr(), *shape, *y.stride(), 0,
+        y.data_ptr(), *shape, *y.stride(), operands.code,
         kh, kw, sh, sw, top, left, dh, dw, rows, columns,
         features, shift, *norm, *gate, KINDS[variant],
     )  # fmt: skip
@@ -89,45 +89,37 @@ def attend(
 class _Operands:
     """Checks operands and gives their addresses, which hold as long as this object lives: whoever
     gives a parameter other memory in another thread, as by ``.data``, does not free it here.
+
+    All have the input's dtype; what the attention is made from is read as float32.
     """
 
-    __slots__ = ("_kept",)
+    __slots__ = ("_dtype", "_kept", "code")
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         self._kept: list[Any] = []
+        self._dtype = dtype
+        self.code = DTYPES[dtype]
 
     def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
-        """The address of a contiguous float32 tensor of this shape."""
-        if value.shape != shape or value.dtype is not _FLOAT or not value.is_cpu:
-            raise _misfit(name, value, shape)
-        if value.layout is not _STRIDED:
-            raise _misfit(name, value, shape)
-        if not value.is_contiguous() or value.is_neg():
+        """The address of a tensor of this shape as contiguous float32."""
+        self._check(name, value, shape)
+        if self._dtype is not _FLOAT or not value.is_contiguous() or value.is_neg():
             # torch has negated what it negates when it is read, but not in lists that may hold None
-            value = value.resolve_neg().contiguous()
-        storage = value.untyped_storage()
-        self._kept.append(storage)
-        start: int = storage.data_ptr()
-        if start == 0 and value.numel() > 0:
-            raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
-        return start + 4 * int(value.storage_offset())
+            value = value.resolve_neg().to(_FLOAT).contiguous()
+        return self._address(name, value)
+
+    def row(self, name: str, value: Tensor, length: int) -> tuple[int, ...]:
+        """A vector as ``rfaconv_tensor``."""
+        self._check(name, value, (length,))
+        value = value.resolve_neg().contiguous()
+        return self._address(name, value), length, 1, 1, 1, 1, 1, 1, 1, self.code
 
     def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
         """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
-        if value.layout is _STRIDED and value.is_contiguous():
-            return self.dense(name, value, shape), *shape, *value.stride(), 0
-        if (
-            value.layout is not _STRIDED
-            or value.shape != shape
-            or value.dtype is not _FLOAT
-            or not value.is_cpu
-        ):
-            raise _misfit(name, value, shape)
-        storage = value.untyped_storage()
-        self._kept.append(storage)
-        address = storage.data_ptr() + 4 * value.storage_offset()
-        _check(bool(address != 0 or value.numel() == 0), name, "a tensor with memory", "none")
-        return address, *shape, *value.stride(), 0
+        self._check(name, value, shape)
+        if value.is_neg():
+            value = value.resolve_neg()
+        return self._address(name, value), *shape, *value.stride(), self.code
 
     def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
         """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
@@ -136,13 +128,21 @@ class _Operands:
         found = [0 if s is None else self.dense(name, s, (channels,)) for s in state]
         return *found, eps
 
+    def _check(self, name: str, value: Tensor, shape: Sequence[int]) -> None:
+        if value.shape != shape or value.dtype is not self._dtype:
+            got = f"{value.dtype} of shape {tuple(value.shape)}"
+            raise InvalidArgument(name, f"{self._dtype} of shape {tuple(shape)}", got)
+        if value.layout is not _STRIDED or not value.is_cpu:
+            got = f"{value.layout}, {value.device}"
+            raise InvalidArgument(name, "a strided tensor on the cpu", got)
 
-def _misfit(name: str, value: Tensor, shape: Sequence[int]) -> InvalidArgument:
-    if value.shape != shape or value.dtype is not _FLOAT:
-        got = f"{value.dtype} of shape {tuple(value.shape)}"
-        return InvalidArgument(name, f"torch.float32 of shape {tuple(shape)}", got)
-    got = f"{value.layout}, {value.device}"
-    return InvalidArgument(name, "a strided tensor on the cpu", got)
+    def _address(self, name: str, value: Tensor) -> int:
+        storage = value.untyped_storage()
+        self._kept.append(storage)
+        start: int = storage.data_ptr()
+        if start == 0 and value.numel() > 0:
+            raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
+        return start + value.element_size() * int(value.storage_offset())
 
 
 def _check(holds: bool, name: str, expected: str, got: object) -> None:
@@ -175,9 +175,8 @@ def _rfcbam(
     fits = spatial.dim() == 4 and spatial.size(2) % 2 == 1 and spatial.size(3) % 2 == 1
     _check(fits, "spatial_weight", "(1, 2, odd, odd)", spatial)
     high, wide = spatial.shape[2:]
-    third, *_ = operands.strided("spatial_weight", spatial, (1, 2, high, wide))
-    strides = spatial.stride()[1:]
-    return first, second, third, 0, 0, 0, *_NO_NORM, hidden, high, wide, *strides
+    third = operands.dense("spatial_weight", spatial, (1, 2, high, wide))
+    return first, second, third, 0, 0, 0, *_NO_NORM, hidden, high, wide, high * wide, wide, 1
 
 
 def _rfca(
