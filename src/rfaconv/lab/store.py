@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.data.digest import same_data
 from rfaconv.lab.progress import Cell
 
 SCHEMA = 2
@@ -77,6 +78,7 @@ class Store:
         other = [
             k for k in {**settings, **found}
             if settings.get(k) != found.get(k) and k != "baseline"
+            and not (k.endswith(".digest") and same_data(str(found.get(k)), str(settings.get(k))))
             and not (k in GROWING and set(found.get(k, ())) <= set(settings.get(k, ())))
         ]  # fmt: skip
         if other:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.files import make_folder, strict_json, write_atomic
 from rfaconv.lab.data import ImageForm
+from rfaconv.lab.data.digest import same_data
 from rfaconv.lab.data.folder import split_folders
 from rfaconv.lab.data.load import FOLDER_PREFIX
 from rfaconv.lab.recipes import Recipe, recipe_text
@@ -90,7 +91,9 @@ def check_data(data: Any, run: Path) -> None:
         InvalidArgument: they were changed, or what the run says of them is damaged.
     """
     known = begun_with(run)
-    if known and known["digest"] != data.digest:
+    if known and not (
+        known["classes"] == tuple(data.classes) and same_data(known["digest"], data.digest)
+    ):
         theirs, ours = known["classes"], tuple(data.classes)
         got = f"others: classes {', '.join(ours)}" if theirs != ours else "others of its classes"
         raise InvalidArgument("data", f"the images that {run} was begun with", got)
