@@ -99,6 +99,22 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, numbered where it is taken, whatever the case; from then on it is taken.
+
+    Example:
+        >>> taken = set()
+        >>> free_name("a", taken), free_name("A", taken), free_name("a-2", taken)
+        ('a', 'A-2', 'a-2-2')
+    """
+    free, number = name, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free.casefold())
+    return free
+
+
 def read_yaml(text: str) -> Any:
     r"""The value of a YAML text.
 

@@ -41,26 +41,32 @@ def predict(
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import make_folder, strict_json, write_atomic
+    from rfaconv.files import free_name, make_folder, strict_json, write_atomic
     from rfaconv.lab.predict import frames
-    from rfaconv.lab.predict.sources import check_apart, expand, unique_stems
+    from rfaconv.lab.predict.sources import RESULTS, check_apart, expand, names_in
     from rfaconv.lab.predictors import open_predictor
 
     files = expand(sources)
     check_apart(out, files)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
+    taken, again = names_in(out), (out / RESULTS).exists()
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
     make_folder(out)
     console = Console(stderr=True)
+    if again:
+        console.print(f"the predictions that {out} had are replaced", highlight=False, markup=False)
     entries, skipped = [], []
-    names = unique_stems(files)
+    # frames come after all pictures, whose names they may have
+    names = {file: free_name(file.stem, taken) for file in files}
     for file in track(files, "predicting", console=console, disable=not console.is_terminal):
         try:
             for number, image in frames(file, every):
                 finding = predictor.find(image)
-                part = "" if number is None else f"-{number:06d}"
-                drawn = out / f"{names[file]}{part}.png"
+                name = names[file]
+                if number is not None:
+                    name = free_name(f"{name}-{number:06d}", taken)
+                drawn = out / f"{name}.png"
                 buffer = io.BytesIO()
                 to_pil_image(finding.draw(image)).save(buffer, "PNG")
                 write_atomic(drawn, buffer.getvalue())
@@ -74,13 +80,13 @@ def predict(
             skipped.append(str(error) if named else f"{file}: {error}")
     content = {"task": predictor.task, "classes": list(predictor.names), "pictures": entries}
     text = strict_json({**content, "skipped": skipped})
-    write_atomic(out / "predictions.json", text)
+    write_atomic(out / RESULTS, text)
     if as_json:
         typer.echo(text, nl=False)
     for line in skipped:
         console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
     console.print(
-        f"{len(entries)} pictures, {len(skipped)} files skipped: {out / 'predictions.json'}",
+        f"{len(entries)} pictures, {len(skipped)} files skipped: {out / RESULTS}",
         highlight=False,
         markup=False,
     )

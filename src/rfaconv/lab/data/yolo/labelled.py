@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rfaconv.files import free_name
 from rfaconv.lab.data.boxes import DetectionSet
 
 Row = tuple[int, tuple[float, ...]]
@@ -109,15 +110,15 @@ def unique_names(files: Iterable[Path]) -> dict[Path, str]:
     """
     files = list(dict.fromkeys(files))
     names = {file: file.stem for file in files}
-    depth = 1
-    while True:
+    for depth in range(1, max((len(file.parts) for file in files), default=0) + 2):
         counts = Counter(name.casefold() for name in names.values())
         double = [file for file, name in names.items() if counts[name.casefold()] > 1]
         if not double:
-            return names
+            break
         for file in double:
             folders = [part for part in file.parts[:-1] if part != file.anchor][-depth:]
             names[file] = "-".join([*folders, file.stem])
             if depth > len(file.parts):  # a.jpg beside a.png
                 names[file] += file.suffix.replace(".", "-")
-        depth += 1
+    taken: set[str] = set()  # folders that differ in capital letters alone leave the same names
+    return {file: free_name(name, taken) for file, name in names.items()}
