@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from rfaconv.decoding import ImageProblem, image_size, stored_size
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.data.decoding import read_pixels
+from rfaconv.lab.data.lookup import check_names
 
 Box = tuple[float, float, float, float]
 
@@ -126,6 +127,7 @@ class Collector:
     """
 
     def __init__(self, classes: Sequence[str], strict: bool) -> None:
+        check_names(classes, "classes")
         self.classes = tuple(classes)
         self.strict = strict
         self.samples: list[Sample] = []

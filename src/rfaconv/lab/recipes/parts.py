@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 # as pydantic's of the same names, but finite and within 32 bits
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
@@ -31,6 +31,15 @@ Operator = Annotated[
 """In place of convolutions: ``conv`` for none, an operator, or one of three ablations: ``features``
 (those of the receptive field without attention), ``unfold`` (attention on the patches) and
 ``rfa-values`` (RFA with its logits from the values of the patch)."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("each name once")
+    return names
+
+
+ClassNames = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 
 
 class Part(BaseModel):
@@ -103,7 +112,7 @@ class Splits(Augmented):
     train: str = "train"
     val: str | None = "val"
     split_seed: NonNegativeInt = 0
-    classes: tuple[str, ...] = ()
+    classes: ClassNames = ()
     strict: bool = False
     workers: NonNegativeInt = 0
 

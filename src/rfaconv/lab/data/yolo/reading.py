@@ -11,7 +11,7 @@ from rfaconv.decoding import ImageProblem, has_image_suffix, image_size
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import read_yaml
 from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
-from rfaconv.lab.data.lookup import Files, read_text
+from rfaconv.lab.data.lookup import Files, check_names, read_text
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 SPLITS = ("train", "val", "test")
@@ -116,7 +116,9 @@ def _names(values: Mapping[str, Any], file: Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(map(_is_word, names)):
         expected = f"names in {file}, a list or a mapping of numbers from 0 on"
         raise InvalidArgument("data.root", expected, repr(values.get("names")))
-    return [str(name) for name in names]
+    words = [str(name) for name in names]
+    check_names(words, "data.root", f" of names in {file}")
+    return words
 
 
 def _is_word(name: Any) -> bool:
