@@ -75,8 +75,7 @@ def read_voc_tree(
 
     Of several images of one name it is the one in the same folder, or else in a folder below
     another that is called alike (``Annotations/a/1.xml`` and ``JPEGImages/a/1.jpg``), or below
-    ``JPEGImages``. Problems are
-    as of :func:`read_voc`; an image without an XML file is one.
+    ``JPEGImages``. Problems are as of :func:`read_voc`; an image without an XML file is one.
 
     Args:
         root: the folder.

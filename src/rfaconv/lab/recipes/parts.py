@@ -99,7 +99,7 @@ class Splits(Augmented):
 
     Attributes:
         root: the folder.
-        train: split to learn from.
+        train: split to learn from; empty for all of a folder without splits.
         val: split to judge on; None holds a fifth of ``train`` out.
         split_seed: of what is held out.
         augment: ``hflip`` or ``none``, and after a plus sign any of ``scale-jitter`` (between half
