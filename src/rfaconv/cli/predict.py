@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rfaconv.cli._options import Pretrained, Threshold, plain_console
+
 
 def predict(
     model: Annotated[
@@ -20,14 +22,12 @@ def predict(
     out: Annotated[
         Path, typer.Option(help="Folder of the drawn pictures and predictions.json.")
     ] = Path("predictions"),
-    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
+    threshold: Threshold = 0.25,
     every: Annotated[int, typer.Option(help="Of a video, one frame in so many.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="A damaged file is an error, not skipped.")
     ] = False,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    pretrained: Pretrained = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print predictions.json too.")] = False,
 ) -> None:
     """Draw classes, boxes or masks on images, and write them as JSON.
@@ -36,7 +36,6 @@ def predict(
     """
     import io
 
-    from rich.console import Console
     from rich.progress import track
     from torchvision.transforms.functional import to_pil_image
 
@@ -53,9 +52,9 @@ def predict(
     taken, again = names_in(out), (out / RESULTS).exists()
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
     make_folder(out)
-    console = Console(stderr=True)
+    console = plain_console()
     if again:
-        console.print(f"the predictions that {out} had are replaced", highlight=False, markup=False)
+        console.print(f"the predictions that {out} had are replaced")
     entries, skipped = [], []
     # frames come after all pictures, whose names they may have
     names = {file: free_name(file.stem, taken) for file in files}
@@ -84,9 +83,7 @@ def predict(
     if as_json:
         typer.echo(text, nl=False)
     for line in skipped:
-        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"skipped {line}", style="yellow")
     console.print(
         f"{len(entries)} pictures, {len(skipped)} files skipped: {out / RESULTS}",
-        highlight=False,
-        markup=False,
     )

@@ -21,6 +21,12 @@ from rfaconv.lab.data.lookup import check_names
 Box = tuple[float, float, float, float]
 
 
+def around(numbers: Sequence[float]) -> Box:
+    """The upright box around points: x, y, x, y and so on."""
+    xs, ys = numbers[::2], numbers[1::2]
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
 class DataProblem(RFAConvError):
     """Something is wrong with a data set, and the caller asked to be strict about it."""
 

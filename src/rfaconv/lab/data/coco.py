@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
 from rfaconv.lab.data.lookup import Files, check_names, read_text
 
 
@@ -213,7 +213,4 @@ def _box(note: Mapping[str, Any]) -> Box | None:
         numbers = [float(value) for polygon in polygons for value in polygon]
     except (TypeError, ValueError):
         return None
-    if len(numbers) < 6:
-        return None
-    xs, ys = numbers[::2], numbers[1::2]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(numbers) if len(numbers) >= 6 else None

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from rfaconv.decoding import has_image_suffix
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
 from rfaconv.lab.data.lookup import Files, read_names
 
 
@@ -218,21 +218,18 @@ def _box(entry: Element) -> Box | None:
         high = abs(w * math.sin(angle)) + abs(h * math.cos(angle))
         return (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
     points = list(_points(entry))
-    if len(points) < 3:
-        return None
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(points) if len(points) >= 6 else None
 
 
-def _points(entry: Element) -> Iterator[tuple[float, float]]:
+def _points(entry: Element) -> Iterator[float]:
     """Corners of a polygon: ``pt`` or ``point`` with x and y, or x1, y1, x2, y2 and so on."""
     polygon = next((found for name in ("polygon", "segmentation")
                     if (found := entry.find(name)) is not None), None)  # fmt: skip
     if polygon is None:
         return
     for point in [*polygon.iter("pt"), *polygon.iter("point")]:
-        yield float(point.findtext("x") or ""), float(point.findtext("y") or "")
+        yield from (float(point.findtext(name) or "") for name in ("x", "y"))
     number = 1
     while (x := polygon.findtext(f"x{number}")) and (y := polygon.findtext(f"y{number}")):
-        yield float(x), float(y)
+        yield from (float(x), float(y))
         number += 1

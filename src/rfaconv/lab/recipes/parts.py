@@ -13,9 +13,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=4, le=1024)]
-OPERATORS = (
-    "conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold", "rfa-values",
-)  # fmt: skip
 
 
 def _present_name(value: Any) -> Any:

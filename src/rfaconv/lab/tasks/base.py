@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
@@ -33,30 +33,6 @@ TITLES = {"top1": "top-1", "map": "mAP", "miou": "mIoU"}
 """What people call the scores."""
 
 
-class Sets(Protocol):
-    """Images to learn from and to judge on, with the same classes."""
-
-    @property
-    def train(self) -> Any:
-        """Images to learn from."""
-
-    @property
-    def val(self) -> Any:
-        """Images to judge on."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names."""
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What was passed over while reading."""
-
-    @property
-    def digest(self) -> str:
-        """A name of the content: equal data, equal digest."""
-
-
 @dataclass(frozen=True)
 class TaskSets:
     """Images with boxes or masks."""
@@ -77,7 +53,7 @@ class TaskSets:
 
     @cached_property
     def digest(self) -> str:
-        """Of the images and of their boxes or masks."""
+        """A name of the content: of the images and of their boxes or masks."""
         return digest_of(self.classes, _stamps(self.train), _stamps(self.val))
 
 

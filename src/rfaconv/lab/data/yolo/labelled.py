@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfaconv.files import free_name
-from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.lab.data.boxes import DetectionSet, around
 
 Row = tuple[int, tuple[float, ...]]
 """A class and its numbers in [0, 1]: centre and size of a box, or the points of a polygon."""
@@ -80,8 +80,7 @@ def as_boxes(source: Source) -> Source:
 
 def _around(row: Row) -> Row:
     label, numbers = row
-    xs, ys = numbers[0::2], numbers[1::2]
-    return box_row(label, (min(xs), min(ys), max(xs), max(ys)), (1, 1))
+    return box_row(label, around(numbers), (1, 1))
 
 
 def split_off(source: Source, share: float) -> Source:

@@ -10,7 +10,7 @@ from typing import Any
 from rfaconv.decoding import ImageProblem, has_image_suffix, image_size
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import read_yaml
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
 from rfaconv.lab.data.lookup import Files, check_names, read_text
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml")
@@ -211,8 +211,7 @@ def _upright(numbers: list[float]) -> Box:
         return (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError("neither box nor polygon")
-    xs, ys = numbers[::2], numbers[1::2]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(numbers)
 
 
 def _snapped(box: Box, size: tuple[int, int]) -> Box:
