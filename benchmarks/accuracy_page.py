@@ -15,6 +15,7 @@ import torch
 from accuracy_costs import cost
 from pages import RESULTS, ROOT, load, table
 
+from rfaconv.lab.networks.classifiers import COMPARABLE
 from rfaconv.lab.statistics import Difference, mean_and_std, paired_difference
 from rfaconv.models.published import published
 
@@ -22,7 +23,6 @@ PAGE = ROOT / "docs/results.md"
 IMAGENET = 1.28e6
 Cases = dict[str, dict[int, Any]]
 Runs = dict[tuple[str, str], Cases]
-ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 TITLES = {
     "operators": "Operators in place of the first convolution of every block",
     "warm-start": "Warm start at equal cost: 3 plain epochs, then converted (4 epochs) or not (6)",
@@ -160,7 +160,7 @@ def seconds(cases: Cases, name: str) -> float:
 
 def rows(cases: Cases, data: str) -> str:
     lines = []
-    for name in sorted(cases, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER)):
+    for name in sorted(cases, key=[*COMPARABLE, *cases].index):
         values = [v["result"]["top1"] for v in cases[name].values()]
         mean, std = mean_and_std(values)
         shown, verdict = "", ""
@@ -243,7 +243,7 @@ by itself make a short fine-tuning pay. A long pretraining, for which it is mean
 
 def equal_accuracy(runs: Runs) -> str:
     base, rows = cost("conv", "eurosat", None)[2], []
-    for name in ORDER:
+    for name in COMPARABLE:
         cells = [reached(runs["operators", data], name) for data in NAMES]
         rows.append((name, *cells, f"{cost(name, 'eurosat', None)[2] / base:.2f}"))
     lines = ["\n## Cost at equal accuracy\n",
@@ -271,7 +271,7 @@ def plot(runs: Runs) -> None:
     tables = [("operators", data) for data in NAMES]
     figure = Figure(figsize=(5 * len(tables), 4), layout="constrained")
     for axes, key in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables, strict=True):
-        for name in ORDER:
+        for name in COMPARABLE:
             values = [100 * v["result"]["top1"] for v in runs[key][name].values()]
             mean, std = mean_and_std(values)
             x = seconds(runs[key], name)

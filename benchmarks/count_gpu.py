@@ -88,7 +88,7 @@ def per_pixel(kernel: Compiled, pixels: int, channels: int) -> tuple[float, floa
     return (both - once) * share / channels, once * share
 
 
-def operands(variant: str, outputs: int) -> tuple[torch.Tensor, ...]:
+def operands(outputs: int) -> tuple[torch.Tensor, ...]:
     x = torch.zeros(2, CHANNELS, 14, 14, dtype=torch.bfloat16)
     weight = torch.zeros(outputs, CHANNELS, 3, 3, dtype=torch.bfloat16)
     last = torch.channels_last
@@ -110,7 +110,7 @@ def count(variant: str) -> dict[str, float]:
     found: dict[str, float] = {}
     rows_of, lines = configs.along_rows(CHANNELS, (14, 14)), configs.lines(CHANNELS)
     for outputs in (64, 128, 256):
-        x, fw, fb, weight = operands(variant, outputs)
+        x, fw, fb, weight = operands(outputs)
         config = configs.project("bfloat16", TAPS, outputs, tensor_cores=True, variant=variant)
         geometry = Geometry.of(x, WINDOW)
         with Recorder(90) as recorder:
@@ -121,7 +121,7 @@ def count(variant: str) -> dict[str, float]:
         (kernel,) = (k for k in recorder.found.values() if k.kernel == "project_tensor_cores")
         name = f"project_tensor_cores O{outputs}"
         found[name], found[f"{name} once"] = per_pixel(kernel, config.block_p, config.block_c)
-    x, fw, fb, weight = operands(variant, 64)
+    x, fw, fb, weight = operands(64)
     with Recorder(90) as recorder:
         filled = tensor_cores.fill(x, fw, fb, gates(variant), variant)
         operand = gate_operands(variant, gates(variant), filled["p_rows"])

@@ -18,7 +18,7 @@ import torch
 
 import rfaconv.models  # noqa: F401  # registers the networks
 from rfaconv.bench.environment import describe
-from rfaconv.bench.published import PUBLISHED
+from rfaconv.bench.published import put_published_
 from rfaconv.bench.timing import alternate
 from rfaconv.export import Source, export, load_exported
 from rfaconv.files import strict_json, write_atomic
@@ -34,12 +34,7 @@ def networks():
     for operator in OPERATORS:
         yield f"{operator}_resnet18", timm.create_model(f"{operator}_resnet18")
         network = timm.create_model("resnet18")
-        for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
-            for block in stage:
-                old = block.conv1
-                block.conv1 = PUBLISHED[operator](
-                    old.in_channels, old.out_channels, old.kernel_size[0], old.stride[0]
-                )
+        put_published_(network, operator)
         yield f"{operator}_published", network
     for name in ("cam", "cbam", "ca"):
         yield f"{name}_resnet18", timm.create_model(f"{name}_resnet18")

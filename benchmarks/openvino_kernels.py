@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import openvino
 import torch
-from openvino_precision import compiled, processor
+from openvino_precision import about, compiled
 
+from rfaconv.bench.timing import in_turns
 from rfaconv.export import export
 from rfaconv.export.custom import compile_openvino, export_onnx_custom
 from rfaconv.files import strict_json, write_atomic
@@ -44,12 +43,7 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(words, Path(folder))
-    value = {
-        "processor": processor(),
-        "threads": words.threads,
-        "openvino": openvino.__version__,
-        "torch": torch.__version__,
-    }
+    value = about(words.threads)
     batches = {}
     if words.out.exists():
         before = json.loads(words.out.read_text(encoding="utf-8"))
@@ -79,15 +73,8 @@ def measure(words: argparse.Namespace, folder: Path) -> dict[str, Any]:
         gap = torch.from_numpy(ours([x.numpy()])[0].copy()) - wanted
         errors[name] = float(gap.abs().max() / wanted.abs().max())
     print("timing", flush=True)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(words.rounds):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - begin))
-    medians = {name: sorted(values)[words.rounds // 2] for name, values in times.items()}
+    times = in_turns(runs, words.rounds)
+    medians = {name: 1e3 * sorted(values)[words.rounds // 2] for name, values in times.items()}
     return {"ms": medians, "errors": errors, "rounds": words.rounds}
 
 

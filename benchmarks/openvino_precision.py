@@ -45,6 +45,11 @@ def processor() -> str:
     return f"{name or platform.processor()} ({', '.join(has)})"
 
 
+def about(threads: int) -> dict[str, Any]:
+    versions = {"openvino": openvino.__version__, "torch": torch.__version__}
+    return {"processor": processor(), "threads": threads, **versions}
+
+
 def measured(source: Source, threads: int, rounds: int) -> dict[str, Any]:
     x = torch.randn(1, source.channels, *source.input_size)
     with torch.no_grad():
@@ -79,14 +84,7 @@ def main() -> None:
     for kind in ("conv", "rfa"):
         source = load_source(str(ROOT / "weights" / f"eurosat-{kind}"))
         rows[f"eurosat-{kind}, trained"] = measured(source, words.threads, words.rounds)
-    value = {
-        "processor": processor(),
-        "threads": words.threads,
-        "openvino": openvino.__version__,
-        "torch": torch.__version__,
-        "networks": rows,
-    }
-    write_atomic(words.out, strict_json(value))
+    write_atomic(words.out, strict_json({**about(words.threads), "networks": rows}))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pages import RESULTS, fill, load
 
 from rfaconv.lab.data.loaders import GlobalBatches
-
-ORDER = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
+from rfaconv.lab.networks.classifiers import COMPARABLE
 
 
 def runs(folder: str) -> dict[str, list[dict]]:
@@ -22,7 +21,7 @@ def runs(folder: str) -> dict[str, list[dict]]:
     for path in sorted((RESULTS / folder).glob("*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
         found[run["operator"]].append(run)
-    return {operator: found[operator] for operator in ORDER if operator in found}
+    return {operator: found[operator] for operator in COMPARABLE if operator in found}
 
 
 def spread(values: Iterable[float]) -> str:
@@ -175,7 +174,7 @@ def inference() -> list[str]:
         "| operator | two threads, ms | of conv | one thread, ms | of conv |",
         "|---|---|---|---|---|",
     ]
-    for operator in ORDER:
+    for operator in COMPARABLE:
         cells = [
             f"{1e3 * found['median_seconds'][operator]:.1f} | {found['ratio'][operator]:.2f}"
             for found in (two, one)

@@ -14,7 +14,7 @@ from pages import Tables, fill, load, table
 
 MOST = 1.5
 """What an epoch of RFA may cost, in epochs of the convolution."""
-IMAGES, IMAGE_KB, EPOCHS = 1_281_167, 110, 100
+IMAGES, IMAGE_KB = 1_281_167, 110
 BATCH, RATE, PUBLISHED_BATCH = 128, 0.1, 128
 PLANS = ((1, 1, 128), (1, 8, 128), (1, 8, 1024), (8, 8, 4096))
 """Machines, GPUs in each, global batch."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,11 @@ def test_a_folder_that_cannot_be_opened_is_left_to_the_system(
         ("- 1", [1]),
         ("base: &b {k: 1}\nx: {y: &a {<<: *b, k: 2}}\nz: *a",
          {"base": {"k": 1}, "x": {"y": {"k": 2}}, "z": {"k": 2}}),
+        ("a: &a {key: 1, n: 1}\nb: &b {<<: *a, key: 2}\nc: &c {<<: *b}\nd: {<<: [*c, *a], n: 3}",
+         {"a": {"key": 1, "n": 1}, "b": {"key": 2, "n": 1}, "c": {"key": 2, "n": 1},
+          "d": {"key": 2, "n": 3}}),
+        ("a: &a {key: 1}\nb: &b {key: 2, 1: x}\nc: {<<: [*a, *b], '1': y}",
+         {"a": {"key": 1}, "b": {"key": 2, 1: "x"}, "c": {"key": 1, 1: "x", "1": "y"}}),
         ("- {a: 1}\n- {a: 2}", [{"a": 1}, {"a": 2}]),
         ("{? [a] : 1, ? [b] : 2}", None),
     ],
@@ -70,6 +76,32 @@ def test_yaml(text: str, value: object) -> None:
             read_yaml(text)
     else:
         assert read_yaml(text) == value
+
+
+@pytest.mark.parametrize("merged", ["3", "[1]", "[*a, 1]", "text", "[*a, *list]"])
+def test_a_merge_of_what_is_no_mapping(merged: str) -> None:
+    with pytest.raises(ValueError, match="line 3: << without a mapping"):
+        read_yaml(f"a: &a {{x: 1}}\nb: &list [1]\nc: {{<<: {merged}}}")
+
+
+def test_merges_of_merges() -> None:
+    """Any depth, against what the rules of YAML say."""
+    for seed in range(300):
+        draw, lines, values = random.Random(seed), [], []
+        for number in range(draw.randint(2, 6)):
+            own = {key: draw.random() for key in draw.sample(["one", "two", "three"], 2)}
+            below = draw.sample(range(number), draw.randint(0, number))
+            parts = [f"{key}: {value}" for key, value in own.items()]
+            if below:
+                aliases = ", ".join(f"*m{i}" for i in below)
+                parts.insert(draw.randint(0, 2), f"<<: [{aliases}]" if below[1:] or
+                             draw.random() < 0.5 else f"<<: {aliases}")  # fmt: skip
+            lines.append(f"m{number}: &m{number} {{{', '.join(parts)}}}")
+            merged: dict[str, float] = {}
+            for i in reversed(below):
+                merged |= values[i]
+            values.append(merged | own)
+        assert list(read_yaml("\n".join(lines)).values()) == values
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from typing import Any
 
 from rfaconv.errors import InvalidArgument
 
+_MERGE = "tag:yaml.org,2002:merge"
+
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Writes a file so that a crash at any moment leaves the old content or the new, never a part.
@@ -99,6 +101,22 @@ def as_text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, numbered where it is taken, whatever the case; from then on it is taken.
+
+    Example:
+        >>> taken = set()
+        >>> free_name("a", taken), free_name("A", taken), free_name("a-2", taken)
+        ('a', 'A-2', 'a-2-2')
+    """
+    free, number = name, 1
+    while free.casefold() in taken:
+        number += 1
+        free = f"{name}-{number}"
+    taken.add(free.casefold())
+    return free
+
+
 def read_yaml(text: str) -> Any:
     r"""The value of a YAML text.
 
@@ -117,15 +135,19 @@ def read_yaml(text: str) -> Any:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
-        _check_keys(node, set())
+        _resolve(node, set())
         return None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise ValueError(f"line {mark.line + 1}" if mark else "no text") from error
 
 
-def _check_keys(node: Any, seen: set[int]) -> None:
-    """Refuses a key that a mapping has twice; by the nodes, before merges (<<) add others."""
+def _resolve(node: Any, seen: set[int]) -> None:
+    """Refuses a key that a mapping has twice, then puts what is merged (<<) into the mapping.
+
+    A key of the mapping itself comes before a merged one, and of several that are merged the first.
+    PyYAML's own merge takes another where a mapping has merged and overridden before.
+    """
     if id(node) in seen or isinstance(getattr(node, "value", ""), str):
         return
     seen.add(id(node))
@@ -137,4 +159,20 @@ def _check_keys(node: Any, seen: set[int]) -> None:
             if name in names:
                 raise ValueError(f"line {key.start_mark.line + 1}: the key {name!r} twice")
             names.add(name)
-        _check_keys(below, seen)
+        _resolve(below, seen)
+    merges = [part for part in node.value if isinstance(part, tuple) and part[0].tag == _MERGE]
+    for merge in merges:
+        own = [part for part in node.value if part is not merge]
+        known = {_identity(key) for key, _ in own}
+        sources = merge[1].value if merge[1].id == "sequence" else [merge[1]]
+        if any(source.id != "mapping" for source in sources):
+            raise ValueError(f"line {merge[0].start_mark.line + 1}: << without a mapping")
+        found: dict[Any, Any] = {}
+        for key, value in (pair for source in sources for pair in source.value):
+            found.setdefault(_identity(key), (key, value))
+        node.value = [*(pair for name, pair in found.items() if name not in known), *own]
+
+
+def _identity(key: Any) -> tuple[str, Any]:
+    """Equal for equal keys: 1 and "1" are two."""
+    return key.tag, key.value if isinstance(key.value, str) else id(key)

@@ -29,6 +29,7 @@ pytest.importorskip("pytorch_grad_cam")
 from rfaconv.lab.explain import explain_image, figure_of, png_of, view_of
 from rfaconv.lab.explain.cams import METHODS, activation_map, target_layers
 from rfaconv.lab.explain.compared import activation_figure, gate_figure
+from rfaconv.lab.explain.given import given_images
 from rfaconv.lab.explain.views import open_view
 
 assert rfaconv.models.MODEL_NAMES
@@ -211,6 +212,15 @@ def test_files_and_damaged_ones(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not gone.exists()
     assert main([*words[:2], str(tmp_path / "none.png")]) == 2
     assert main(["explain", str(tmp_path / "net"), "digits", "--out", str(gone)]) == 0
+
+
+def test_images_of_several_sets_have_files_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        classes(tmp_path / name)
+        picture(tmp_path / "given" / name / "my pic 1.png", squares(tmp_path)[0][1])
+    words = [*map(str, (tmp_path / "a", tmp_path / "b", tmp_path / "given/a/my pic 1.png"))]
+    given = given_images(words, view_of(classifier()), 2)
+    assert len({item.name for item in given}) == len(given) == 5
 
 
 def test_names_that_are_no_text_and_no_formula(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from test_explain import classifier
 
 from rfaconv.effective import effective_kernels
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.explain.views import captured_inputs, view_of
+from rfaconv.lab.explain.views import view_of
 from rfaconv.lab.inspector import inspector_page
 from rfaconv.lab.inspector.packing import packed_layer, quantised
 from rfaconv.nn import CBAMConv2d, RFAConv2d, RFCAConv2d, RFCBAMConv2d
@@ -90,8 +90,7 @@ def test_the_page(tmp_path: Path) -> None:
         ("CBAM (untrained)", 1.0), ("CA (untrained)", 1.0),
     ]  # fmt: skip
     layer = view.network.get_submodule("layer1.0.conv1")
-    with torch.no_grad(), captured_inputs(view.network, [layer]) as inputs:
-        view.network(view.tensor(image))
+    inputs = view.inputs(image, [layer])
     assert own["sharing"] == effective_kernels(layer, inputs[0]).sharing < 0.5
     page = inspector_page(view, image, title="a", beside=[("mine", cbam)])
     values = values_of(page)

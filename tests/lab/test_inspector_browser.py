@@ -15,7 +15,7 @@ from test_explain import classifier
 from test_inspector import values_of
 
 from rfaconv.effective import EffectiveKernels, effective_kernels
-from rfaconv.lab.explain.views import View, captured_inputs, open_view, view_of
+from rfaconv.lab.explain.views import View, open_view, view_of
 from rfaconv.lab.inspector import inspector_page
 
 pytestmark = pytest.mark.nightly
@@ -111,8 +111,7 @@ class Opened:
 
 def kernels_of(view: View, name: str, image: torch.Tensor) -> EffectiveKernels:
     layer = next(m for n, m in view.network.named_modules() if n.removeprefix("network.") == name)
-    with torch.no_grad(), captured_inputs(view.network, [layer]) as inputs:
-        view.network(view.tensor(view.shown(image)))
+    inputs = view.inputs(view.shown(image), [layer])
     return effective_kernels(layer, inputs[0][:1])
 
 

@@ -19,6 +19,7 @@ from rfaconv.lab.building import recipe_data
 from rfaconv.lab.data.yolo.reading import read_yolo
 from rfaconv.lab.looking import look
 from rfaconv.lab.recipes import apply_overrides
+from rfaconv.lab.study import source_values
 
 SIDE, COUNT = 64, 6
 
@@ -142,6 +143,7 @@ def test_train_eval_predict_export(
         (lambda p: classes(p, ("train", "val")), "classes", {}),
         (lambda p: voc(p, ("trainval", "test")), "voc", {"train": "trainval", "val": "test"}),
         (lambda p: voc(p, ("train",)), "voc", {"train": "train", "val": None}),
+        (lambda p: voc(p, ()), "voc", {"train": "", "val": None}),
         (lambda p: coco(p, "{}/_annotations.coco.json"), "coco", {"val": "valid"}),
         (lambda p: yolo(p, ("train", "test")), "yolo", {"val": "test"}),
         (lambda p: yolo(p, ("train",)), "yolo", {"val": None}),
@@ -159,6 +161,51 @@ def test_what_a_folder_is(
     seen = look(tmp_path)
     assert seen.kind == kind
     assert data.items() <= seen.recipe["data"].items()
+
+
+def beside(root: Path) -> None:
+    """XML files and images in one folder."""
+    voc(root, ())
+    for file in [*(root / "Annotations").iterdir(), *(root / "JPEGImages").iterdir()]:
+        file.rename(root / file.name)
+    shutil.rmtree(root / "Annotations")
+    shutil.rmtree(root / "JPEGImages")
+
+
+VOC_FORMS: dict[str, Callable[[Path], None]] = {
+    "none": lambda p: voc(p, ()), "below": lambda p: voc(p / "VOC2007", ()),
+    "below with lists": lambda p: voc(p / "VOC2007"), "beside": beside,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", VOC_FORMS)
+def test_voc_without_lists_is_read_by_train_as_by_yolo_data(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    VOC_FORMS[form](tmp_path / "own")
+    assert main(["yolo", "data", "own", "--out", "set"]) == 0
+    theirs = read_yolo("set", "train")
+    sets = recipe_data(apply_overrides(look(tmp_path / "own").recipe, ()))
+    assert sets.classes == theirs.classes == ("square",)
+    split = "lists" not in form
+    assert (len(sets.train), len(sets.val)) == ((5, 1) if split else (COUNT, COUNT))
+    assert (len(theirs), len(read_yolo("set", "val"))) == (len(sets.train), len(sets.val))
+    _, values, _ = source_values("own", "yolo")
+    assert len(recipe_data(apply_overrides(values, ())).train) == len(sets.train)
+    if form == "none":
+        for path, mask, _ in squares(tmp_path / "own/predictions"):
+            picture(path, mask)  # as of predict in the folder
+        assert len(recipe_data(apply_overrides(values, ())).train) == len(sets.train)
+        assert main(["train", "own", "epochs=1"]) == 0
+        assert "training on all, a fifth held out" in capsys.readouterr().err
+
+
+def test_other_xml_beside_folders_of_classes(tmp_path: Path) -> None:
+    classes(tmp_path)
+    for name, text in (("about.xml", "<about/>"), ("broken.xml", "<")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    assert look(tmp_path).kind == "classes"
 
 
 def test_a_fifth_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

@@ -7,10 +7,19 @@ costs, and nothing else; use the layers of :mod:`rfaconv` for anything but measu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["PUBLISHED", "PublishedRFA", "PublishedRFCA", "PublishedRFCBAM", "enlarged"]
+__all__ = [
+    "PUBLISHED",
+    "PublishedRFA",
+    "PublishedRFCA",
+    "PublishedRFCBAM",
+    "enlarged",
+    "put_published_",
+]
 
 
 def enlarged(values: Tensor, kernel: int) -> Tensor:
@@ -113,3 +122,13 @@ PUBLISHED: dict[str, type[_Published]] = {
     "rfcbam": PublishedRFCBAM,
     "rfca": PublishedRFCA,
 }
+
+
+def put_published_(network: Any, operator: str) -> None:
+    """Puts the published formulation into the first convolution of every block of a ResNet."""
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        for block in stage:
+            old = block.conv1
+            block.conv1 = PUBLISHED[operator](
+                old.in_channels, old.out_channels, old.kernel_size[0], old.stride[0]
+            )

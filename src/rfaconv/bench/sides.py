@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rfaconv.bench.cases import BenchCase
-from rfaconv.bench.published import PUBLISHED
+from rfaconv.bench.published import PUBLISHED, put_published_
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.nn import RFAConv2d, RFCAConv2d, RFCBAMConv2d
 
@@ -71,12 +71,7 @@ def _network(case: BenchCase, side: str, operator: str) -> nn.Module:
     name = f"{operator}_{case.network}" if ours else case.network
     net: Any = timm.create_model(name, num_classes=case.out_channels)
     if side == "published":
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            for block in stage:
-                old = block.conv1
-                block.conv1 = PUBLISHED[operator](
-                    old.in_channels, old.out_channels, old.kernel_size[0], old.stride[0]
-                )
+        put_published_(net, operator)
     kinds = tuple(LAYERS.values())
     for layer in (module for module in net.modules() if isinstance(module, kinds)):
         cast(Any, layer).backend = "reference" if side == "reference" else "auto"

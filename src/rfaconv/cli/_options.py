@@ -2,7 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
 from rfaconv.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+TYPER: Any = {
+    "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}  # fmt: skip
+"""Of every application of commands."""
+
+Threshold = Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
+]
+LookedInto = Annotated[
+    str,
+    typer.Argument(
+        help="A run, a folder of a network, a .safetensors, a .pt of ultralytics or, with "
+        "--pretrained, a network of timm."
+    ),
+]
+
+
+def plain_console(stderr: bool = True) -> Console:
+    """A terminal on which text is shown as it is."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False)
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

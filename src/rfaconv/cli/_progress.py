@@ -8,6 +8,7 @@ from typing import Self
 from rich import progress as bars
 from rich.console import Console
 
+from rfaconv.cli._options import plain_console
 from rfaconv.lab.progress import Cell, Progress
 from rfaconv.lab.training.module import EpochRecord
 
@@ -35,7 +36,7 @@ class RichProgress(Progress):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or plain_console()
         self.bars = bars.Progress(
             bars.TextColumn("[bold]{task.description}"),
             bars.BarColumn(),
@@ -63,7 +64,7 @@ class RichProgress(Progress):
 
     def note(self, text: str) -> None:
         """A line above the bars."""
-        self.bars.console.print(text, style="yellow", highlight=False, markup=False)
+        self.bars.console.print(text, style="yellow")
 
     def begin(self, pairs: int, finished: int) -> None:
         """The bar of all trainings."""
@@ -100,8 +101,6 @@ class RichProgress(Progress):
         self.bars.console.print(
             f"[{self.finished:{width}}/{self.pairs}] {cell}: {100 * score:.2f}% "
             f"in {duration(seconds)}{left}",
-            highlight=False,
-            markup=False,
         )
 
     def _left(self, remaining: float) -> None:

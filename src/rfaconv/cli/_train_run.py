@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfaconv.cli._compare_run import terminate
+from rfaconv.cli._options import plain_console
 
 if TYPE_CHECKING:
     from rfaconv.lab.recipes import Recipe
@@ -46,7 +47,6 @@ def _first() -> bool:
 
 
 def _one(recipe: Recipe, out: Path, places: Places) -> float:
-    from rich.console import Console
 
     from rfaconv.lab.tasks import TITLES, task_named
     from rfaconv.lab.train import LaunchConfig, train_recipe
@@ -54,11 +54,11 @@ def _one(recipe: Recipe, out: Path, places: Places) -> float:
     from rfaconv.lab.training.module import EpochRecord
     from rfaconv.lab.training.preemption import Preempted
 
-    console, first = Console(stderr=True), _first()
+    console, first = plain_console(), _first()
 
     def log(text: str) -> None:
         if first:
-            console.print(text, highlight=False, markup=False)
+            console.print(text)
 
     title = TITLES[score := task_named(recipe.task).score]
 

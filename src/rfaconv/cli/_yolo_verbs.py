@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rfaconv.cli._options import TYPER
 from rfaconv.cli._yolo_data import data
 
 _OPERATORS = "rfa, rfcbam, rfca, cam, cbam or ca."
@@ -19,12 +20,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a file that exists
 
 def build() -> Any:
     """The command with the verbs, to be run with the words behind ``rfaconv yolo``."""
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = typer.Typer(**TYPER)
     app.command("data")(data)
     app.command("convert")(convert)
     app.command("import")(import_)

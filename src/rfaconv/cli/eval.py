@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rfaconv.cli._options import Pretrained, plain_console
+
 
 def eval(  # the command's name
     model: Annotated[
@@ -37,9 +39,7 @@ def eval(  # the command's name
             "--gates", help="How uneven the gates of a run are, and its score with them frozen."
         ),
     ] = False,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    pretrained: Pretrained = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Judge a trained network on images whose truth is known.
@@ -91,13 +91,12 @@ def eval(  # the command's name
 
 def _on_data(model: str, data: str, pretrained: bool, as_json: bool) -> None:
     """Judges any model on a folder of images."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from rfaconv.files import strict_json
     from rfaconv.lab.judging import judge
 
-    console = Console(stderr=True)
+    console = plain_console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("judging", total=None)
         value = judge(
@@ -108,23 +107,21 @@ def _on_data(model: str, data: str, pretrained: bool, as_json: bool) -> None:
         typer.echo(strict_json(value), nl=False)
         return
     for problem in value["problems"]:
-        console.print(f"passed over: {problem}", highlight=False, markup=False)
+        console.print(f"passed over: {problem}")
     _show(value, "")
 
 
 def _show(value: Mapping[str, Any], more: str) -> None:
     """A table of the classes, and the figures."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from rfaconv.lab.tasks import TITLES
 
     table = Table("class", {"classify": "recall", "segment": "IoU"}.get(value["task"], "AP"))
     for name, share in zip(value["classes"], value["per_class"], strict=True):
-        table.add_row(escape(name), "-" if share is None else f"{share:.1%}")
-    console = Console()
+        table.add_row(name, "-" if share is None else f"{share:.1%}")
+    console = plain_console(stderr=False)
     console.print(table)
     shown = [(TITLES.get(k, k), v) for k, v in value.items() if isinstance(v, float)]
     figures = "  ".join(f"{name} {number:.2%}" for name, number in shown)
-    console.print(f"{figures}  ({value['images']} images{more})", highlight=False, markup=False)
+    console.print(f"{figures}  ({value['images']} images{more})")

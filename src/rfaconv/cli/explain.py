@@ -7,15 +7,11 @@ from typing import Annotated
 
 import typer
 
+from rfaconv.cli._options import LookedInto, Pretrained, Threshold, plain_console
+
 
 def explain(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A run, a folder of a network, a .safetensors, a .pt of ultralytics or, with "
-            "--pretrained, a network of timm."
-        ),
-    ],
+    model: LookedInto,
     images: Annotated[
         list[str],
         typer.Argument(
@@ -36,10 +32,8 @@ def explain(
         str | None, typer.Option(help="Class to explain. [default: the one that is found]")
     ] = None,
     count: Annotated[int, typer.Option(help="Images of a data set, spread over it.")] = 6,
-    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    threshold: Threshold = 0.25,
+    pretrained: Pretrained = False,
     out: Annotated[Path, typer.Option(help="Folder of the page and the pictures.")] = Path(
         "explanations"
     ),
@@ -50,7 +44,6 @@ def explain(
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """
-    from rich.console import Console
     from rich.progress import track
 
     from rfaconv.cli._options import parse_names
@@ -76,7 +69,7 @@ def explain(
         raise InvalidArgument("plain", f"a network to {view.task}", f"one to {beside.task}")
     given = given_images(images, view, count)
     check_apart(out, [item.file for item in given if item.file.is_file()])
-    console = Console(stderr=True)
+    console = plain_console()
     made: list[tuple[str, Explained]] = []
     skipped: list[str] = []
     for item in track(given, "explaining", console=console, disable=not console.is_terminal):
@@ -95,10 +88,10 @@ def explain(
         write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
         made.append((item.name, explained))
     for line in skipped:
-        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"skipped {line}", style="yellow")
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
     page = as_text(page_of(f"What {model} looks at", about, made, skipped))
     write_atomic(out / "index.html", page)
-    console.print(f"{len(made)} images: {out / 'index.html'}", highlight=False, markup=False)
+    console.print(f"{len(made)} images: {out / 'index.html'}")

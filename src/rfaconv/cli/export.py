@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rfaconv.cli._options import Pretrained, plain_console
+
 
 def export(
     model: Annotated[
@@ -36,9 +38,7 @@ def export(
     external_data: Annotated[
         bool, typer.Option("--external-data", help="ONNX weights in a file beside.")
     ] = False,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    pretrained: Pretrained = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Run the file and compare it with PyTorch.")
@@ -50,8 +50,6 @@ def export(
 
     Norms are folded and only standard operations used; batch and size stay open.
     """
-    from rich.console import Console
-
     from rfaconv.errors import InvalidArgument, unknown_name
     from rfaconv.export import export as write
     from rfaconv.export.targets import TARGETS
@@ -70,7 +68,7 @@ def export(
         raise InvalidArgument(
             "check", "a target whose runtime is here", "coreml: only macOS has it"
         )
-    console = Console(stderr=True)
+    console = plain_console()
     with console.status("exporting"):
         source = load_source(
             model, size=None if size is None else (size, size), pretrained=pretrained
@@ -94,7 +92,7 @@ def export(
         report["check"] = _check(console, made.path, source, kind, batch if fixed else 0, threads)
     if as_json:
         typer.echo(strict_json(report), nl=False)
-    console.print(f"{made.path}: {made.bytes / 1e6:.1f} MB, {kind}", highlight=False, markup=False)
+    console.print(f"{made.path}: {made.bytes / 1e6:.1f} MB, {kind}")
     if check and not report["check"]["passed"]:
         console.print(f"the file differs from PyTorch: {made.path}.check.json", style="red")
         raise typer.Exit(1)
@@ -106,6 +104,7 @@ def _check(
     """Compares, and prints a table."""
     from rich.progress import Progress
     from rich.table import Table
+    from rich.text import Text
 
     from rfaconv.export import check
 
@@ -132,6 +131,8 @@ def _check(
             continue
         numbers = [f"{case['error']:.1e}", f"{case['torch_error']:.1e}"]
         times = [f"{case['ms']:.1f}", f"{case['torch_ms']:.1f}"]
-        table.add_row(*name, *numbers, *times, "equal" if case["passed"] else "[red]differs[/red]")
+        table.add_row(
+            *name, *numbers, *times, "equal" if case["passed"] else Text("differs", "red")
+        )
     console.print(table)
     return report

@@ -7,15 +7,11 @@ from typing import Annotated
 
 import typer
 
+from rfaconv.cli._options import LookedInto, Pretrained, Threshold, plain_console
+
 
 def inspect(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A run, a folder of a network, a .safetensors, a .pt of ultralytics or, with "
-            "--pretrained, a network of timm."
-        ),
-    ],
+    model: LookedInto,
     image: Annotated[Path, typer.Argument(help="The picture.")],
     layers: Annotated[
         str, typer.Option(help="Operators by name, with commas. [default: four, spread]")
@@ -30,10 +26,8 @@ def inspect(
     target: Annotated[
         str | None, typer.Option(help="Class of the Grad-CAM. [default: the one that is found]")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    threshold: Threshold = 0.25,
+    pretrained: Pretrained = False,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("inspector.html"),
 ) -> None:
     """Write a page on which to click through an image's gates.
@@ -42,8 +36,6 @@ def inspect(
 
     A .pt file of ultralytics runs code when it is loaded: only open files that you trust.
     """
-    from rich.console import Console
-
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, unknown_name
     from rfaconv.files import as_text, write_atomic
@@ -68,8 +60,8 @@ def inspect(
         target=target,
     )  # fmt: skip
     write_atomic(out, as_text(page))
-    console = Console(stderr=True)
-    console.print(f"{out}: {len(page.encode()) / 1e6:.1f} MB", highlight=False, markup=False)
+    console = plain_console()
+    console.print(f"{out}: {len(page.encode()) / 1e6:.1f} MB")
 
 
 def _name(word: str) -> str:

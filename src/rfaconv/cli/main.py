@@ -47,15 +47,14 @@ def build() -> typer.Typer:
     """The Typer application with every command of ``COMMANDS`` that is installed."""
     import typer
 
+    from rfaconv.cli._options import TYPER
+
     app = typer.Typer(
         name="rfaconv",
         help="Receptive-field attention convolutions: train, compare, look, deploy.",
         epilog=EPILOG,
         no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        **TYPER,
     )
 
     @app.callback(invoke_without_command=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rfaconv.cli._options import Pretrained, Threshold, plain_console
+
 
 def predict(
     model: Annotated[
@@ -20,14 +22,12 @@ def predict(
     out: Annotated[
         Path, typer.Option(help="Folder of the drawn pictures and predictions.json.")
     ] = Path("predictions"),
-    threshold: Annotated[float, typer.Option(help="Least score of a box, in [0, 1].")] = 0.25,
+    threshold: Threshold = 0.25,
     every: Annotated[int, typer.Option(help="Of a video, one frame in so many.")] = 1,
     strict: Annotated[
         bool, typer.Option("--strict", help="A damaged file is an error, not skipped.")
     ] = False,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="timm may fetch weights of a named network.")
-    ] = False,
+    pretrained: Pretrained = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print predictions.json too.")] = False,
 ) -> None:
     """Draw classes, boxes or masks on images, and write them as JSON.
@@ -36,31 +36,36 @@ def predict(
     """
     import io
 
-    from rich.console import Console
     from rich.progress import track
     from torchvision.transforms.functional import to_pil_image
 
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import make_folder, strict_json, write_atomic
+    from rfaconv.files import free_name, make_folder, strict_json, write_atomic
     from rfaconv.lab.predict import frames
-    from rfaconv.lab.predict.sources import check_apart, expand, unique_stems
+    from rfaconv.lab.predict.sources import RESULTS, check_apart, expand, names_in
     from rfaconv.lab.predictors import open_predictor
 
     files = expand(sources)
     check_apart(out, files)
     if every < 1:
         raise InvalidArgument("every", "1 or more", every)
+    taken, again = names_in(out), (out / RESULTS).exists()
     predictor = open_predictor(model, threshold=threshold, pretrained=pretrained)
     make_folder(out)
-    console = Console(stderr=True)
+    console = plain_console()
+    if again:
+        console.print(f"the predictions that {out} had are replaced")
     entries, skipped = [], []
-    names = unique_stems(files)
+    # frames come after all pictures, whose names they may have
+    names = {file: free_name(file.stem, taken) for file in files}
     for file in track(files, "predicting", console=console, disable=not console.is_terminal):
         try:
             for number, image in frames(file, every):
                 finding = predictor.find(image)
-                part = "" if number is None else f"-{number:06d}"
-                drawn = out / f"{names[file]}{part}.png"
+                name = names[file]
+                if number is not None:
+                    name = free_name(f"{name}-{number:06d}", taken)
+                drawn = out / f"{name}.png"
                 buffer = io.BytesIO()
                 to_pil_image(finding.draw(image)).save(buffer, "PNG")
                 write_atomic(drawn, buffer.getvalue())
@@ -74,13 +79,11 @@ def predict(
             skipped.append(str(error) if named else f"{file}: {error}")
     content = {"task": predictor.task, "classes": list(predictor.names), "pictures": entries}
     text = strict_json({**content, "skipped": skipped})
-    write_atomic(out / "predictions.json", text)
+    write_atomic(out / RESULTS, text)
     if as_json:
         typer.echo(text, nl=False)
     for line in skipped:
-        console.print(f"skipped {line}", style="yellow", highlight=False, markup=False)
+        console.print(f"skipped {line}", style="yellow")
     console.print(
-        f"{len(entries)} pictures, {len(skipped)} files skipped: {out / 'predictions.json'}",
-        highlight=False,
-        markup=False,
+        f"{len(entries)} pictures, {len(skipped)} files skipped: {out / RESULTS}",
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
@@ -14,6 +13,7 @@ from rfaconv.lab.recipes import Recipe, read_recipe
 from rfaconv.lab.tasks import LightningTask, task_named
 from rfaconv.lab.training.run_folder import RECIPE_FILE, check_data
 from rfaconv.lab.training.saves import WEIGHTS, best_good
+from rfaconv.surgery.structure import add_biases_
 
 
 def read_run(run: Path) -> Recipe:
@@ -70,7 +70,7 @@ def recipe_network(recipe: Recipe, data: Any, weights: Path | None = None) -> nn
     if weights is not None:
         state = read_weights(weights)
         put_operator_(body, model.operator, backend, where=model.where)
-        _add_biases_(network, state)
+        add_biases_(network, state)
         load_weights(network, weights, state=state)
         return network
     if model.warm_start is None and not pretrained:
@@ -132,11 +132,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise InvalidArgument("weights", "a safetensors file", f"{path} ({error})") from error
     return state
-
-
-def _add_biases_(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """A conversion that keeps outputs adds a bias where inputs of a layer may be negative."""
-    for name, module in network.named_modules():
-        bias = state.get(f"{name}.bias")
-        if bias is not None and isinstance(module, nn.Conv2d) and module.bias is None:
-            module.bias = nn.Parameter(torch.zeros_like(bias))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from rfaconv.bench.environment import environment, limited_threads
 from rfaconv.errors import InvalidArgument, unknown_name
@@ -186,10 +187,7 @@ def _cost(
         known = {"epochs": recipe.epochs, **found[name]}
         chosen = contender(recipe, name, 0, known)
         network = recipe_network(chosen, data).to(device)
-        example = task.example(chosen, data)
-        example = [one.to(device) for one in example] if isinstance(example, list) else (
-            example.to(device)
-        )  # fmt: skip
+        example = move_data_to_device(task.example(chosen, data), device)
         counted = network_cost(network, example)
         exact[name] = {
             "parameters": counted.parameters,

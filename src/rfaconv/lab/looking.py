@@ -14,8 +14,9 @@ import numpy as np
 from rfaconv.decoding import ImageProblem, image_size, read_indices, stored_size
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.data.folder import list_folder, split_folders
-from rfaconv.lab.data.lookup import Files, read_text
+from rfaconv.lab.data.lookup import Files, check_names, read_text
 from rfaconv.lab.data.masks import IGNORED
+from rfaconv.lab.data.voc import voc_lists, voc_root
 from rfaconv.lab.data.yolo.reading import description, yolo_file
 from rfaconv.lab.recipes import parsed_recipe
 
@@ -65,12 +66,12 @@ def look(path: Path) -> Seen:
     """
     if not path.is_dir():
         raise InvalidArgument("path", "a folder of images", str(path))
-    for rule in (_yolo, _coco, _voc, _masks, _classes):
+    for rule in (_yolo, _coco, _voc, _masks, _voc_tree, _classes):
         seen = rule(path)
         if seen is not None:
             return seen
     expected = (
-        "a folder per class, VOC (JPEGImages, Annotations, ImageSets), COCO (annotations/*.json), "
+        "a folder per class, VOC (JPEGImages, Annotations), COCO (annotations/*.json), "
         "YOLO (data.yaml) or masks (images, masks)"
     )
     found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "an empty folder"
@@ -81,7 +82,7 @@ def _detection(path: Path, kind: str, train: str, val: str | None, what: str) ->
     base = dict(parsed_recipe("boxes"))
     base["data"] = {"format": kind, "root": str(path), "train": train, "val": val}
     judged = f"validation on {val}" if val else "a fifth held out for validation"
-    return Seen(kind, f"{path}: boxes, {what}; training on {train}, {judged}", base)
+    return Seen(kind, f"{path}: boxes, {what}; training on {train or 'all'}, {judged}", base)
 
 
 def _yolo(path: Path) -> Seen | None:
@@ -108,17 +109,22 @@ def _coco(path: Path) -> Seen | None:
 
 
 def _voc(path: Path) -> Seen | None:
-    if not (path / "JPEGImages").is_dir():
-        return None
-    main = [file.stem for file in (path / "ImageSets" / "Main").glob("*.txt")]
-    if main and (path / "Annotations").is_dir():
-        return _detection(path, "voc", *_splits(main), "Pascal VOC")
+    root = voc_root(path)
+    named = voc_lists(root) if root is not None else []
+    if root is not None and named:
+        return _detection(root, "voc", *_splits(named), "Pascal VOC")
     lists = [file.stem for file in (path / "ImageSets" / "Segmentation").glob("*.txt")]
     masks = path / "SegmentationClass"
-    if not lists or not masks.is_dir():
+    if not lists or not masks.is_dir() or not (path / "JPEGImages").is_dir():
         return None
     train, val = _splits(lists)
     return _segmentation(path, "voc", train, val, path / "JPEGImages", masks)
+
+
+def _voc_tree(path: Path) -> Seen | None:
+    root = voc_root(path)
+    what = "Pascal VOC without lists"
+    return None if root is None else _detection(root, "voc", "", None, what)
 
 
 def _masks(path: Path) -> Seen | None:
@@ -183,7 +189,10 @@ def _class_names(path: Path, masks: Path) -> list[str]:
     """From a list in the folder, else by the numbers in the masks."""
     file = next((path / name for name in _CLASS_LISTS if (path / name).is_file()), None)
     if file is not None:
-        return [line.strip() for line in read_text(file, "path").splitlines() if line.strip()]
+        lines = [line.strip() for line in read_text(file, "path").splitlines()]
+        names = [line for line in lines if line]
+        check_names(names, "path", f" in {file}")
+        return names
     values: set[int] = set()
     reasons: list[str] = []
     for mask in _spread(Files(masks).paths):

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.files import strict_json, write_atomic
+from rfaconv.lab.data.digest import same_data
 from rfaconv.lab.progress import Cell
+from rfaconv.lab.training.run_folder import LOCK_FILE, locked
 
 SCHEMA = 2
 GROWING = ("operators", "seeds")
@@ -77,6 +77,7 @@ class Store:
         other = [
             k for k in {**settings, **found}
             if settings.get(k) != found.get(k) and k != "baseline"
+            and not (k.endswith(".digest") and same_data(str(found.get(k)), str(settings.get(k))))
             and not (k in GROWING and set(found.get(k, ())) <= set(settings.get(k, ())))
         ]  # fmt: skip
         if other:
@@ -102,18 +103,9 @@ class Store:
         Raises:
             RFAConvError: another process is at work there.
         """
-        lock = FileLock(self.root / ".lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            message = f"out: another rfaconv compare is at work in {self.root}"
-            raise RFAConvError(message) from error
-        except NotImplementedError:
-            pass  # a file system without locks
-        try:
+        message = f"out: another rfaconv compare is at work in {self.root}"
+        with locked(self.root / LOCK_FILE, RFAConvError(message)):
             yield
-        finally:
-            lock.release()
 
     def read(self, name: str) -> dict[str, Any] | None:
         """The content of a JSON file of the folder, or None where there is none.

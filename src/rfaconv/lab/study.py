@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rfaconv.errors import InvalidArgument, unknown_name
 from rfaconv.lab.contenders import resolved
 from rfaconv.lab.looking import look
+from rfaconv.lab.networks.classifiers import COMPARABLE
 from rfaconv.lab.progress import Cell
 from rfaconv.lab.recipes import Recipe, apply_overrides, parsed_recipe, recipe_names
 from rfaconv.lab.recipes.files import explained, parsed
@@ -19,7 +20,6 @@ from rfaconv.lab.store import plain
 
 DEFAULT = "eurosat-sample"
 """What is compared on where nothing is named: real colour images that come with the package."""
-OPERATORS = ("conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 
 
 class Study(Part):
@@ -41,7 +41,7 @@ class Study(Part):
     about: str = ""
     recipes: tuple[str | dict[str, Any], ...] = (DEFAULT,)
     task: str | None = None
-    operators: tuple[str, ...] = OPERATORS
+    operators: tuple[str, ...] = COMPARABLE
     seeds: tuple[int, ...] = (0, 1, 2)
     set: tuple[str, ...] = ()
     keep: Literal["first", "all"] = "first"

@@ -22,8 +22,12 @@ def converted_structure_(network: nn.Module, operator: str, state: Mapping[str, 
     """Gives the backbone the layers of a conversion that keeps outputs, for ``state`` to load."""
     where = basic_block_conv1 | bottleneck_3x3
     convert_(backbone_of(network), operator, where=where, init="fresh")
+    add_biases_(network, state)
+
+
+def add_biases_(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """A conversion that keeps outputs adds a bias where inputs of a layer may be negative."""
     for name, module in network.named_modules():
-        # such a conversion adds a bias where the inputs of a layer may be negative
         bias = state.get(f"{name}.bias")
         if bias is not None and isinstance(module, nn.Conv2d) and module.bias is None:
             module.bias = nn.Parameter(torch.zeros_like(bias))

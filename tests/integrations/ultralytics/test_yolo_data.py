@@ -232,6 +232,14 @@ def test_equal_names_in_different_folders_are_kept_apart(tmp_path):
     assert yaml.safe_load(data.read_text(encoding="utf-8"))["names"] == {0: "r", 1: "w"}
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("more", [(), ("c/b-1.png", "d/a-b-1.png")])
+def test_folders_that_differ_in_capitals_or_hyphens_alone(more):
+    files = [*map(Path, ("a/1.png", "A/1.png", "x/a/b/1.png", "x/a-b/1.png", *more))]
+    names = [name.casefold() for name in unique_names(files).values()]
+    assert len(set(names)) == len(files)
+
+
 @pytest.mark.parametrize("link", [False, True])
 def test_a_second_set_of_the_same_names_has_its_own_pictures(link, tmp_path):
     for i in range(2):

@@ -126,6 +126,50 @@ def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path, pictures):
             assert drawn.size[0] == factor * entry["size"][0]
 
 
+@pytest.fixture
+def segmenter(tmp_path):
+    network = build_segmenter("unet", "resnet18", 2, width=0.25)
+    about = {"task": "segment", "kind": "unet", "backbone": "resnet18", "width": 0.25}
+    save_predictor(tmp_path / "net.safetensors", network, names=["a", "b"], **about)
+    return tmp_path / "net.safetensors"
+
+
+def test_frames_and_pictures_do_not_overwrite_each_other(tmp_path, segmenter, monkeypatch):
+    """A frame is called as a picture may be: a-000000."""
+
+    def two(file, every):
+        image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+        yield from [(0, image), (1, image)] if file.suffix == ".mp4" else [(None, image)]
+
+    monkeypatch.setattr("rfaconv.lab.predict.frames", two)
+    files = [tmp_path / n for n in ("a.mp4", "a.png", "a-000000.png", "b/a.mp4", "A-000001.jpg")]
+    (tmp_path / "b").mkdir()
+    for file in files:
+        file.write_bytes(b"")
+    found = predicted(tmp_path, segmenter, *files, files[1])["pictures"]
+    drawn = [entry["drawn"] for entry in found]
+    assert len({name.casefold() for name in drawn}) == len(drawn) == 7
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == sorted(drawn)
+
+
+def test_files_of_others_stay(tmp_path, pictures, segmenter, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "0.PNG").write_bytes(b"mine")
+    first = predicted(tmp_path, segmenter, pictures)["pictures"]
+    assert [entry["drawn"] for entry in first] == ["0-2.png", "1.png"]
+    assert "replaced" not in capsys.readouterr().err
+    assert predicted(tmp_path, segmenter, pictures)["pictures"] == first
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the predictions that {out} had are replaced" in said
+    assert (out / "0.PNG").read_bytes() == b"mine"
+    for content in ('{"pictures": 3}', "[]", "mine"):
+        (out / "predictions.json").write_text(content, encoding="utf-8")
+        assert main(["predict", str(segmenter), str(pictures), "--out", str(out)]) == 2
+        assert "out: expected" in capsys.readouterr().err
+        assert (out / "predictions.json").read_text(encoding="utf-8") == content
+
+
 def test_pictures_are_not_replaced_by_their_drawings(tmp_path, pictures, capsys):
     """Neither by predict nor by explain, under whatever name the folder is given."""
     network = timm.create_model("rfa_resnet18", num_classes=2)

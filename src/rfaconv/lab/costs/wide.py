@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import recipe_network
@@ -31,10 +32,7 @@ def matched_width(recipe: Recipe, operator: str, data: Any, device: torch.device
         InvalidArgument: the network cannot be widened.
     """
     task = task_named(recipe.task)
-    example: Any = task.example(recipe, data)
-    example = [one.to(device) for one in example] if isinstance(example, list) else example.to(
-        device
-    )  # fmt: skip
+    example = move_data_to_device(task.example(recipe, data), device)
     aim = recipe_network(recipe.with_model(operator=operator), data).to(device)
     own: float = recipe.model.width
 

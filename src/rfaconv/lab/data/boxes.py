@@ -16,8 +16,15 @@ from torch.utils.data import Dataset
 from rfaconv.decoding import ImageProblem, image_size, stored_size
 from rfaconv.errors import InvalidArgument, RFAConvError
 from rfaconv.lab.data.decoding import read_pixels
+from rfaconv.lab.data.lookup import check_names
 
 Box = tuple[float, float, float, float]
+
+
+def around(numbers: Sequence[float]) -> Box:
+    """The upright box around points: x, y, x, y and so on."""
+    xs, ys = numbers[::2], numbers[1::2]
+    return (min(xs), min(ys), max(xs), max(ys))
 
 
 class DataProblem(RFAConvError):
@@ -126,6 +133,7 @@ class Collector:
     """
 
     def __init__(self, classes: Sequence[str], strict: bool) -> None:
+        check_names(classes, "classes")
         self.classes = tuple(classes)
         self.strict = strict
         self.samples: list[Sample] = []

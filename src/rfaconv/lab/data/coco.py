@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
-from rfaconv.lab.data.lookup import Files, read_text
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
+from rfaconv.lab.data.lookup import Files, check_names, read_text
 
 
 def read_coco(
@@ -100,8 +100,12 @@ class CocoFile:
         if double:
             got = f"two categories of id {double[0]} in {self.path}"
             raise InvalidArgument("annotations", "a category of each id", got)
-        order = sorted(names, key=_order)
+        # some tools write the name of the whole set as a category that no object is of
+        used = {_identity(note.get("category_id")) for note in self.notes}
+        counts = Counter(names.values())
+        order = sorted((i for i in names if i in used or counts[names[i]] == 1), key=_order)
         self.classes = tuple(names[identity] for identity in order)
+        check_names(self.classes, "annotations", f" of categories in {self.path}")
         self._position = {identity: index for index, identity in enumerate(order)}
 
     def entries(self, collector: Collector) -> Iterator[Entry]:
@@ -209,7 +213,4 @@ def _box(note: Mapping[str, Any]) -> Box | None:
         numbers = [float(value) for polygon in polygons for value in polygon]
     except (TypeError, ValueError):
         return None
-    if len(numbers) < 6:
-        return None
-    xs, ys = numbers[::2], numbers[1::2]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(numbers) if len(numbers) >= 6 else None

@@ -5,7 +5,6 @@ The parts have any of the names in ``TRAIN`` and ``VAL``, in any case.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from rfaconv.lab.data.base import (
     stratified_split,
 )
 from rfaconv.lab.data.decoding import FileImages, FileList, decode, square
+from rfaconv.lab.data.digest import digest_of, image_stamp
 
 BESIDES = (
     ".txt", ".csv", ".tsv", ".json", ".xml", ".yaml", ".yml", ".md", ".html", ".db", ".ini", ".npy",
@@ -51,7 +51,7 @@ def read_folder(
     anew: bool = False,
     progress: Progress | None = None,
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...], tuple[SkippedImage, ...], str]:
-    """Training and validation images, class names, files left out, digest of the file list.
+    """Training and validation images, class names, files left out, digest of the files.
 
     The images of a class are those of its folder and of all folders below it, by their endings or,
     with an unknown one, by their content.
@@ -78,6 +78,7 @@ def read_folder(
     keep = not anew and total * 3 * image_size**2 <= MEMORY_LIMIT
     skipped: list[SkippedImage] = list(others)
     parts: list[ImageSet] = []
+    stamps: list[Iterable[object]] = []
     done = 0
     for part, files in (("train", train), ("val", val)):
         offset = done
@@ -95,6 +96,8 @@ def read_folder(
             )
         skipped += damaged
         files = files.subset(good)
+        names = [file.relative_to(path).as_posix() for file in files.paths]
+        stamps.append(map(image_stamp, files.paths, names))
         counts = torch.bincount(files.labels, minlength=len(classes))
         for label in (counts == 0).nonzero().flatten().tolist():
             lost = next((item for item in damaged if classes[label] in item.path.parts), None)
@@ -107,7 +110,8 @@ def read_folder(
             if images is not None
             else FileImages(files, transform)
         )
-    return parts[0], parts[1], classes, tuple(skipped), _digest(path, (train, val))
+    digest = digest_of(classes, *stamps)
+    return parts[0], parts[1], classes, tuple(skipped), digest
 
 
 def list_folder(
@@ -249,16 +253,3 @@ def _in_order(
     # In blocks, so that a set larger than memory never waits in the pool's queue.
     for start in range(0, len(paths), 512):
         yield from pool.map(attempt, paths[start : start + 512])
-
-
-def _digest(root: Path, parts: tuple[FileList, ...]) -> str:
-    sha = hashlib.sha256()
-    for files in parts:
-        for path in files.paths:
-            sha.update(
-                f"{path.relative_to(root).as_posix()}:{path.stat().st_size}\n".encode(
-                    errors="surrogateescape"
-                )
-            )
-        sha.update(b"--\n")
-    return sha.hexdigest()[:16]

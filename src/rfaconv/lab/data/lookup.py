@@ -6,7 +6,7 @@ import codecs
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rfaconv.decoding import has_image_suffix
@@ -98,6 +98,22 @@ def read_names(
             names.append(name)
     counts = Counter(names)
     return list(counts), [name for name, count in counts.items() if count > 1]
+
+
+def check_names(names: Iterable[str], argument: str, of: str = "") -> None:
+    """Refuses a class name that is there twice: nobody could tell the two classes apart.
+
+    Args:
+        names: of the classes.
+        argument: what errors call them.
+        of: where they are from, after "each name".
+
+    Raises:
+        InvalidArgument: there is one.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InvalidArgument(argument, f"each name{of} once", f"{twice[0]!r} twice")
 
 
 def _composed(name: str) -> str:

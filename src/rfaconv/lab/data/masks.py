@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from rfaconv.decoding import ImageProblem, image_size, read_image, read_indices, stored_size
 from rfaconv.errors import InvalidArgument, RFAConvError
-from rfaconv.lab.data.lookup import Files, read_names
+from rfaconv.lab.data.lookup import Files, check_names, read_names
 
 IGNORED = 255
 """Value of pixels that count neither in the loss nor in the metric."""
@@ -153,6 +153,7 @@ def _pair(
     if len(classes) > IGNORED:
         expected = f"{IGNORED} at most, as value {IGNORED} marks what is not labelled"
         raise InvalidArgument("classes", expected, len(classes))
+    check_names(classes, "classes")
     kept: list[tuple[Path, Path]] = []
     counts: list[dict[int, int]] = []
     sizes: dict[tuple[int, int], None] = {}

@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from rfaconv.decoding import has_image_suffix
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
 from rfaconv.lab.data.lookup import Files, read_names
 
 
@@ -33,13 +33,15 @@ def read_voc(
 ) -> DetectionSet:
     """Reads ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/SPLIT.txt`` below ``root``.
 
+    Without a split it is all XML files, as of :func:`read_voc_tree`.
+
     An object with a polygon or a turned box alone has the upright box around it. Problems (a
     missing or damaged file, a box of no size or outside the image, an unknown class) are named in
     ``problems`` of the result and passed over.
 
     Args:
         root: the folder that holds the three.
-        split: ``train``, ``val``, ``trainval`` or ``test``: the name of a list.
+        split: ``train``, ``val``, ``trainval`` or ``test``: the name of a list; or empty.
         classes: names; None takes those of the whole split in alphabetical order.
         strict: a problem is an error.
 
@@ -47,6 +49,8 @@ def read_voc(
         InvalidArgument: ``root`` has no such list, or it cannot be read.
         DataProblem: with ``strict``, the first problem; or no image is left.
     """
+    if not split:
+        return read_voc_tree(root, classes, strict=strict)
     root = Path(root)
     names = root / "ImageSets" / "Main" / f"{split}.txt"
     if not names.is_file():
@@ -70,8 +74,8 @@ def read_voc_tree(
     """Reads all XML files below ``root``, each with the image of its name, without lists.
 
     Of several images of one name it is the one in the same folder, or else in a folder below
-    another that is called alike (``Annotations/a/1.xml`` and ``JPEGImages/a/1.jpg``). Problems are
-    as of :func:`read_voc`; an image without an XML file is one.
+    another that is called alike (``Annotations/a/1.xml`` and ``JPEGImages/a/1.jpg``), or below
+    ``JPEGImages``. Problems are as of :func:`read_voc`; an image without an XML file is one.
 
     Args:
         root: the folder.
@@ -106,6 +110,8 @@ def read_voc_tree(
             below = path.relative_to(root).parts[1:-1]
             alike = [image for image in found if image.relative_to(root).parts[1:-1] == below]
             found = alike or found
+            # what was drawn on the images may lie in another folder
+            found = [i for i in found if "JPEGImages" in i.relative_to(root).parts] or found
         if len(found) > 1 and len({image.parent for image in found}) > 1:
             label = _Label(path, "bad label", f"of several images: {found[0]}, {found[1]}")
         used.update(found)
@@ -114,6 +120,35 @@ def read_voc_tree(
     for path in (path for found in images.values() for path in found if path not in used):
         collector.note("missing label", path, f"no {path.stem}.xml")
     return collector.result()
+
+
+def voc_root(path: Path) -> Path | None:
+    """The folder of Pascal VOC that a folder is or holds, by its XML files; None where it is none.
+
+    They lie in ``Annotations``, or beside the images.
+    """
+    found = any(_xml_in(path / name) for name in ("Annotations", "annotations"))
+    if found or any(map(_is_annotation, _xml_in(path))):
+        return path
+    below = [folder.parent for folder in sorted(path.glob("*/Annotations")) if _xml_in(folder)]
+    return below[0] if len(below) == 1 else None
+
+
+def voc_lists(root: Path) -> list[str]:
+    """The names of the lists of images with boxes; none where the folders they are of are not."""
+    whole = (root / "JPEGImages").is_dir() and (root / "Annotations").is_dir()
+    return sorted(p.stem for p in (root / "ImageSets" / "Main").glob("*.txt")) if whole else []
+
+
+def _xml_in(folder: Path) -> list[Path]:
+    return Files(folder, _is_xml).paths
+
+
+def _is_annotation(path: Path) -> bool:
+    try:
+        return ElementTree.parse(path).getroot().tag == "annotation"
+    except (OSError, ElementTree.ParseError, ValueError, LookupError):
+        return False
 
 
 def _is_xml(path: Path) -> bool:
@@ -183,21 +218,18 @@ def _box(entry: Element) -> Box | None:
         high = abs(w * math.sin(angle)) + abs(h * math.cos(angle))
         return (x - wide / 2, y - high / 2, x + wide / 2, y + high / 2)
     points = list(_points(entry))
-    if len(points) < 3:
-        return None
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(points) if len(points) >= 6 else None
 
 
-def _points(entry: Element) -> Iterator[tuple[float, float]]:
+def _points(entry: Element) -> Iterator[float]:
     """Corners of a polygon: ``pt`` or ``point`` with x and y, or x1, y1, x2, y2 and so on."""
     polygon = next((found for name in ("polygon", "segmentation")
                     if (found := entry.find(name)) is not None), None)  # fmt: skip
     if polygon is None:
         return
     for point in [*polygon.iter("pt"), *polygon.iter("point")]:
-        yield float(point.findtext("x") or ""), float(point.findtext("y") or "")
+        yield from (float(point.findtext(name) or "") for name in ("x", "y"))
     number = 1
     while (x := polygon.findtext(f"x{number}")) and (y := polygon.findtext(f"y{number}")):
-        yield float(x), float(y)
+        yield from (float(x), float(y))
         number += 1

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from rfaconv.effective import effective_kernels, pixel_gates
-from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.explain.figures import Panel, draw_panel, names_as_they_are
 from rfaconv.lab.explain.images import chosen_layers
-from rfaconv.lab.explain.views import View, captured_inputs
+from rfaconv.lab.explain.views import View, said
 
 CELL = 1.9
 """Inches of a picture."""
@@ -35,18 +32,7 @@ def activation_figure(
         seen = view.shown(image)
         found = view.find(seen)
         target = truth if truth in view.names and view.task == "classify" else None
-
-        def score(output: Any) -> Tensor:
-            return view.score(output, found, target)
-
-        heat = activation_map(view.network, view.tensor(seen), score)
-        said = ""
-        if found.classes:
-            name, share = found.classes[0]
-            said = f"{name} {share:.0%}"
-        elif found.boxes is not None:
-            said = f"{len(found.boxes)} boxes"
-        return Panel(said, seen, heat)
+        return Panel(said(found), seen, view.heat(seen, found, target))
 
     return _grid(views, images, panel)
 
@@ -69,8 +55,7 @@ def gate_figure(views: Mapping[str, View], images: Sequence[tuple[Tensor, str | 
 
     def panel(view: View, image: Tensor, truth: str | None) -> Panel | None:
         seen, layer = view.shown(image), layers[id(view)]
-        with torch.no_grad(), captured_inputs(view.network, [layer]) as inputs:
-            view.network(view.tensor(seen))
+        inputs = view.inputs(seen, [layer])
         gate = effective_kernels(layer, inputs[0][:1]).gate
         heat = pixel_gates(gate, layer, tuple(inputs[0].shape[2:]))[0]
         reach = float((heat.double() - 1).abs().quantile(0.99).clamp_min(0.005))

@@ -10,10 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.files import free_name
 from rfaconv.lab.explain.views import View
 from rfaconv.lab.judging import BUNDLED, Truth, read_truth
 from rfaconv.lab.predict import frames
-from rfaconv.lab.predict.sources import VIDEOS, expand, unique_stems
+from rfaconv.lab.predict.sources import VIDEOS, expand
+
+Read = Callable[[], tuple[Tensor, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Given:
 
     name: str
     file: Path
-    read: Callable[[], tuple[Tensor, Any]]
+    read: Read
 
 
 def given_images(words: Sequence[str], view: View, count: int) -> list[Given]:
@@ -44,7 +47,7 @@ def given_images(words: Sequence[str], view: View, count: int) -> list[Given]:
     Raises:
         InvalidArgument: a word is nothing of these, or a data set is of another task.
     """
-    given: list[Given] = []
+    given: list[tuple[Path, Read]] = []
     files: list[Path] = []
     for word in words:
         truth = _data_set(word)
@@ -55,11 +58,11 @@ def given_images(words: Sequence[str], view: View, count: int) -> list[Given]:
             got = f"{word}, images to {truth.task}"
             raise InvalidArgument("images", f"images to {view.task}", got)
         given += _of_data(truth, view, count)
-    names = unique_stems([file for file in files if file.suffix.lower() not in VIDEOS])
-    given += [Given(name, file, _reader(file, view)) for file, name in names.items()]
+    given += [(f, _reader(f, view)) for f in dict.fromkeys(files) if f.suffix.lower() not in VIDEOS]
     if not given:
         raise InvalidArgument("images", "a picture", "videos alone")
-    return given
+    taken: set[str] = set()
+    return [Given(free_name(file.stem, taken), file, read) for file, read in given]
 
 
 def _data_set(word: str) -> Truth | None:
@@ -75,17 +78,15 @@ def _data_set(word: str) -> Truth | None:
         raise
 
 
-def _of_data(truth: Truth, view: View, count: int) -> list[Given]:
+def _of_data(truth: Truth, view: View, count: int) -> list[tuple[Path, Read]]:
     total = len(truth.names)
     # the middle of each of so many equal parts: data sets are sorted by class
     chosen = sorted({int((i + 0.5) * total / count) for i in range(min(count, total))})
 
-    def reader(index: int) -> Callable[[], tuple[Tensor, Any]]:
+    def reader(index: int) -> Read:
         return lambda: (truth.image(index), _answer(truth, view, index))
 
-    files = {i: Path(truth.names[i]) for i in chosen}
-    stems = unique_stems(list(files.values()))
-    return [Given(stems[file], file, reader(i)) for i, file in files.items()]
+    return [(Path(truth.names[i]), reader(i)) for i in chosen]
 
 
 def _answer(truth: Truth, view: View, index: int) -> Any:
@@ -98,7 +99,7 @@ def _answer(truth: Truth, view: View, index: int) -> Any:
     return answer if truth.classes == view.names else None
 
 
-def _reader(file: Path, view: View) -> Callable[[], tuple[Tensor, Any]]:
+def _reader(file: Path, view: View) -> Read:
     label = file.resolve().parent.name
     known = label if view.task == "classify" and label in view.names else None
 

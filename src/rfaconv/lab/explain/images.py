@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from rfaconv.effective import effective_kernels, operator_layers, pixel_gates
 from rfaconv.errors import InvalidArgument, unknown_name
-from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.explain.figures import Panel
-from rfaconv.lab.explain.views import View, captured_inputs, subject
+from rfaconv.lab.explain.views import View, said, subject
 from rfaconv.lab.predict import Prediction
 
 LABELS = {
@@ -99,7 +98,7 @@ def explain_image(
         panels = [Panel(known, seen), bars]
         right = None if truth is None else subject(found) == truth
     else:
-        panels = [Panel("prediction", found.draw(seen), note=_said(found))]
+        panels = [Panel("prediction", found.draw(seen), note=said(found))]
         if truth is not None:
             panels.append(_truth(view, image, seen, truth))
     for name, each in (("", view), ("plain: ", plain)):
@@ -116,18 +115,14 @@ def explain_image(
 def _map(
     name: str, view: View, seen: Tensor, found: Prediction, meant: str | None, method: str
 ) -> Panel:
-    def score(output: Any) -> Tensor:
-        return view.score(output, found, meant)
-
-    heat = activation_map(view.network, view.tensor(seen), score, method)
+    heat = view.heat(seen, found, meant, method)
     heat = F.interpolate(heat[None, None], seen.shape[-2:], mode="bilinear")[0, 0]
     title = f"{name}{LABELS[method]} of {meant or 'the boxes'}"
-    return Panel(title, seen, heat, note=_said(found) if name else "")
+    return Panel(title, seen, heat, note=said(found) if name else "")
 
 
 def _gates(view: View, seen: Tensor, layers: dict[str, nn.Conv2d]) -> list[Panel]:
-    with torch.no_grad(), captured_inputs(view.network, list(layers.values())) as inputs:
-        view.network(view.tensor(seen))
+    inputs = view.inputs(seen, list(layers.values()))
     panels = []
     for (name, layer), x in zip(layers.items(), inputs, strict=True):
         kernels = effective_kernels(layer, x)
@@ -149,11 +144,3 @@ def _truth(view: View, image: Tensor, seen: Tensor, truth: Any) -> Panel:
     return Panel(
         "truth", Prediction(known, boxes=tuple(rows)).draw(seen), note=f"{len(rows)} boxes"
     )
-
-
-def _said(found: Prediction) -> str:
-    if found.classes:
-        return f"{found.classes[0][0]} {found.classes[0][1]:.0%}"
-    if found.boxes is not None:
-        return f"{len(found.boxes)} boxes"
-    return ""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import box_iou
 
 from rfaconv.export.source import Source
+from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.predict import Prediction
 from rfaconv.lab.predict.networks import boxes_of, likeliest
 from rfaconv.lab.predict.ultralytics import find_in, open_yolo
@@ -49,6 +49,29 @@ class View:
     tensor: Callable[[Tensor], Tensor]
     find: Callable[[Tensor], Prediction]
     score: Callable[[Any, Prediction, str | None], Tensor]
+
+    def heat(
+        self, seen: Tensor, found: Prediction, target: str | None, method: str = "gradcam"
+    ) -> Tensor:
+        """The activation map of a class on what is seen; of :func:`subject` for None."""
+        x = self.tensor(seen)
+        return activation_map(self.network, x, lambda out: self.score(out, found, target), method)
+
+    def inputs(self, seen: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
+        """What layers get of what is seen, in their order; of a layer's last call."""
+        inputs: dict[int, Tensor] = {}
+
+        def keep(layer: nn.Module, args: Any) -> None:
+            inputs[id(layer)] = args[0].detach()
+
+        handles = [layer.register_forward_pre_hook(keep) for layer in layers]
+        try:
+            with torch.no_grad():
+                self.network(self.tensor(seen))
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [inputs[id(layer)] for layer in layers if id(layer) in inputs]
 
 
 def open_view(model: str | Path, *, threshold: float = 0.25, pretrained: bool = False) -> View:
@@ -105,6 +128,13 @@ def subject(found: Prediction) -> str:
         counts[0] *= 1e-6  # the background only where there is nothing else
         return found.names[int(counts.argmax())]
     return found.boxes[0][0] if found.boxes else found.names[0]
+
+
+def said(found: Prediction, most: int = 1) -> str:
+    """What was found in a few words; of classes the ``most`` likeliest."""
+    if found.classes:
+        return ", ".join(f"{name} {share:.0%}" for name, share in found.classes[:most])
+    return f"{len(found.boxes)} boxes" if found.boxes is not None else ""
 
 
 def _segmenter(source: Source, names: tuple[str, ...]) -> View:
@@ -248,20 +278,3 @@ def _resized(image: Tensor, high: int, wide: int) -> Tensor:
         return image
     x = F.interpolate(image[None].float(), (high, wide), mode="bilinear", antialias=True)
     return x[0].round().clamp(0, 255).to(torch.uint8)
-
-
-@contextmanager
-def captured_inputs(network: nn.Module, layers: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Inputs of layers in the next pass, in the order of ``layers``; of the last call of each."""
-    inputs: dict[int, Tensor] = {}
-    handles = [
-        layer.register_forward_pre_hook(lambda m, args: inputs.__setitem__(id(m), args[0].detach()))
-        for layer in layers
-    ]
-    result: list[Tensor] = []
-    try:
-        yield result
-    finally:
-        for handle in handles:
-            handle.remove()
-        result.extend(inputs[id(layer)] for layer in layers if id(layer) in inputs)

@@ -15,9 +15,8 @@ from torchvision.transforms.functional import to_pil_image
 
 from rfaconv.effective import operator_layers
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.explain.cams import activation_map
 from rfaconv.lab.explain.images import chosen_layers
-from rfaconv.lab.explain.views import View, captured_inputs, subject
+from rfaconv.lab.explain.views import View, said, subject
 from rfaconv.lab.inspector.packing import packed_layer, quantised
 from rfaconv.nn import CAConv2d, CBAMConv2d
 
@@ -62,10 +61,7 @@ def inspector_page(
     found = view.find(seen)
     meant = target or (subject(found) if view.task != "detect" else None)
 
-    def score(output: Any) -> Tensor:
-        return view.score(output, found, meant)
-
-    heat = activation_map(view.network, view.tensor(seen), score)
+    heat = view.heat(seen, found, meant)
     inputs = _inputs(view, chosen, seen)
     others = [(name, _matching(other, chosen), other) for name, other in beside]
     shown = _uri(seen)
@@ -88,7 +84,7 @@ def inspector_page(
         "image": shown,
         "heat": {**quantised(_coarse(heat)[None]).as_json(), "size": list(_coarse(heat).shape)},
         "target": meant or "",
-        "said": _said(view, found),
+        "said": said(found, 3),
         "layers": rows,
     }
     return _render(title, data)
@@ -102,8 +98,7 @@ def _spread(view: View) -> tuple[str, ...]:
 
 
 def _inputs(view: View, layers: dict[str, nn.Conv2d], seen: Tensor) -> dict[str, Tensor]:
-    with torch.no_grad(), captured_inputs(view.network, list(layers.values())) as inputs:
-        view.network(view.tensor(seen))
+    inputs = view.inputs(seen, list(layers.values()))
     return dict(zip(layers, (x[:1] for x in inputs), strict=True))
 
 
@@ -144,12 +139,6 @@ def _uri(image: Tensor) -> str:
     picture.save(buffer, "PNG" if small else "WEBP", **({} if small else {"quality": 92}))
     kind = "png" if small else "webp"
     return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _said(view: View, found: Any) -> str:
-    if found.classes:
-        return ", ".join(f"{name} {share:.0%}" for name, share in found.classes[:3])
-    return f"{len(found.boxes)} boxes" if found.boxes is not None else ""
 
 
 def _render(title: str, data: dict[str, Any]) -> str:

@@ -18,7 +18,6 @@ SMALL = "small"
 PLAIN = "conv"
 """The name of the standard convolution among the operators."""
 
-BACKENDS = ("auto", "reference", "cpu", "triton")
 COMPARABLE = (PLAIN, "cam", "cbam", "ca", "rfa", "rfcbam", "rfca")
 assert set(COMPARABLE) == {PLAIN, *OPERATORS}
 ABLATIONS = ("features", "unfold", "rfa-values")

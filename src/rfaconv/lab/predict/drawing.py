@@ -103,7 +103,7 @@ def with_mask(picture: Image.Image, mask: Tensor, ignored: int) -> Image.Image:
     return Image.alpha_composite(picture.convert("RGBA"), over).convert("RGB")
 
 
-def legend(picture: Image.Image, mask: Tensor, names: Sequence[str], ignored: int) -> Image.Image:
+def legend(picture: Image.Image, mask: Tensor, names: Sequence[str]) -> Image.Image:
     """An image with the classes of its mask below it, the largest share first."""
     counts = torch.bincount(mask.flatten(), minlength=len(names))[: len(names)]
     total = max(1, int(mask.numel()))

@@ -61,7 +61,7 @@ class Prediction:
         if self.boxes:
             drawing.draw_boxes(picture, factor, self.boxes, self.names)
         if self.mask is not None:
-            picture = drawing.legend(picture, self.mask, self.names, IGNORED)
+            picture = drawing.legend(picture, self.mask, self.names)
         if self.classes:
             picture = drawing.bars(picture, self.classes)
         return drawing.as_tensor(picture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from rfaconv.lab.data.folder import BESIDES
 
 PICTURES = SUFFIXES
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+RESULTS = "predictions.json"
 
 
 def expand(sources: Sequence[Path]) -> list[Path]:
-    """Files of images and videos: a folder stands for those in it, in order of names.
+    """Files of images and videos, each once: a folder stands for those in it, in order of names.
 
     Images are known by their endings or, with an unknown one, by their content. Of a folder with
     some, other files are taken too, so that they are named as what cannot be decoded; but not those
@@ -40,7 +42,7 @@ def expand(sources: Sequence[Path]) -> list[Path]:
         else:
             kinds = " ".join(PICTURES + VIDEOS)
             raise InvalidArgument("source", f"a folder or a file ({kinds})", str(source))
-    return files
+    return list(dict.fromkeys(files))
 
 
 def _is_known(path: Path) -> bool:
@@ -60,23 +62,23 @@ def check_apart(out: Path, files: Iterable[Path]) -> None:
         raise InvalidArgument("out", "a folder without the pictures that are read", str(out))
 
 
-def unique_stems(files: Sequence[Path]) -> dict[Path, str]:
-    """A name for what is written about each file: its own, numbered where several have the same.
+def names_in(out: Path) -> set[str]:
+    """Names of pictures in a folder, without their endings, but for those of an earlier prediction.
 
-    Example:
-        >>> list(unique_stems([Path("a/1.png"), Path("b/1.png"), Path("b/2.png")]).values())
-        ['1', '1-2', '2']
+    Raises:
+        InvalidArgument: its ``predictions.json`` is something else.
     """
-    stems: dict[Path, str] = {}
-    taken: set[str] = set()
-    for file in dict.fromkeys(files):
-        stem, number = file.stem, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{file.stem}-{number}"
-        taken.add(stem.casefold())
-        stems[file] = stem
-    return stems
+    earlier, drawn = out / RESULTS, set()
+    if earlier.exists():
+        try:
+            entries = json.loads(earlier.read_text(encoding="utf-8"))["pictures"]
+            drawn = {entry["drawn"] for entry in entries}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            expected = f"a folder without another {RESULTS} than of rfaconv predict"
+            raise InvalidArgument("out", expected, str(earlier)) from error
+    files = out.iterdir() if out.is_dir() else ()
+    pictures = (p for p in files if p.suffix.lower() == ".png" and p.name not in drawn)
+    return {path.stem.casefold() for path in pictures}
 
 
 def frames(file: Path, every: int = 1) -> Iterator[tuple[int | None, Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 # as pydantic's of the same names, but finite and within 32 bits
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
@@ -13,9 +13,6 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Pixels = Annotated[int, Field(ge=4, le=1024)]
-OPERATORS = (
-    "conv", "cam", "cbam", "ca", "rfa", "rfcbam", "rfca", "features", "unfold", "rfa-values",
-)  # fmt: skip
 
 
 def _present_name(value: Any) -> Any:
@@ -31,6 +28,15 @@ Operator = Annotated[
 """In place of convolutions: ``conv`` for none, an operator, or one of three ablations: ``features``
 (those of the receptive field without attention), ``unfold`` (attention on the patches) and
 ``rfa-values`` (RFA with its logits from the values of the patch)."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("each name once")
+    return names
+
+
+ClassNames = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 
 
 class Part(BaseModel):
@@ -90,7 +96,7 @@ class Splits(Augmented):
 
     Attributes:
         root: the folder.
-        train: split to learn from.
+        train: split to learn from; empty for all of a folder without splits.
         val: split to judge on; None holds a fifth of ``train`` out.
         split_seed: of what is held out.
         augment: ``hflip`` or ``none``, and after a plus sign any of ``scale-jitter`` (between half
@@ -103,7 +109,7 @@ class Splits(Augmented):
     train: str = "train"
     val: str | None = "val"
     split_seed: NonNegativeInt = 0
-    classes: tuple[str, ...] = ()
+    classes: ClassNames = ()
     strict: bool = False
     workers: NonNegativeInt = 0
 

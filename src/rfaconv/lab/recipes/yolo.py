@@ -8,6 +8,7 @@ from pydantic import Field
 
 from rfaconv.lab.recipes.parts import (
     AdamW,
+    ClassNames,
     NonNegativeInt,
     Operator,
     Optimizer,
@@ -47,7 +48,7 @@ class Data(Part):
     """
 
     root: str = "data"
-    classes: tuple[str, ...] = ()
+    classes: ClassNames = ()
     size: Annotated[int, Field(ge=32, le=2048)] = 320
     strict: bool = False
     workers: NonNegativeInt = 0

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
+from rfaconv.lab.data.digest import content_of, digest_of, image_stamp
+from rfaconv.lab.data.masks import MaskSet
 from rfaconv.lab.networks.classifiers import PLAIN
 from rfaconv.lab.seeds import derive, seed_all
 from rfaconv.lab.training.module import TrainingModule
@@ -29,30 +31,6 @@ CALIBRATION, BLOCK = 64, 16
 
 TITLES = {"top1": "top-1", "map": "mAP", "miou": "mIoU"}
 """What people call the scores."""
-
-
-class Sets(Protocol):
-    """Images to learn from and to judge on, with the same classes."""
-
-    @property
-    def train(self) -> Any:
-        """Images to learn from."""
-
-    @property
-    def val(self) -> Any:
-        """Images to judge on."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names."""
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What was passed over while reading."""
-
-    @property
-    def digest(self) -> str:
-        """A name of the content: equal data, equal digest."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +51,19 @@ class TaskSets:
         """What was passed over while reading."""
         return tuple(str(p) for p in (*self.train.problems, *self.val.problems))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of the images' names and sizes, and of their labels."""
-        named = hashlib.sha256(repr(self.classes).encode())
-        for part in (self.train, self.val):
-            for entry in getattr(part, "pairs", None) or map(astuple, part.samples):
-                shown = [(v.name, v.stat().st_size) if isinstance(v, Path) else v for v in entry]
-                named.update(repr(shown).encode())
-        return named.hexdigest()[:16]
+        """A name of the content: of the images and of their boxes or masks."""
+        return digest_of(self.classes, _stamps(self.train), _stamps(self.val))
+
+
+def _stamps(part: Any) -> Iterator[object]:
+    if isinstance(part, MaskSet):
+        for image, mask in part.pairs:
+            yield image_stamp(image), content_of(mask, whole=True)
+    else:
+        for sample in part.samples:
+            yield image_stamp(sample.image), sample.boxes, sample.labels
 
 
 class Task(ABC):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 import os
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from rfaconv.files import write_atomic
 from rfaconv.integrations import register
 from rfaconv.integrations.ultralytics import model_config
 from rfaconv.lab.data.boxes import check_labelled
+from rfaconv.lab.data.digest import digest_of, image_stamp
 from rfaconv.lab.data.yolo.labelled import Source, unique_names
 from rfaconv.lab.data.yolo.reading import (
     description,
@@ -67,11 +68,19 @@ class YoloSets:
     source: Source | None = None
     poses: bool = False
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Of the images' names and sizes."""
-        named = [(path.name, path.stat().st_size) for path in (*self.train, *self.val)]
-        return hashlib.sha256(repr((self.classes, named)).encode()).hexdigest()[:16]
+        """Of the images and of the rows of their labels."""
+        splits = self.source.splits if self.source is not None else {}
+        rows = {picture.image: picture.rows for split in splits.values() for picture in split}
+
+        def stamp(image: Path) -> object:
+            label = label_of(image)
+            # no file and an empty one are the same
+            text = label.read_bytes() if self.source is None and label.is_file() else b""
+            return image_stamp(image), rows.get(image, text)
+
+        return digest_of(self.classes, map(stamp, self.train), map(stamp, self.val))
 
 
 class YoloTask(Task):

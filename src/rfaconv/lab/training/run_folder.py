@@ -13,9 +13,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from rfaconv.errors import InvalidArgument, unknown_name
+from rfaconv.errors import InvalidArgument, RFAConvError, unknown_name
 from rfaconv.files import make_folder, strict_json, write_atomic
 from rfaconv.lab.data import ImageForm
+from rfaconv.lab.data.digest import same_data
 from rfaconv.lab.data.folder import split_folders
 from rfaconv.lab.data.load import FOLDER_PREFIX
 from rfaconv.lab.recipes import Recipe, recipe_text
@@ -90,7 +91,9 @@ def check_data(data: Any, run: Path) -> None:
         InvalidArgument: they were changed, or what the run says of them is damaged.
     """
     known = begun_with(run)
-    if known and known["digest"] != data.digest:
+    if known and not (
+        known["classes"] == tuple(data.classes) and same_data(known["digest"], data.digest)
+    ):
         theirs, ours = known["classes"], tuple(data.classes)
         got = f"others: classes {', '.join(ours)}" if theirs != ours else "others of its classes"
         raise InvalidArgument("data", f"the images that {run} was begun with", got)
@@ -127,6 +130,22 @@ def _described(data: Any) -> dict[str, Any]:
 
 
 @contextmanager
+def locked(path: Path, taken: RFAConvError) -> Iterator[FileLock]:
+    """Keeps other processes out by a file; raises ``taken`` where one is in."""
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise taken from error
+    except NotImplementedError:
+        pass  # a file system without locks
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+@contextmanager
 def opened(recipe: BaseModel, out: Path, data: Any = None) -> Iterator[None]:
     """Makes the folder, keeps other trainings out of it, and writes down recipe and images.
 
@@ -140,33 +159,26 @@ def opened(recipe: BaseModel, out: Path, data: Any = None) -> Iterator[None]:
         return
     made = [path for path in (out, *out.parents) if not path.exists()]
     make_folder(out)
-    lock = FileLock(out / LOCK_FILE, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        got = f"{out}, in which another process is training"
-        raise InvalidArgument("out", "a folder that is not in use", got) from error
-    except NotImplementedError:
-        pass  # a file system without locks
-    fresh = not (out / RECIPE_FILE).exists()
-    try:
-        if fresh:
-            write_atomic(out / RECIPE_FILE, recipe_text(recipe))
-        if data is not None and not (out / DATA_FILE).exists():
-            write_atomic(out / DATA_FILE, strict_json(_described(data)))
-        yield
-    except InvalidArgument:
-        written = {RECIPE_FILE, DATA_FILE, LOCK_FILE}
-        if fresh and {entry.name for entry in out.iterdir()} <= written:
-            (out / RECIPE_FILE).unlink()
-            (out / DATA_FILE).unlink(missing_ok=True)
-            lock.release()
-            (out / LOCK_FILE).unlink(missing_ok=True)
-            for path in made:
-                path.rmdir()
-        raise
-    finally:
-        lock.release()
+    got = f"{out}, in which another process is training"
+    taken = InvalidArgument("out", "a folder that is not in use", got)
+    with locked(out / LOCK_FILE, taken) as lock:
+        fresh = not (out / RECIPE_FILE).exists()
+        try:
+            if fresh:
+                write_atomic(out / RECIPE_FILE, recipe_text(recipe))
+            if data is not None and not (out / DATA_FILE).exists():
+                write_atomic(out / DATA_FILE, strict_json(_described(data)))
+            yield
+        except InvalidArgument:
+            written = {RECIPE_FILE, DATA_FILE, LOCK_FILE}
+            if fresh and {entry.name for entry in out.iterdir()} <= written:
+                (out / RECIPE_FILE).unlink()
+                (out / DATA_FILE).unlink(missing_ok=True)
+                lock.release()
+                (out / LOCK_FILE).unlink(missing_ok=True)
+                for path in made:
+                    path.rmdir()
+            raise
 
 
 def resumed(out: Path, log: Callable[[str], None]) -> Path | None:

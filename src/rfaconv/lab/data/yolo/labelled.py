@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rfaconv.lab.data.boxes import DetectionSet
+from rfaconv.files import free_name
+from rfaconv.lab.data.boxes import DetectionSet, around
 
 Row = tuple[int, tuple[float, ...]]
 """A class and its numbers in [0, 1]: centre and size of a box, or the points of a polygon."""
@@ -79,8 +80,7 @@ def as_boxes(source: Source) -> Source:
 
 def _around(row: Row) -> Row:
     label, numbers = row
-    xs, ys = numbers[0::2], numbers[1::2]
-    return box_row(label, (min(xs), min(ys), max(xs), max(ys)), (1, 1))
+    return box_row(label, around(numbers), (1, 1))
 
 
 def split_off(source: Source, share: float) -> Source:
@@ -109,15 +109,15 @@ def unique_names(files: Iterable[Path]) -> dict[Path, str]:
     """
     files = list(dict.fromkeys(files))
     names = {file: file.stem for file in files}
-    depth = 1
-    while True:
+    for depth in range(1, max((len(file.parts) for file in files), default=0) + 2):
         counts = Counter(name.casefold() for name in names.values())
         double = [file for file, name in names.items() if counts[name.casefold()] > 1]
         if not double:
-            return names
+            break
         for file in double:
             folders = [part for part in file.parts[:-1] if part != file.anchor][-depth:]
             names[file] = "-".join([*folders, file.stem])
             if depth > len(file.parts):  # a.jpg beside a.png
                 names[file] += file.suffix.replace(".", "-")
-        depth += 1
+    taken: set[str] = set()  # folders that differ in capital letters alone leave the same names
+    return {file: free_name(name, taken) for file, name in names.items()}

@@ -10,8 +10,8 @@ from typing import Any
 from rfaconv.decoding import ImageProblem, has_image_suffix, image_size
 from rfaconv.errors import InvalidArgument
 from rfaconv.files import read_yaml
-from rfaconv.lab.data.boxes import Box, Collector, DetectionSet
-from rfaconv.lab.data.lookup import Files, read_text
+from rfaconv.lab.data.boxes import Box, Collector, DetectionSet, around
+from rfaconv.lab.data.lookup import Files, check_names, read_text
 
 NAMES = ("data.yaml", "data.yml", "dataset.yaml")
 SPLITS = ("train", "val", "test")
@@ -116,7 +116,9 @@ def _names(values: Mapping[str, Any], file: Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(map(_is_word, names)):
         expected = f"names in {file}, a list or a mapping of numbers from 0 on"
         raise InvalidArgument("data.root", expected, repr(values.get("names")))
-    return [str(name) for name in names]
+    words = [str(name) for name in names]
+    check_names(words, "data.root", f" of names in {file}")
+    return words
 
 
 def _is_word(name: Any) -> bool:
@@ -209,8 +211,7 @@ def _upright(numbers: list[float]) -> Box:
         return (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError("neither box nor polygon")
-    xs, ys = numbers[::2], numbers[1::2]
-    return (min(xs), min(ys), max(xs), max(ys))
+    return around(numbers)
 
 
 def _snapped(box: Box, size: tuple[int, int]) -> Box:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rfaconv.errors import InvalidArgument
-from rfaconv.lab.data.voc import read_voc, read_voc_tree
+from rfaconv.lab.data.voc import read_voc, read_voc_tree, voc_lists, voc_root
 from rfaconv.lab.data.yolo.labelled import Source, as_boxes, from_boxes, split_off
 from rfaconv.lab.data.yolo.sources_coco import coco_files, read_coco_files
 from rfaconv.lab.data.yolo.sources_masks import mask_folders, read_mask_folders
@@ -59,7 +59,7 @@ def read_source(
     if masks and (task == "segment" or not (path / "Annotations").is_dir()):
         source = read_mask_folders(masks, classes, strict)
         return split_off(as_boxes(source) if task == "detect" else source, val)
-    voc = _voc_root(path)
+    voc = voc_root(path)
     if voc is not None:
         if task == "segment":
             expected = "detect, as this folder has boxes alone"
@@ -71,19 +71,8 @@ def read_source(
     raise InvalidArgument("source", _EXPECTED, str(path))
 
 
-def _voc_root(path: Path) -> Path | None:
-    if path.is_file():
-        return None
-    found = [p for p in (path / "Annotations", path / "annotations") if any(p.glob("*.xml"))]
-    if found or any(path.glob("*.xml")):
-        return path
-    below = sorted(p.parent for p in path.glob("*/Annotations") if any(p.glob("*.xml")))
-    return below[0] if len(below) == 1 else None
-
-
 def _read_voc_root(root: Path, classes: Sequence[str] | None, strict: bool) -> Source:
-    whole = (root / "JPEGImages").is_dir() and (root / "Annotations").is_dir()
-    lists = {p.stem for p in (root / "ImageSets" / "Main").glob("*.txt")} if whole else set()
+    lists = voc_lists(root)
     wanted = [split for split in SPLITS if split in lists]
     if "train" not in wanted and "trainval" in lists:
         wanted = ["trainval", *[s for s in wanted if s == "test"]]
