@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from pages import fill, load, table
 
-SETS = {"scalar": "scalar", "avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON"}
+SETS = {
+    "scalar": "scalar",
+    "avx2": "AVX2",
+    "avx512": "AVX-512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx": "AMX",
+    "neon": "NEON",
+}
 EMULATORS = {"qemu-aarch64": "emulated (QEMU)", "wine": "Wine", "": "this machine's processor"}
 # name, OpenMP runtime, what nothing here could run
 PLATFORMS = {

@@ -69,7 +69,7 @@ def test_unusable_library_raises_with_its_reason(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.usefixtures("cpu_library")
 def test_status_names_what_runs() -> None:
     details = BACKEND.status().details
-    assert details["isa"] in ("scalar", "avx2", "avx512")
+    assert details["isa"] in ("scalar", "avx2", "avx512", "avx512_bf16", "amx")
     assert Path(details["library"]).is_file()
     assert details["compiler"]
 

@@ -47,7 +47,7 @@ print(json.dumps({"isa": BACKEND.status().details["isa"], "cases": len(rows), "f
 """
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "neon"])
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512", "avx512_bf16", "amx", "neon"])
 def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
     result = json.loads(_run(ISA, tmp_path, RFACONV_CPU_ISA=isa))
     if result["isa"] != isa:

@@ -169,3 +169,27 @@ def test_command_line(tmp_path: Path) -> None:
     assert main([*words, "--json", str(path)]) == 0
     assert len(json.loads(path.read_text(encoding="utf-8"))["rows"]) == 4
     assert main(["bench", "no-such-suite"]) == 2
+
+
+@pytest.mark.parametrize("mode", ["inference", "training"])
+def test_bfloat16_on_all_sides(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    step = runner._step
+
+    def spy(module: Any, x: torch.Tensor, training: bool) -> Any:
+        seen.extend({x.dtype, *(p.dtype for p in module.parameters())})
+        return step(module, x, training)
+
+    monkeypatch.setattr(runner, "_step", spy)
+    settings = Settings(
+        operators=("rfca",), sides=("conv", "published", "fused"), modes=(mode,), batch=2,
+        channels_last=True, dtype="bfloat16", seconds=0.0,
+    )  # fmt: skip
+    rows = run([TINY], settings)["rows"]
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert seen == [torch.bfloat16] * 3
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="dtype"):
+        run([TINY], Settings(dtype="float8"))

@@ -23,6 +23,7 @@ from rfaconv.geometry import Window
 __all__ = ["Settings", "gate", "run"]
 
 RUNTIMES = ("onnxruntime", "openvino")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -36,6 +37,7 @@ class Settings:
         modes: Of ``inference`` and ``training`` (forward and backward, BatchNorm in training).
         batch: Images.
         channels_last: Memory format of the input.
+        dtype: ``float32`` or ``bfloat16``, of input and parameters on all sides.
         seconds: Time per case, operator and mode, over all sides.
         memory: Whether to measure saved bytes and, for networks, peak memory.
         clock: ``wall``, or ``cpu`` for the processor time of this process: with one thread it is
@@ -47,12 +49,15 @@ class Settings:
     modes: tuple[str, ...] = ("inference", "training")
     batch: int = 8
     channels_last: bool = False
+    dtype: str = "float32"
     seconds: float = 3.0
     memory: bool = True
     clock: str = "wall"
 
 
-def gate(case: BenchCase, operator: str, training: bool) -> list[str]:
+def gate(
+    case: BenchCase, operator: str, training: bool, dtype: torch.dtype = torch.float32
+) -> list[str]:
     """Compares the kernels of a layer with the reference, on this layer's channels and window.
 
     Returns:
@@ -66,6 +71,7 @@ def gate(case: BenchCase, operator: str, training: bool) -> list[str]:
         out_channels=case.out_channels,
         size=(size, size),
         window=Window.create(case.kernel, case.stride),
+        dtype=dtype,
     )
     problems = [problem]
     if operator != "rfa":
@@ -118,13 +124,15 @@ def run(
         no time is given), ``skipped`` or ``error``, and why.
 
     Raises:
-        InvalidArgument: an unknown side or clock.
+        InvalidArgument: an unknown side, clock or dtype.
     """
     for side in settings.sides:
         if side not in SIDES:
             raise unknown_name("sides", side, SIDES)
     if settings.clock not in CLOCKS:
         raise unknown_name("clock", settings.clock, CLOCKS)
+    if settings.dtype not in DTYPES:
+        raise unknown_name("dtype", settings.dtype, DTYPES)
     rows: list[dict[str, Any]] = []
     for case in cases:
         for operator in settings.operators:
@@ -146,8 +154,11 @@ def _measure(
         "batch": settings.batch,
         "floor": None if case.network or training else case.floor,
     }
-    failures = _gate_network(case, operator) if case.network else gate(case, operator, training)
-    x = torch.randn(settings.batch, case.in_channels, case.size, case.size)
+    dtype = DTYPES[settings.dtype]
+    failures = (
+        _gate_network(case, operator) if case.network else gate(case, operator, training, dtype)
+    )
+    x = torch.randn(settings.batch, case.in_channels, case.size, case.size, dtype=dtype)
     if settings.channels_last:
         x = x.to(memory_format=torch.channels_last)
     functions: dict[str, Callable[[], object]] = {}
@@ -159,6 +170,9 @@ def _measure(
             continue
         if side in RUNTIMES and training:
             notes[side] = ("skipped", "inference only")
+            continue
+        if side in RUNTIMES and dtype is not torch.float32:
+            notes[side] = ("skipped", "float32 only")
             continue
         try:
             functions[side] = _prepare(case, side, operator, x, training, modules)
@@ -189,7 +203,7 @@ def _prepare(
     modules: dict[str, nn.Module],
 ) -> Callable[[], object]:
     source = "published" if side in ("compiled", *RUNTIMES) else side
-    module = build(case, source, operator, training)
+    module = build(case, source, operator, training).to(x.dtype)
     if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
         module = module.to(memory_format=torch.channels_last)
     if side in RUNTIMES:

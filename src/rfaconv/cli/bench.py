@@ -30,6 +30,9 @@ def bench(
         str, typer.Option(help="wall, or cpu: processor time, for one thread on a busy machine.")
     ] = "wall",
     channels_last: Annotated[bool, typer.Option(help="Input in channels_last memory.")] = False,
+    dtype: Annotated[
+        str, typer.Option(help="float32 or bfloat16, of input and parameters.")
+    ] = "float32",
     memory: Annotated[bool, typer.Option(help="Measure saved bytes and peak memory.")] = True,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Write all results as strict JSON.")
@@ -59,6 +62,7 @@ def bench(
         modes=modes[mode],
         batch=batch,
         channels_last=channels_last,
+        dtype=dtype,
         seconds=seconds,
         memory=memory,
         clock=clock,
