@@ -100,12 +100,13 @@ def settings(language: str, every: bool = True) -> list[Row]:
         epochs = value["settings"][f"recipes.{value['recipe']}.epochs"]
         for table, english, chinese, less in (
             ("top1", "", "", False),
+            ("long", ", the convolution trained for as long", "，普通卷积训练同样时长", False),
             ("top1_equal_time", ", in the time of the convolution", "，与卷积同时长", False),
             ("corrupted_top1", ", corrupted images", "，受损图像", False),
             ("ece", ", calibration error", "，校准误差", True),
         ):
             differences = compared(value, table)
-            if differences and (every or table in ("top1", "corrupted_top1")):
+            if differences and (every or table in ("top1", "long", "corrupted_top1")):
                 label = f"classify EuroSAT, {epochs} epochs{english}"
                 found.append((say(label, f"分类 EuroSAT，{epochs} 轮{chinese}"), differences, less))
     for folder, score, english, chinese in (

@@ -41,7 +41,13 @@ def values() -> dict[str, str]:
     if long is not None:
         found["long.epochs"] = str(long["settings"][f"recipes.{long['recipe']}.epochs"])
         found |= {f"long.{k}": shown(one) for k, one in evidence.compared(long, "top1").items()}
-        for name, table in (("gate", "attention"), ("frozen", "constant")):
+        tables = (
+            ("gate", "attention"),
+            ("frozen", "constant"),
+            ("time", "long"),
+            ("width", "wide"),
+        )
+        for name, table in tables:
             compared = evidence.compared(long, table)
             found |= {f"long.{name}.{operator}": shown(one) for operator, one in compared.items()}
     one = "cpu-rfa-inference-batch8-1thread"

@@ -64,6 +64,19 @@ def test_differences_are_paired_and_corrected_for_those_of_their_table() -> None
     assert attention["comparisons"] == 1 and attention["seeds"] == [0, 1]
 
 
+def test_a_matched_baseline_is_compared_with_its_operator_alone() -> None:
+    cost = {**COST, "long-rfa": COST["conv"], "wide-rfa": COST["rfa"]}
+    rows = [row("conv", s, [0.1, 0.80]) for s in (0, 1)]
+    rows += [row("rfa", s, [0.2, 0.85 + s / 100]) for s in (0, 1)]
+    rows += [row("long-rfa", s, [0.3, 0.5, 0.6, 0.83]) for s in (0, 1)]
+    rows += [row("wide-rfa", s, [0.3, 0.81]) for s in (0, 1)]
+    every = differences(rows, "conv", cost)
+    named = [(d["table"], d["operator"], d["baseline"]) for d in every if d["score"] == "top1"]
+    assert named == [("top1", "rfa", "conv"), ("wide", "rfa", "wide-rfa"), ("long", "rfa", "long-rfa")]  # fmt: skip
+    (longer,) = (d for d in every if d["table"] == "long")
+    assert longer["mean"] == pytest.approx(0.025) and longer["comparisons"] == 1
+
+
 def test_at_equal_time_others_are_within_their_schedules() -> None:
     """The convolution takes 4 epochs of 40 ms; in that time there are 2 epochs of rfa."""
     rows = [row("conv", s, [0.1, 0.2, 0.3, 0.8]) for s in (0, 1)]

@@ -19,6 +19,7 @@ import torch
 from rfaconv.bench.environment import environment
 from rfaconv.errors import InvalidArgument
 from rfaconv.lab.building import read_run, recipe_data
+from rfaconv.lab.contenders import matched
 from rfaconv.lab.evaluate import trained_run
 from rfaconv.lab.gates import gates_of
 from rfaconv.lab.progress import Cell
@@ -225,7 +226,8 @@ def differences(
 
     The comparisons of a table share the error of 5% (Bonferroni). Tables are: every other
     operator against the baseline in one score (in ``corruptions``, in the accuracy under each
-    kind), ``attention`` (operators with gates against the features alone), and ``constant`` and
+    kind), ``attention`` (operators with gates against the features alone), ``wide`` and ``long``
+    (operators against the plain network that was matched to them), and ``constant`` and
     ``uniform`` (the same networks with their gates frozen, less as trained).
 
     Args:
@@ -240,13 +242,19 @@ def differences(
     every = {key for seeds in found.values() for one in seeds.values() for key in one}
     plain = ("top1", "top1_equal_time", "ece", "corrupted_top1", "corrupted_ece")
     kinds = sorted(k for k in every if k.startswith("top1_") and k not in plain)
-    others = [name for name in found if name != baseline]
+    pairs_of = {name: pair for name in found if (pair := matched(name)) is not None}
+    # what was matched to an operator is compared with that one
+    others = [name for name in found if name != baseline and name not in pairs_of]
     gated = [name for name in found if name in GATED]
     tables: dict[str, list[tuple[str, str, str, str]]] = {
         key: [(name, key, baseline, key) for name in others] for key in plain
     }
     tables["corruptions"] = [(name, key, baseline, key) for name in others for key in kinds]
     tables["attention"] = [(name, "top1", UNGATED, "top1") for name in gated]
+    for key in ("wide", "long"):
+        tables[key] = [
+            (of, "top1", name, "top1") for name, (kind, of) in pairs_of.items() if kind == key
+        ]
     for key in ("constant", "uniform"):
         tables[key] = [(name, f"gates_{key}", name, "gates_trained") for name in gated]
     resolution = 1 / max((row["images"] for row in rows), default=1)
