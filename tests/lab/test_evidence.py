@@ -72,7 +72,9 @@ def test_a_matched_baseline_is_compared_with_its_operator_alone() -> None:
     rows += [row("wide-rfa", s, [0.3, 0.81]) for s in (0, 1)]
     every = differences(rows, "conv", cost)
     named = [(d["table"], d["operator"], d["baseline"]) for d in every if d["score"] == "top1"]
-    assert named == [("top1", "rfa", "conv"), ("wide", "rfa", "wide-rfa"), ("long", "rfa", "long-rfa")]  # fmt: skip
+    assert named == [
+        ("top1", "rfa", "conv"), ("wide", "rfa", "wide-rfa"), ("long", "rfa", "long-rfa"),
+    ]  # fmt: skip
     (longer,) = (d for d in every if d["table"] == "long")
     assert longer["mean"] == pytest.approx(0.025) and longer["comparisons"] == 1
 

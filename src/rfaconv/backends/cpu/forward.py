@@ -58,7 +58,7 @@ def attend(
     size = (outputs, channels, kh, kw)
     first = operands.strided("input", x, x.shape)
     layer = operands.strided("weight", weight, size)
-    offset = _NO_TENSOR
+    offset: tuple[int, ...] = _NO_TENSOR
     if bias is not None:
         offset = operands.row("bias", bias, outputs)
     features = operands.dense("feature_weight", feature_weight, (entries, 1, kh, kw))
