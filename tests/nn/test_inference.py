@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -253,6 +254,27 @@ def test_other_layers_go_the_ordinary_way(layer: Any, taken: list[bool]) -> None
     with torch.no_grad():
         layer(torch.randn(2, 8, 13, 11).to(layer.weight.dtype))
     assert taken == [False]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("cls", [RFAConv2d, RFCBAMConv2d, RFCAConv2d])
+def test_bfloat16_is_one_call(cls: Any, memory_format: Any, taken: list[bool]) -> None:
+    layer = cls(24, 40, 3, padding=1).eval().bfloat16().to(memory_format=memory_format)
+    x = torch.randn(2, 24, 17, 19).bfloat16().to(memory_format=memory_format)
+    exact = copy.deepcopy(layer).double().requires_grad_(False)(x.double())
+    plain = copy.deepcopy(layer)
+    plain.backend = "reference"
+    taken.clear()
+    with torch.no_grad():
+        y = layer(x)
+        # a bias with gaps, as a slice of a larger parameter is
+        layer.bias = nn.Parameter(torch.stack([layer.bias, layer.bias], 1)[:, 0])
+        again = layer(x)
+        allowed = 2 * (plain(x).double() - exact).abs().max()
+    assert taken[:2] == [True, True]
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=memory_format)
+    assert (y.double() - exact).abs().max() <= allowed
+    assert torch.equal(y, again)
 
 
 def test_overrides_are_run(taken: list[bool]) -> None:

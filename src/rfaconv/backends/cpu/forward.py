@@ -61,13 +61,13 @@ def attend(
     offset: tuple[int, ...] = _NO_TENSOR
     if bias is not None:
         offset = operands.row("bias", bias, outputs)
-    features = operands.dense("feature_weight", feature_weight, (entries, 1, kh, kw))
+    features = operands.address("feature_weight", feature_weight, (entries, 1, kh, kw))
     if feature_norm:
         shift, norm = 0, operands.norm("feature_norm", feature_norm, entries, feature_eps)
     else:
         _check(feature_bias is not None, "feature_bias", "a tensor where no norm is", None)
         assert feature_bias is not None
-        shift, norm = operands.dense("feature_bias", feature_bias, (entries,)), _NO_NORM
+        shift, norm = operands.address("feature_bias", feature_bias, (entries,)), _NO_NORM
     gate = _GATES[variant](
         operands, attention, attention_bias, attention_norm, attention_eps, channels, kh * kw
     )
@@ -100,49 +100,52 @@ class _Operands:
         self._dtype = dtype
         self.code = DTYPES[dtype]
 
-    def dense(self, name: str, value: Tensor, shape: Sequence[int]) -> int:
-        """The address of a tensor of this shape as contiguous float32."""
-        self._check(name, value, shape)
-        if self._dtype is not _FLOAT or not value.is_contiguous() or value.is_neg():
+    def address(self, name: str, value: Tensor, shape: Sequence[int], dense: bool = True) -> int:
+        """Where a tensor of this shape lies; ``dense``: as contiguous float32."""
+        # all in one function, since every layer runs it for each of up to 18 operands
+        if (
+            value.shape != shape
+            or value.dtype is not self._dtype
+            or value.layout is not _STRIDED
+            or not value.is_cpu
+        ):
+            raise self._misfit(name, value, shape)
+        if dense and (self._dtype is not _FLOAT or not value.is_contiguous() or value.is_neg()):
             # torch has negated what it negates when it is read, but not in lists that may hold None
             value = value.resolve_neg().to(_FLOAT).contiguous()
-        return self._address(name, value)
-
-    def row(self, name: str, value: Tensor, length: int) -> tuple[int, ...]:
-        """A vector as ``rfaconv_tensor``."""
-        self._check(name, value, (length,))
-        value = value.resolve_neg().contiguous()
-        return self._address(name, value), length, 1, 1, 1, 1, 1, 1, 1, self.code
-
-    def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
-        """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
-        self._check(name, value, shape)
-        if value.is_neg():
-            value = value.resolve_neg()
-        return self._address(name, value), *shape, *value.stride(), self.code
-
-    def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
-        """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
-        _check(len(state) == 4, name, "four entries", len(state))
-        _check(state[0] is not None and state[1] is not None, name, "mean and variance", state)
-        found = [0 if s is None else self.dense(name, s, (channels,)) for s in state]
-        return *found, eps
-
-    def _check(self, name: str, value: Tensor, shape: Sequence[int]) -> None:
-        if value.shape != shape or value.dtype is not self._dtype:
-            got = f"{value.dtype} of shape {tuple(value.shape)}"
-            raise InvalidArgument(name, f"{self._dtype} of shape {tuple(shape)}", got)
-        if value.layout is not _STRIDED or not value.is_cpu:
-            got = f"{value.layout}, {value.device}"
-            raise InvalidArgument(name, "a strided tensor on the cpu", got)
-
-    def _address(self, name: str, value: Tensor) -> int:
         storage = value.untyped_storage()
         self._kept.append(storage)
         start: int = storage.data_ptr()
         if start == 0 and value.numel() > 0:
             raise InvalidArgument(name, "a tensor with memory", "one whose storage was freed")
         return start + value.element_size() * int(value.storage_offset())
+
+    def strided(self, name: str, value: Tensor, shape: Sequence[int]) -> tuple[int, ...]:
+        """A four-dimensional tensor with any strides as ``rfaconv_tensor``."""
+        if value.is_neg():
+            value = value.resolve_neg()
+        return self.address(name, value, shape, False), *shape, *value.stride(), self.code
+
+    def row(self, name: str, value: Tensor, length: int) -> tuple[int, ...]:
+        """A vector as ``rfaconv_tensor``."""
+        if value.is_neg():
+            value = value.resolve_neg()
+        start = self.address(name, value, (length,), False)
+        return start, length, 1, 1, 1, value.stride(0), 1, 1, 1, self.code
+
+    def norm(self, name: str, state: Norm, channels: int, eps: float) -> tuple[float, ...]:
+        """Running mean, running variance, scale and shift as ``rfaconv_norm``."""
+        _check(len(state) == 4, name, "four entries", len(state))
+        _check(state[0] is not None and state[1] is not None, name, "mean and variance", state)
+        found = [0 if s is None else self.address(name, s, (channels,)) for s in state]
+        return *found, eps
+
+    def _misfit(self, name: str, value: Tensor, shape: Sequence[int]) -> InvalidArgument:
+        if value.shape != shape or value.dtype is not self._dtype:
+            got = f"{value.dtype} of shape {tuple(value.shape)}"
+            return InvalidArgument(name, f"{self._dtype} of shape {tuple(shape)}", got)
+        got = f"{value.layout}, {value.device}"
+        return InvalidArgument(name, "a strided tensor on the cpu", got)
 
 
 def _check(holds: bool, name: str, expected: str, got: object) -> None:
@@ -159,7 +162,7 @@ def _rfa(
     channels: int, taps: int,
 ) -> tuple[float, ...]:  # fmt: skip
     _check(len(weights) == 1, "attention", "one tensor", len(weights))
-    weight = operands.dense("attention_weight", weights[0], (channels * taps, 1, 1, 1))
+    weight = operands.address("attention_weight", weights[0], (channels * taps, 1, 1, 1))
     return weight, 0, 0, 0, 0, 0, *_NO_NORM, 0, 0, 0, 0, 0, 0
 
 
@@ -170,12 +173,12 @@ def _rfcbam(
     _check(len(weights) == 3, "attention", "three tensors", len(weights))
     reduce, expand, spatial = weights
     hidden = reduce.size(0)
-    first = operands.dense("se.fc1.weight", reduce, (hidden, channels))
-    second = operands.dense("se.fc2.weight", expand, (channels, hidden))
+    first = operands.address("se.fc1.weight", reduce, (hidden, channels))
+    second = operands.address("se.fc2.weight", expand, (channels, hidden))
     fits = spatial.dim() == 4 and spatial.size(2) % 2 == 1 and spatial.size(3) % 2 == 1
     _check(fits, "spatial_weight", "(1, 2, odd, odd)", spatial)
     high, wide = spatial.shape[2:]
-    third = operands.dense("spatial_weight", spatial, (1, 2, high, wide))
+    third = operands.address("spatial_weight", spatial, (1, 2, high, wide))
     return first, second, third, 0, 0, 0, *_NO_NORM, hidden, high, wide, high * wide, wide, 1
 
 
@@ -189,11 +192,11 @@ def _rfca(
     sizes = ((hidden, channels, 1, 1), (channels, hidden, 1, 1), (channels, hidden, 1, 1))
     names = ("attention.conv1", "attention.conv_h", "attention.conv_w")
     found = [
-        operands.dense(f"{name}.weight", weight, size)
+        operands.address(f"{name}.weight", weight, size)
         for name, weight, size in zip(names, weights, sizes, strict=True)
     ]
     offsets = [
-        0 if value is None else operands.dense(f"{name}.bias", value, size[:1])
+        0 if value is None else operands.address(f"{name}.bias", value, size[:1])
         for name, value, size in zip(names, biases, sizes, strict=True)
     ]
     state = operands.norm("attention.bn1", norm, hidden, eps)
