@@ -20,6 +20,7 @@ PALETTES = {
         "conv": "#7d8794", "rfa": "#3867d6", "rfcbam": "#c9701c", "rfca": "#1f8f62",
         "cam": "#a6629b", "cbam": "#8e4fb0", "ca": "#b0567f", "published": "#b9c0ca",
         "features": "#7a6a1f", "rfa-values": "#c2366b",
+        "long-rfa": "#6b4bb8", "wide-rfa": "#1b8aa6",
         "map": "#3867d6", "gate": "#c9701c", "panel": "#1f8f62", "paper": "#ffffff",
     },
     "dark": {
@@ -27,6 +28,7 @@ PALETTES = {
         "conv": "#98a1ae", "rfa": "#7ea2f7", "rfcbam": "#f0a35e", "rfca": "#5cc99a",
         "cam": "#d79acb", "cbam": "#c596e8", "ca": "#e397b9", "published": "#565f6d",
         "features": "#cdbb5a", "rfa-values": "#f07fa8",
+        "long-rfa": "#b49cf0", "wide-rfa": "#6ccbe0",
         "map": "#7ea2f7", "gate": "#f0a35e", "panel": "#5cc99a", "paper": "#1e2129",
     },
 }  # fmt: skip
