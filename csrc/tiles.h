@@ -28,14 +28,14 @@ public:
         own.palette = 1;
         for (int t = 0; t < 8; ++t) own.rows[t] = tile_rows, own.columns[t] = 64;
         _tile_storeconfig(&before_);
-        _tile_loadconfig(&own);
+        load(own);
     }
     ~TileSession() {
         if (!used_) return;
         if (before_.palette == 0)
             _tile_release();
         else
-            _tile_loadconfig(&before_);
+            load(before_);
     }
     TileSession(const TileSession&) = delete;
     TileSession& operator=(const TileSession&) = delete;
@@ -46,6 +46,12 @@ private:
         uint16_t columns[16];  // in bytes
         uint8_t rows[16];
     };
+    // GCC is told that the instruction reads eight bytes: without the barrier it may leave out what writes the others.
+    static void load(const Shape_& shape) {
+        __asm__ volatile("" : : "r"(&shape) : "memory");
+        _tile_loadconfig(&shape);
+    }
+
     alignas(64) Shape_ before_;
     bool used_;
 };
