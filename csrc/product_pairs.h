@@ -111,7 +111,7 @@ private:
         if (weights.by_channel) {
             for (int64_t i = 0; i < n; i += 2) {
                 const uint16_t* const even = from + i * T;
-                interleave(out + i * T, even, i + 1 < n ? even + T : nullptr, T, (n - i) * T);
+                interleave(out + i * T, even, i + 1 < n ? even + T : nullptr, T);
             }
         } else if (weights.by_tap) {
             for (int64_t j = 0; j < T; ++j, out += 2 * pairs(n)) {

@@ -65,10 +65,10 @@ RFACONV_INLINE vf dot(vf sum, const vp& a, const vp& b) {
 
 #endif
 
-// out[2i] = even[i], out[2i + 1] = odd[i], or zero without odd; i < n. `room`: so many numbers may be read from even on.
-RFACONV_INLINE void interleave(uint16_t* out, const uint16_t* even, const uint16_t* odd, int64_t n, int64_t room) {
+// out[2i] = even[i], out[2i + 1] = odd[i], or zero without odd; i < n.
+RFACONV_INLINE void interleave(uint16_t* out, const uint16_t* even, const uint16_t* odd, int64_t n) {
 #if defined(__AVX512BF16__) && !defined(RFACONV_SCALAR)
-    if (n == 9 && odd == even + 9 && room >= 18) {
+    if (n == 9 && odd == even + 9) {
         const __m512i ramp = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
         const __m512i order = _mm512_or_si512(ramp, _mm512_slli_epi32(_mm512_add_epi32(ramp, _mm512_set1_epi32(9)), 16));
         const __m512i both = _mm512_maskz_loadu_epi16(0x3ffff, even);
@@ -76,7 +76,6 @@ RFACONV_INLINE void interleave(uint16_t* out, const uint16_t* even, const uint16
         return;
     }
 #endif
-    (void)room;
     for (int64_t i = 0; i < n; ++i) out[2 * i] = even[i], out[2 * i + 1] = odd == nullptr ? uint16_t(0) : odd[i];
 }
 

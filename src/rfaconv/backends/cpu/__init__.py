@@ -17,13 +17,13 @@ __all__ = ["BACKEND", "CPUBackend", "library"]
 
 _DTYPES = ("float32", "bfloat16")
 _KERNELS = ((1, 1), (3, 3), (5, 5))
-# of inference
-_INFERENCE: dict[str, Kernel] = {
-    "attend": forward.attend,
+# in float32 alone
+_GATES: dict[str, Kernel] = {
     "pixel_gate": gates.pixel_gate,
     "line_hidden": gates.line_hidden,
     "line_gates": gates.line_gates,
 }
+_INFERENCE: dict[str, Kernel] = {"attend": forward.attend, **_GATES}
 
 
 class CPUBackend(Backend):
@@ -40,8 +40,7 @@ class CPUBackend(Backend):
         """Says why the CPU kernels cannot run the problem, or None if they can."""
         if problem.dims != 2:
             return f"spatial dimensions: expected 2, got {problem.dims}"
-        gate = problem.op in _INFERENCE and problem.op != "attend"
-        dtypes = ("float32",) if gate else _DTYPES
+        dtypes = ("float32",) if problem.op in _GATES else _DTYPES
         if problem.dtype not in dtypes:
             return f"dtype: expected {' or '.join(dtypes)}, got {problem.dtype}"
         if problem.window.kernel not in _KERNELS:
