@@ -4,8 +4,7 @@
 #ifndef RFACONV_CHANNEL_ROWS_H
 #define RFACONV_CHANNEL_ROWS_H
 
-#include "rfaconv.h"
-#include "vec.h"
+#include "chunks.h"
 
 namespace rfaconv {
 namespace RFACONV_ISA {
@@ -31,6 +30,11 @@ RFACONV_INLINE void store_some(uint16_t* p, vf v, int64_t n) {
     uint16_t part[lanes];
     store_bf16(part, v);
     for (int64_t i = 0; i < n; ++i) p[i] = part[i];
+}
+
+RFACONV_INLINE void store_line(float* p, const float* from, int64_t n) { copy_floats(p, from, n); }
+RFACONV_INLINE void store_line(uint16_t* p, const float* from, int64_t n) {
+    for (int64_t i = 0; i < n; i += lanes) store_some(p + i, load(from + i), n - i);
 }
 
 // Columns [0, n) of `channels` channels at p, each times scale less shift, to out[column*lanes + lane].

@@ -88,7 +88,7 @@ struct FeatureBackward {
     bool want_dx;
     // Memory of one thread.
     void* index;
-    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc;
+    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc, *spread;
     InputGradient input;
     Tile t;
     Stream ahead[2];
@@ -101,7 +101,7 @@ struct FeatureBackward {
           planes(a.floats(group * tile_channel_floats(s, chunks.pixels_bound(s)))), lines(a.floats(stage_line_floats(s))),
           dplanes(a.floats(want_dx ? group * tile_channel_floats(s, chunks.pixels_bound(s)) : 0)),
           dv(a.floats(block * T * lanes)), us(a.floats(block * T * lanes)), fs(a.floats(block * T * lanes)),
-          more(a.floats(block * lanes)), acc(a.floats(sums_count * lanes)),
+          more(a.floats(block * lanes)), acc(a.floats(sums_count * lanes)), spread(a.floats(FeatureWeights<T>::floats)),
           input(a, s, dx, chunks, channels, group) {}
 
     void begin_tile(const Chunk& chunk) { make_tile(t, s, chunk.begin, chunk.end, index); }
@@ -137,10 +137,11 @@ private:
         zero_floats(acc, sums_count * lanes);
         pull.begin_channel(c);
         const float* const plane = planes + i * t.channel_stride;
+        const FeatureWeights<T> weights(gc, bias + c * T, spread);
         // Short passes over a few vectors: each keeps its values in registers, and the processor overlaps its vectors.
         for (int64_t from = 0; from < t.vectors; from += block) {
             const int64_t count = imin(block, t.vectors - from);
-            for (int64_t v = 0; v < count; ++v) make_features(plane, gc, bias + c * T, from + v, us + v * T * lanes, fs + v * T * lanes);
+            for (int64_t v = 0; v < count; ++v) make_features(plane, weights, from + v, us + v * T * lanes, fs + v * T * lanes);
             for (int64_t v = 0; v < count; ++v) {
                 float* const at = rows == nullptr ? nullptr : rows + (from + v) * lanes;
                 ahead[0].advance(quota[0]);
@@ -148,7 +149,7 @@ private:
                 pull_gradient(pull, from + v, at, row_stride, us + v * T * lanes, fs + v * T * lanes, dv + v * T * lanes, more + v * lanes);
             }
             if (want_dx)
-                for (int64_t v = 0; v < count; ++v) push_patch(gc, dv + v * T * lanes, load(more + v * lanes), from + v, dp);
+                for (int64_t v = 0; v < count; ++v) push_patch(weights, dv + v * T * lanes, load(more + v * lanes), from + v, dp);
             if (sums == nullptr) continue;
             constexpr int J = T == 9 && registers == 32 ? 3 : 1;
             for (int j = 0; j < T; j += J) outer_sums<T, J>(acc + j * T * lanes, dv + j * lanes, us, count);
@@ -158,7 +159,7 @@ private:
         if (sums != nullptr) add_lane_sums(sums + c * sums_count, acc, sums_count);
     }
 
-    RFACONV_METHOD void make_features(const float* plane, const float* gc, const float* bc, int64_t v, float* u_out, float* f_out) {
+    RFACONV_METHOD void make_features(const float* plane, const FeatureWeights<T>& w, int64_t v, float* u_out, float* f_out) {
         vf u[T];
         load_patch<T>(u, plane, t, v);
         const int64_t live = t.end - t.begin - v * lanes;
@@ -167,7 +168,7 @@ private:
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) store(u_out + j * lanes, u[j]);
         RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) store(f_out + j * lanes, relu(feature_sum<T>(u, gc + j * T, bc[j])));
+        for (int j = 0; j < T; ++j) store(f_out + j * lanes, relu(feature_sum<T>(u, w, j)));
     }
     template <class Pull>
     RFACONV_METHOD void pull_gradient(Pull& pull, int64_t v, float* rows, int64_t row_stride, const float* u, const float* f,
@@ -181,17 +182,17 @@ private:
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) store(dv_out + j * lanes, blend(ge(zero(), load(f + j * lanes)), zero(), df[j]));
     }
-    RFACONV_METHOD void push_patch(const float* gc, const float* dv_in, vf add, int64_t v, float* dp) {
+    RFACONV_METHOD void push_patch(const FeatureWeights<T>& w, const float* dv_in, vf add, int64_t v, float* dp) {
         vf d[T], du[T];
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) d[j] = load(dv_in + j * lanes);
         RFACONV_UNROLL
         for (int i = 0; i < T; ++i) {
-            vf low = d[0] * set1(gc[i]), high = T > 1 ? d[T / 2] * set1(gc[T / 2 * T + i]) : zero();  // short chains round less
+            vf low = d[0] * w.weight(0, i), high = T > 1 ? d[T / 2] * w.weight(T / 2, i) : zero();  // short chains round less
             RFACONV_UNROLL
-            for (int j = 1; j < T / 2; ++j) low = fma(d[j], set1(gc[j * T + i]), low);
+            for (int j = 1; j < T / 2; ++j) low = fma(d[j], w.weight(j, i), low);
             RFACONV_UNROLL
-            for (int j = T / 2 + 1; j < T; ++j) high = fma(d[j], set1(gc[j * T + i]), high);
+            for (int j = T / 2 + 1; j < T; ++j) high = fma(d[j], w.weight(j, i), high);
             du[i] = (low + high) + add;
         }
         add_patch<T>(dp, t, v, du);

@@ -7,24 +7,46 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// z_j = g_j . u + bias, before the ReLU; g = row j of G'. Two chains: half the latency.
+// G' (T,T), row = output tap, and b' (T) of a channel.
 template <int T>
-RFACONV_INLINE vf feature_sum(const vf* u, const float* g, float bias) {
-    vf z = set1(bias);
-    if (T == 1) return fma(u[0], set1(g[0]), z);
-    vf r = u[T / 2] * set1(g[T / 2]);
+struct FeatureWeights {
+    // Where there are few registers each weight is read for one multiplication. AVX2 can do that with a vector in memory, but not
+    // with one number; 25 taps of vectors would fill the first-level cache.
+    enum : bool { spread = registers == 16 && lanes > 1 && T <= 9 };
+    enum : int64_t { step = spread ? int64_t(lanes) : 1, floats = spread ? T * (T + 1) * int64_t(lanes) : 0 };
+
+    // memory: floats of them, which this channel's weights take until the next one's are put there.
+    RFACONV_METHOD FeatureWeights(const float* weights, const float* bias, float* memory) : g(weights), b(bias) {
+        if (!spread) return;
+        for (int j = 0; j < T * T; ++j) store(memory + j * lanes, set1(weights[j]));
+        for (int j = 0; j < T; ++j) store(memory + (T * T + j) * lanes, set1(bias[j]));
+        g = memory, b = memory + T * T * lanes;
+    }
+    RFACONV_METHOD vf weight(int j, int k) const { return spread ? load(g + (j * T + k) * step) : set1(g[j * T + k]); }
+    RFACONV_METHOD vf bias(int j) const { return spread ? load(b + j * step) : set1(b[j]); }
+
+private:
+    const float *g, *b;
+};
+
+// z_j = g_j . u + b_j, before the ReLU. Two chains: half the latency.
+template <int T>
+RFACONV_INLINE vf feature_sum(const vf* u, const FeatureWeights<T>& w, int j) {
+    vf z = w.bias(j);
+    if (T == 1) return fma(u[0], w.weight(j, 0), z);
+    vf r = u[T / 2] * w.weight(j, T / 2);
     RFACONV_UNROLL
-    for (int k = 0; k < T / 2; ++k) z = fma(u[k], set1(g[k]), z);
+    for (int k = 0; k < T / 2; ++k) z = fma(u[k], w.weight(j, k), z);
     RFACONV_UNROLL
-    for (int k = T / 2 + 1; k < T; ++k) r = fma(u[k], set1(g[k]), r);
+    for (int k = T / 2 + 1; k < T; ++k) r = fma(u[k], w.weight(j, k), r);
     return z + r;
 }
 
-// All features of a channel; g (T,T), row = output tap.
+// All features of a channel.
 template <int T>
-RFACONV_INLINE void features(vf* f, const vf* u, const float* g, const float* bias) {
+RFACONV_INLINE void features(vf* f, const vf* u, const FeatureWeights<T>& w) {
     RFACONV_UNROLL
-    for (int j = 0; j < T; ++j) f[j] = relu(feature_sum<T>(u, g + j * T, bias[j]));
+    for (int j = 0; j < T; ++j) f[j] = relu(feature_sum<T>(u, w, j));
 }
 
 template <int T>

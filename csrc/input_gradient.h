@@ -54,7 +54,7 @@ public:
                     const float* const from = planes + (q * s.kw + dx_tap) * t.plane_stride + span.base + r * s.Wo;
                     float* const to = out + row * width + c.first;
                     if (s.sw == 1)
-                        add_floats(to + c.from, from + c.from, c.to - c.from);
+                        add_row(to + c.from, from + c.from, c.to - c.from);
                     else
                         for (int64_t w = c.from; w < c.to; ++w) to[w * s.sw] += from[w];
                 }
@@ -75,13 +75,17 @@ public:
     }
 
 private:
+    // Rows of a band are a vector longer than they need to be.
+    static void add_row(float* to, const float* from, int64_t n) {
+        int64_t i = 0;
+        for (; i + lanes <= n; i += lanes) store(to + i, load(to + i) + load(from + i));
+        if (i < n) store(to + i, load(to + i) + load_within(from + i, first_lanes(n - i)));
+    }
     template <class V>
     void write_row(const float* from, int64_t n, V* to) const {
         const int64_t by_channel = dx->stride[1], by_column = dx->stride[3], stride = rows_bound * width;
         if (by_column == 1) {
-            for (int64_t i = 0; i < n; ++i)
-                for (int64_t w = 0; w < s.W; w += lanes)
-                    store_some(to + i * by_channel + w, load(from + i * stride + w), s.W - w);
+            for (int64_t i = 0; i < n; ++i) store_line(to + i * by_channel, from + i * stride, s.W);
         } else if (by_channel == 1 && n > 1) {
             for (int64_t w = 0; w < s.W; w += lanes) {
                 vf r[lanes];

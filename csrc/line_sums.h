@@ -1,4 +1,5 @@
-// Means of an enlarged map over its rows and columns, from the sums over taps that a tile keeps.
+// Means of an enlarged map over its rows and columns, from the sums over taps that a tile keeps. Of the vector behind the last line
+// something is read, and does not count.
 #ifndef RFACONV_LINE_SUMS_H
 #define RFACONV_LINE_SUMS_H
 
@@ -22,7 +23,7 @@ static void sum_rows(const float* lines, int64_t stride, int64_t rows, int64_t w
             if (l >= count) continue;
             const float* const at = lines + i * stride + h * width;
             for (int64_t w = 0; w < whole; w += lanes) r[l] = r[l] + load(at + w);
-            if (whole < width) r[l] = r[l] + load_mask(at + whole, rest);
+            if (whole < width) r[l] = r[l] + load_within(at + whole, rest);
             if (++i == K) i = 0, ++h;
         }
         store_first(to + o, lane_sums(r) * set1(scale), count);
@@ -41,10 +42,10 @@ static void sum_columns(const float* lines, int64_t stride, int64_t rows, int64_
             vf even = zero(), odd = zero();  // two chains: an addition waits for the one before it
             int64_t h = 0;
             for (; h + 2 <= rows; h += 2) {
-                even = even + load_mask(at + h * width, some);
-                odd = odd + load_mask(at + (h + 1) * width, some);
+                even = even + load_within(at + h * width, some);
+                odd = odd + load_within(at + (h + 1) * width, some);
             }
-            if (h < rows) even = even + load_mask(at + h * width, some);
+            if (h < rows) even = even + load_within(at + h * width, some);
             store(out[j], (even + odd) * set1(scale));
         }
         for (int64_t l = 0; l < n; ++l)

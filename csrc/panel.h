@@ -2,6 +2,7 @@
 #ifndef RFACONV_PANEL_H
 #define RFACONV_PANEL_H
 
+#include "features.h"
 #include "gemm.h"
 #include "window.h"
 
@@ -26,19 +27,20 @@ template <int T, class Gate>
 inline void make_panel(float* panel, int64_t depth, RowOrder order, const Tile& t, Gate& gate, const float* planes,
                        const float* g, const float* bias, int64_t first, int64_t local, int64_t n) {
     const int64_t strips = strip_count(t);
+    alignas(64) float memory[FeatureWeights<T>::floats + 1];
     for (int64_t c = 0; c < n; ++c) {
         gate.begin_channel(first + c);
         // The weights of the next channel arrive while this one is worked on.
         for (int64_t k = 0; k < T * T && c + 1 < n; k += 16) __builtin_prefetch(g + (c + 1) * T * T + k, 0, 3);
         const PatchReader<T> patch(planes + c * t.channel_stride, t);
-        float* rows = panel;
+        const FeatureWeights<T> weights(g + c * T * T, bias + c * T, in_memory(memory));
         for (int64_t strip = 0; strip < strips; ++strip) {
             const int64_t width = strip_width(t, strip);
-            float* out = rows + strip_offset(strip, depth) + (local + c) * order.by_channel * width;
+            float* out = panel + strip_offset(strip, depth) + (local + c) * order.by_channel * width;
             for (int64_t v = 0; v < width / lanes; ++v) {
                 vf u[T], a[T];
                 patch(u, strip * strip_vectors + v);
-                gate.apply(a, u, g + c * T * T, bias + c * T, strip * strip_vectors + v);
+                gate.apply(a, u, weights, strip * strip_vectors + v);
                 RFACONV_UNROLL
                 for (int j = 0; j < T; ++j) store(out + j * order.by_tap * width + v * lanes, a[j]);
             }

@@ -47,17 +47,19 @@ struct PairProduct {
                int64_t first, int64_t from, int64_t to) const {
         const RowOrder by = order(n);
         const int64_t depth = rows(n), strips = strip_count(t);
+        alignas(64) float memory[FeatureWeights<T>::floats + 1];
         for (int64_t c = from; c < to; ++c) {
             const int64_t at = c - from;
             gate.begin_channel(first + at);
             const PatchReader<T> patch(planes + at * t.channel_stride, t);
+            const FeatureWeights<T> weights(g + at * T * T, bias + at * T, memory);
             for (int64_t strip = 0; strip < strips; ++strip) {
                 const int64_t width = strip_width(t, strip);
                 float* const to_row = out + strip_offset(strip, depth) + c / 2 * by.by_channel * width;
                 for (int64_t v = 0; v < width / lanes; ++v) {
                     vf u[T], a[T];
                     patch(u, strip * strip_vectors + v);
-                    gate.apply(a, u, g + at * T * T, bias + at * T, strip * strip_vectors + v);
+                    gate.apply(a, u, weights, strip * strip_vectors + v);
                     // The even channel waits as floats for the odd one.
                     RFACONV_UNROLL
                     for (int j = 0; j < T; ++j) {

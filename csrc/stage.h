@@ -5,15 +5,24 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
+// The rest of a line is written with what is before it once more: masked stores are slow on some processors.
 RFACONV_INLINE void zero_floats(float* out, int64_t n) {
     int64_t i = 0;
     for (; i + lanes <= n; i += lanes) store(out + i, zero());
-    if (i < n) store_mask(out + i, zero(), first_lanes(n - i));
+    if (i == n) return;
+    if (n >= lanes)
+        store(out + n - lanes, zero());
+    else
+        store_first(out, zero(), n);
 }
 RFACONV_INLINE void copy_floats(float* out, const float* in, int64_t n) {
     int64_t i = 0;
     for (; i + lanes <= n; i += lanes) store(out + i, load(in + i));
-    if (i < n) store_mask(out + i, load_mask(in + i, first_lanes(n - i)), first_lanes(n - i));
+    if (i == n) return;
+    if (n >= lanes)
+        store(out + n - lanes, load(in + n - lanes));
+    else
+        store_first(out, load_first(in, n), n);
 }
 
 // How rows of a plane are made from rows of x; the masks of the blocks of `lanes` in a row are worked out once.
@@ -48,26 +57,29 @@ struct RowCopy {
             else
                 for (int64_t r = 0; r < rows; ++r, out += W, p += step) store(out, load_even(p, a, b));
         } else {
-            for (int64_t i = 0; i < n; ++i) {
+            for (int64_t i = n - 1; i >= 0; --i) {
                 vm a, b;
                 if (i < blocks)
                     a = low[i], b = high[i];
                 else
                     masks(i * lanes, a, b);
-                columns_of(out + i * lanes, p + i * lanes * sw, rows, step, a, b, i == n - 1);
+                columns_of(out + i * lanes, p + i * lanes * sw, rows, step, a, b);
             }
         }
     }
 
 private:
-    // One block of all rows. Blocks are written from left to right, so a last block must not spoil the next row's first.
-    void columns_of(float* out, const float* p, int64_t rows, int64_t step, vm a, vm b, bool last) const {
+    // One block of all rows. Blocks are written from right to left: what the last one spoils of the next row is written later.
+    void columns_of(float* out, const float* p, int64_t rows, int64_t step, vm a, vm b) const {
         const int64_t W = width;
-        const vm whole = last ? first_lanes(W - (ceil_div(W, lanes) - 1) * lanes) : first_lanes(lanes);
-        if (sw == 1)
-            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store_mask(out, load_mask(p, a), whole);
+        if (sw == 1 && all_of(a))
+            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store(out, load(p));
+        else if (sw == 1)
+            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store(out, load_mask(p, a));
+        else if (all_of(mask_and(a, b)))
+            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store(out, load_even(p));
         else
-            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store_mask(out, load_even(p, a, b), whole);
+            for (int64_t r = 0; r < rows; ++r, out += W, p += step) store(out, load_even(p, a, b));
     }
 };
 

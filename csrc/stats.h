@@ -14,39 +14,47 @@ namespace RFACONV_ISA {
 // use(f, first, second) with the feature f of every vector v, tap j and channel of N; the state `first`, `second` of (v, j)
 // is two vectors at run + (v*T + j) * 2 * lanes.
 template <int T, int N, class Use>
-static void over_channels(const Tile& t, const float* planes, const float* g, const float* bias, float* run, Stream& ahead,
-                          int64_t quota, Use use) {
+static void over_channels(const Tile& t, const float* planes, const FeatureWeights<T>* w, float* run, Stream& ahead, int64_t quota,
+                          Use use) {
     for (int64_t v = 0; v < t.vectors; ++v) {
         ahead.advance(quota);
         vf u[N][T];
+        RFACONV_UNROLL
         for (int n = 0; n < N; ++n) load_patch<T>(u[n], planes + n * t.channel_stride, t, v);
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) {
             float* const at = run + (v * T + j) * 2 * lanes;
             vf first = load(at), second = load(at + lanes);
             RFACONV_UNROLL
-            for (int n = 0; n < N; ++n) use(relu(feature_sum<T>(u[n], g + (n * T + j) * T, bias[n * T + j])), first, second);
+            for (int n = 0; n < N; ++n) use(relu(feature_sum<T>(u[n], w[n], j)), first, second);
             store(at, first);
             store(at + lanes, second);
         }
     }
 }
-// The same for all channels of a tile, two at a time: half the loads and stores of the state.
+// The same for all channels of a tile, two at a time where the registers hold two patches: half the loads and stores of the state.
 template <int T, class Use>
 static void over_all_channels(const rfaconv_tensor& x, const Shape& s, const Tile& t, const float* g, const float* bias,
                               int64_t group, float* planes, float* lines, float* run, Use use) {
+    enum : int { most = registers > 16 ? 9 : 1 };
     for (int64_t c = 0; c < s.C; c += group) {
         const int64_t n = imin(group, s.C - c);
         stage(x, s, t, c, n, planes, lines);
         Stream ahead = c + n < s.C ? input_stream(x, s, t, c + n, imin(group, s.C - c - n)) : no_stream();
-        const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, n / 2));
+        const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, T <= most ? n / 2 : n));
+        alignas(64) float memory[2 * FeatureWeights<T>::floats + 1];
+        const auto weights = [&](int64_t i) {
+            return FeatureWeights<T>(g + (c + i) * T * T, bias + (c + i) * T, in_memory(memory) + i % 2 * FeatureWeights<T>::floats);
+        };
         int64_t i = 0;
-        for (; T <= 9 && i + 2 <= n; i += 2)
-            over_channels<T, T <= 9 ? 2 : 1>(t, planes + i * t.channel_stride, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota,
-                                                use);
-        for (; i < n; ++i)
-            over_channels<T, 1>(t, planes + i * t.channel_stride, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota,
-                                                use);
+        for (; T <= most && i + 2 <= n; i += 2) {
+            const FeatureWeights<T> w[] = {weights(i), weights(i + 1)};
+            over_channels<T, T <= most ? 2 : 1>(t, planes + i * t.channel_stride, w, run, ahead, quota, use);
+        }
+        for (; i < n; ++i) {
+            const FeatureWeights<T> w = weights(i);
+            over_channels<T, 1>(t, planes + i * t.channel_stride, &w, run, ahead, quota, use);
+        }
     }
 }
 
@@ -121,10 +129,10 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
     const Chunks chunks(s, 448);
     const int64_t group = stage_group(*x), groups = ceil_div(s.C, group), parts = chunks.count_of(s.B);
     const int64_t image_units = chunks.per_image > 1 ? s.B : parts;  // the chunks of one image stay together
-    const int64_t tasks = image_units * groups, bound = round_up(chunks.pixels_bound(s), lanes);
+    const int64_t tasks = image_units * groups, bound = round_up(chunks.pixels_bound(s), lanes), floats = 2 * K * bound + lanes;
     threads = int32_t(imin(threads, tasks));
     Arena measure(nullptr);
-    StatsMemory(measure, s, bound, group, 2 * K * bound);
+    StatsMemory(measure, s, bound, group, floats);
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     const float row_scale = float(1.0 / double(K * s.Wo)), col_scale = float(1.0 / double(K * s.Ho));
@@ -132,20 +140,28 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
     parallel(threads, [=, &s, &scratch](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        const StatsMemory m(arena, s, bound, group, 2 * K * bound);
+        const StatsMemory m(arena, s, bound, group, floats);
+        alignas(64) float memory[FeatureWeights<T>::floats + 1];
         float *const by_row = m.more, *const by_col = m.more + K * bound;
-        for (int64_t task = tasks * me / team; task < tasks * (me + 1) / team; ++task) {
-            const int64_t unit = task / groups, first = task % groups * group, n = imin(group, s.C - first);
+        const int64_t stop = tasks * (me + 1) / team;
+        // The groups of a unit that are this thread's go through each of its tiles together.
+        for (int64_t task = tasks * me / team, next; task < stop; task = next) {
+            const int64_t unit = task / groups, first = task % groups * group;
+            next = imin(stop, (unit + 1) * groups);
+            const int64_t last = imin(s.C, first + (next - task) * group);
             for (int64_t i = unit * chunks.per_image; i < (unit + 1) * chunks.per_image; ++i) {
                 const Chunk chunk = chunks.at(s, 0, s.B, i);
                 Tile t;
                 make_tile(t, s, chunk.begin, chunk.end, m.index);
-                stage(*x, s, t, first, n, m.planes, m.lines);
-                for (int64_t c = first; c < first + n; ++c) {
+                for (int64_t c = first; c < last; ++c) {
+                    const int64_t staged = (c - first) % group;
+                    if (staged == 0) stage(*x, s, t, c, imin(group, last - c), m.planes, m.lines);
+                    const FeatureWeights<T> weights(g + c * T * T, bias + c * T, in_memory(memory));
+                    const PatchReader<T> patch(m.planes + staged * t.channel_stride, t);
                     for (int64_t v = 0; v < t.vectors; ++v) {
                         vf u[T], f[T];
-                        load_patch<T>(u, m.planes + (c - first) * t.channel_stride, t, v);
-                        features<T>(f, u, g + c * T * T, bias + c * T);
+                        patch(u, v);
+                        features<T>(f, u, weights);
                         RFACONV_UNROLL
                         for (int i = 0; i < K; ++i) {
                             vf r = f[i * K], q = f[i];
@@ -172,7 +188,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
 template <int K>
 static int32_t feature_stats_of(const rfaconv_tensor* x, const rfaconv_window* window, const float* g, const float* bias,
                                 int32_t kind, float* s0, float* s1, int32_t threads) {
-    const Shape s = make_shape(*x, *window);
+    const Shape s = make_shape(*x, *window, true);
     if (kind == RFACONV_RFCBAM) return channel_stats<K * K>(x, s, g, bias, s0, s1, threads);
     if (kind == RFACONV_RFCA) return line_stats<K>(x, s, g, bias, s0, s1, threads);
     return RFACONV_BAD_ARGUMENT;

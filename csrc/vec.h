@@ -29,6 +29,11 @@ namespace RFACONV_ISA {
 #endif
 #define RFACONV_METHOD inline __attribute__((always_inline))
 
+// p, but the compiler forgets where it points: what is stored there it does not keep in registers, which are few.
+RFACONV_INLINE float* in_memory(float* p) {
+    asm("" : "+r"(p));
+    return p;
+}
 RFACONV_INLINE int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
 RFACONV_INLINE int64_t imax(int64_t a, int64_t b) { return a > b ? a : b; }
 RFACONV_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0, b > 0

@@ -80,8 +80,8 @@ RFACONV_INLINE __m256i to_bf16(vf v) {
     return _mm512_cvtepi32_epi16(r);
 }
 RFACONV_INLINE void store_bf16(uint16_t* p, vf v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), to_bf16(v)); }
-// p[0], p[2], ... p[30]; low and high mask the two loads
-RFACONV_INLINE vf load_even(const float* p, vm low, vm high) {
+// p[0], p[2], ... p[30], with p[31] read, too; low and high mask the two loads
+RFACONV_INLINE vf load_even(const float* p, vm low = 0xffff, vm high = 0xffff) {
     const vi even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     return _mm512_permutex2var_ps(load_mask(p, low), even, load_mask(p + 16, high));
 }

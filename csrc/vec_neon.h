@@ -96,7 +96,8 @@ RFACONV_INLINE void store_bf16(uint16_t* p, vf v) {
     const uint16x4_t quiet = vorr_u16(vshrn_n_u32(bits, 16), vdup_n_u16(0x40));
     vst1_u16(p, vbsl_u16(vmovn_u32(eq(v, v)), near, quiet));
 }
-// p[0], p[2], p[4], p[6]; low and high mask the two loads
+// p[0], p[2], p[4], p[6], with p[7] read, too; low and high mask the two loads
+RFACONV_INLINE vf load_even(const float* p) { return vuzp1q_f32(load(p), load(p + 4)); }
 RFACONV_INLINE vf load_even(const float* p, vm low, vm high) { return vuzp1q_f32(load_mask(p, low), load_mask(p + 4, high)); }
 // r[i][j] <-> r[j][i]
 RFACONV_INLINE void transpose(vf* r) {

@@ -43,7 +43,7 @@ RFACONV_INLINE bool all_of(vm m) { return m; }
 RFACONV_INLINE vf reciprocal(vf a) { return 1.0f / a; }
 RFACONV_INLINE vf load_bf16(const uint16_t* p) { return bf16_to_float(*p); }
 RFACONV_INLINE void store_bf16(uint16_t* p, vf v) { *p = float_to_bf16(v); }
-RFACONV_INLINE vf load_even(const float* p, vm low, vm) { return low ? *p : 0.0f; }  // p[0], p[2], ...
+RFACONV_INLINE vf load_even(const float* p, vm low = true, vm = true) { return low ? *p : 0.0f; }  // p[0], p[2], ...
 RFACONV_INLINE void transpose(vf*) {}
 
 RFACONV_INLINE vf lane_sums(vf* r) { return r[0]; }

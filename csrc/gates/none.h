@@ -22,8 +22,8 @@ struct NoneGate {
     NoneGate(const Shape&, const rfaconv_gate*, const float*) {}
     void begin_tile(const Tile&, float*) {}
     void begin_channel(int64_t) {}
-    RFACONV_METHOD void apply(vf* a, const vf* u, const float* g, const float* bias, int64_t) const {
-        features<T>(a, u, g, bias);
+    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t) const {
+        features<T>(a, u, w);
     }
 };
 

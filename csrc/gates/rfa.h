@@ -85,9 +85,9 @@ struct RfaGate {
     }
 
     // The feature sums of a tap keep the multipliers busy while its exponential mostly uses the adders.
-    RFACONV_METHOD void apply(vf* a, const vf* u, const float* g, const float* bias, int64_t) const {
+    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t) const {
         const vf scale = gates(u, [&](int j, vf e) __attribute__((always_inline)) {
-            a[j] = relu(feature_sum<T>(u, g + j * T, bias[j])) * e;
+            a[j] = relu(feature_sum<T>(u, w, j)) * e;
         });
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) a[j] = a[j] * scale;

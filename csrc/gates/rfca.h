@@ -55,14 +55,14 @@ struct RfcaGate {
         }
     }
 
-    RFACONV_METHOD void apply(vf* a, const vf* u, const float* g, const float* bias, int64_t v) const {
+    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t v) const {
         const float* q = lines + s.Wo + v * lanes;
         vf across[K];
         RFACONV_UNROLL
         for (int d = 0; d < K; ++d) across[d] = load(q + (K + d) * stride);
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j)
-            a[j] = relu(feature_sum<T>(u, g + j * T, bias[j])) * (load(q + j / K * stride) * across[j % K]);
+            a[j] = relu(feature_sum<T>(u, w, j)) * (load(q + j / K * stride) * across[j % K]);
     }
 
     const Shape& s;

@@ -14,9 +14,9 @@ struct RfcaBackward {
     enum : int { K = RfcaGate<T>::K };
     static int64_t prepared_floats(const Shape&) { return 0; }
     static void prepare(const Shape&, const rfaconv_gate*, float*) {}
-    // The gate's lines, and 2K lines of their gradients.
+    // The gate's lines, and 2K lines of their gradients, as line_sums.h wants them.
     static int64_t tile_floats(const Shape& s, int64_t pixels) {
-        return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes);
+        return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes) + lanes;
     }
 
     RfcaBackward(const Shape& shape, const GateGradient& out, const float*, float* memory_)

@@ -43,12 +43,12 @@ struct RfcbamGate {
             scale = blend(lanes_between(part->from, part->to), set1(by_channel[part->image * s.C + c]), scale);
         return scale;
     }
-    RFACONV_METHOD void apply(vf* a, const vf* u, const float* g, const float* bias, int64_t v) const {
+    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t v) const {
         const vf scale = channel_gate(v);
         const float* q = pixel + v * T * lanes;
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j)
-            a[j] = relu(feature_sum<T>(u, g + j * T, bias[j])) * (scale * load(q + j * lanes));
+            a[j] = relu(feature_sum<T>(u, w, j)) * (scale * load(q + j * lanes));
     }
 
     const Shape& s;
