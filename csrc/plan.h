@@ -22,7 +22,7 @@ struct Plan {
 };
 
 // In floats; for caches that nearly all processors of the last years have. A wrong guess costs time only.
-enum : int64_t { direct_floats = 200 * 1024, chunk_rows = 180, few_vectors = 12, max_tile_vectors = lanes == 4 ? 60 : 30 };
+enum : int64_t { direct_floats = 200 * 1024, chunk_rows = lanes == 8 ? 288 : 180, few_vectors = 12, max_tile_vectors = lanes == 4 ? 60 : 30 };
 // Vector instructions that make the T rows of one channel: what to weigh those of the product against.
 enum : int64_t { panel_cost = 190 };
 enum : int64_t { panel_floats = 220 * 1024, sums_floats = 256 * 1024 };
