@@ -36,6 +36,8 @@ def fill(pages: Iterable[str], tables: Tables) -> None:
     """Makes the tables of pages anew; their names are relative to the repository."""
 
     def made(match: re.Match[str]) -> str:
+        if match[1] not in tables:  # another script's, on the same page
+            return match[0]
         lines = "\n".join(tables[match[1]]())
         return f"<!-- table {match[1]} -->\n{lines}\n<!-- end -->"
 

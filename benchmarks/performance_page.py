@@ -104,6 +104,40 @@ def batches() -> list[str]:
     return table(("", *sides), [("batch 1 / batch 8", *(f"{mean:.2f}" for mean in means))])
 
 
+PROCESSORS = {
+    "EPYC of Zen 4, AVX-512": {
+        "inference, batch 8": "cpu-inference-batch8-2threads",
+        "inference, batch 1": "cpu-inference-batch1-2threads",
+        "training step, batch 8": "cpu-training-batch8-2threads",
+    },
+    "EPYC of Zen 1, AVX2": {
+        "inference, batch 8": "cpu-zen1-inference-batch8",
+        "inference, batch 1": "cpu-zen1-inference-batch1",
+        "inference, batch 8, `channels_last`": "cpu-zen1-channels-last-batch8",
+        "training step, batch 8": "cpu-zen1-training-batch8",
+    },
+}
+
+
+def processors() -> list[str]:
+    """Geometric means over the layers by processor."""
+    lines = []
+    for processor, files in PROCESSORS.items():
+        for label, name in files.items():
+            rows = load(name)["rows"]
+            means = [
+                geometric_mean(
+                    r["ratio"]["median"]
+                    for r in rows
+                    if (r["operator"], r["side"], r["status"]) == (o, "fused", "ok")
+                )
+                for o in OPERATORS
+            ]
+            lines.append((processor, label, *(f"{mean:.2f}" for mean in means)))
+            processor = ""
+    return table(("processor", "", "RFA", "RFCBAM", "RFCA"), lines)
+
+
 def costs() -> list[str]:
     """The table of the README: geometric means over the layers, and the networks."""
 
@@ -156,6 +190,7 @@ TABLES: Tables = {
     "training8": lambda: layers("cpu-training-batch8-2threads"),
     "networks": networks,
     "batches": batches,
+    "processors": processors,
     "costs": costs,
     "costs_zh": lambda: in_chinese(costs()),
 }
