@@ -42,9 +42,9 @@ def curves(scheme: str, language: str) -> Sheet:
             sheet.path(points, role, arrow=False)
     x = 48.0
     for operator, (_, role) in lines.items():
-        sheet.line(x, 312, x + 18, 312, role, 2.4)
-        sheet.text(x + 24, 316, NAMES.get(operator, operator), 12, anchor="start")
-        x += 110
+        sheet.line(x, 312, x + 14, 312, role, 2.4)
+        sheet.text(x + 18, 316, NAMES.get(operator, operator), 12, anchor="start")
+        x += min(110.0, 712 / len(lines))
     return sheet
 
 
