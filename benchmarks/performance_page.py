@@ -104,6 +104,17 @@ def batches() -> list[str]:
     return table(("", *sides), [("batch 1 / batch 8", *(f"{mean:.2f}" for mean in means))])
 
 
+def mean(name: str, operator: str, side: str = "fused", mode: str | None = None) -> str:
+    """Geometric mean of the ratios to the convolution."""
+    rows = [
+        r["ratio"]["median"]
+        for r in load(name)["rows"]
+        if (r["operator"], r["side"], r["status"]) == (operator, side, "ok")
+        and mode in (None, r["mode"])
+    ]
+    return f"{geometric_mean(rows):.2f}" if rows else ""
+
+
 PROCESSORS = {
     "EPYC of Zen 4, AVX-512": {
         "inference, batch 8": "cpu-inference-batch8-2threads",
@@ -124,32 +135,13 @@ def processors() -> list[str]:
     lines = []
     for processor, files in PROCESSORS.items():
         for label, name in files.items():
-            rows = load(name)["rows"]
-            means = [
-                geometric_mean(
-                    r["ratio"]["median"]
-                    for r in rows
-                    if (r["operator"], r["side"], r["status"]) == (o, "fused", "ok")
-                )
-                for o in OPERATORS
-            ]
-            lines.append((processor, label, *(f"{mean:.2f}" for mean in means)))
+            lines.append((processor, label, *(mean(name, o) for o in OPERATORS)))
             processor = ""
     return table(("processor", "", "RFA", "RFCBAM", "RFCA"), lines)
 
 
 def costs() -> list[str]:
     """The table of the README: geometric means over the layers, and the networks."""
-
-    def mean(name: str, operator: str, side: str = "fused", mode: str | None = None) -> str:
-        rows = [
-            r["ratio"]["median"]
-            for r in load(name)["rows"]
-            if (r["operator"], r["side"], r["status"]) == (operator, side, "ok")
-            and mode in (None, r["mode"])
-        ]
-        return f"{geometric_mean(rows):.2f}" if rows else ""
-
     published = mean("cpu-rfa-inference-batch8-1thread", "rfa", "published")
     lines = []
     layers_of = {

@@ -31,7 +31,7 @@ RFACONV_INLINE vm mask_of_bits(uint32_t bits) {
 RFACONV_INLINE vf blend(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(m)); }  // m ? a : b
 RFACONV_INLINE vf load_mask(const float* p, vm m) { return _mm256_maskload_ps(p, m); }
 RFACONV_INLINE vf load_mask(vf other, const float* p, vm m) { return blend(m, _mm256_maskload_ps(p, m), other); }
-// Not by a masked load: on Zen 1 that takes eight times as long.
+// Not by a masked load: on Zen 1 that takes ten times as long.
 RFACONV_INLINE vf load_within(const float* p, vm m) { return _mm256_and_ps(_mm256_loadu_ps(p), _mm256_castsi256_ps(m)); }
 RFACONV_INLINE void store_mask(float* p, vf v, vm m) { _mm256_maskstore_ps(p, m, v); }
 RFACONV_INLINE vf fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
