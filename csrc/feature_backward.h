@@ -79,7 +79,7 @@ static void write_feature_sums(const double* sums, int64_t shares, int64_t chann
 template <int T>
 struct FeatureBackward {
     // Vectors of pixels that go through the passes together: their u, f and dv stay in the first cache.
-    enum : int { sums_count = T * T + T, block = T > 9 ? 4 : 8 };
+    enum : int { sums_count = T * T + T, block = T > 9 ? 4 : FeatureBlock<T>::vectors > 1 ? 9 : 8 };
     const rfaconv_tensor& x;
     const Shape& s;
     const float *g, *bias;   // of all channels
@@ -88,7 +88,7 @@ struct FeatureBackward {
     bool want_dx;
     // Memory of one thread.
     void* index;
-    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc, *spread;
+    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc, *unmasked;
     InputGradient input;
     Tile t;
     Stream ahead[2];
@@ -101,7 +101,8 @@ struct FeatureBackward {
           planes(a.floats(group * tile_channel_floats(s, chunks.pixels_bound(s)))), lines(a.floats(stage_line_floats(s))),
           dplanes(a.floats(want_dx ? group * tile_channel_floats(s, chunks.pixels_bound(s)) : 0)),
           dv(a.floats(block * T * lanes)), us(a.floats(block * T * lanes)), fs(a.floats(block * T * lanes)),
-          more(a.floats(block * lanes)), acc(a.floats(sums_count * lanes)), spread(a.floats(FeatureWeights<T>::floats)),
+          more(a.floats(block * lanes)), acc(a.floats(sums_count * lanes)),
+          unmasked(a.floats(unmasked_floats<T>(s, chunks.pixels_bound(s)))),
           input(a, s, dx, chunks, channels, group) {}
 
     void begin_tile(const Chunk& chunk) { make_tile(t, s, chunk.begin, chunk.end, index); }
@@ -137,11 +138,11 @@ private:
         zero_floats(acc, sums_count * lanes);
         pull.begin_channel(c);
         const float* const plane = planes + i * t.channel_stride;
-        const FeatureWeights<T> weights(gc, bias + c * T, spread);
+        unmask<T>(unmasked, plane, s, t);
         // Short passes over a few vectors: each keeps its values in registers, and the processor overlaps its vectors.
         for (int64_t from = 0; from < t.vectors; from += block) {
             const int64_t count = imin(block, t.vectors - from);
-            for (int64_t v = 0; v < count; ++v) make_features(plane, weights, from + v, us + v * T * lanes, fs + v * T * lanes);
+            make_features(plane, gc, bias + c * T, from, count);
             for (int64_t v = 0; v < count; ++v) {
                 float* const at = rows == nullptr ? nullptr : rows + (from + v) * lanes;
                 ahead[0].advance(quota[0]);
@@ -149,7 +150,7 @@ private:
                 pull_gradient(pull, from + v, at, row_stride, us + v * T * lanes, fs + v * T * lanes, dv + v * T * lanes, more + v * lanes);
             }
             if (want_dx)
-                for (int64_t v = 0; v < count; ++v) push_patch(weights, dv + v * T * lanes, load(more + v * lanes), from + v, dp);
+                push_patches(gc, from, count, dp);
             if (sums == nullptr) continue;
             constexpr int J = T == 9 && registers == 32 ? 3 : 1;
             for (int j = 0; j < T; j += J) outer_sums<T, J>(acc + j * T * lanes, dv + j * lanes, us, count);
@@ -159,16 +160,26 @@ private:
         if (sums != nullptr) add_lane_sums(sums + c * sums_count, acc, sums_count);
     }
 
-    RFACONV_METHOD void make_features(const float* plane, const FeatureWeights<T>& w, int64_t v, float* u_out, float* f_out) {
-        vf u[T];
-        load_patch<T>(u, plane, t, v);
-        const int64_t live = t.end - t.begin - v * lanes;
-        if (live < lanes)
-            for (int j = 0; j < T; ++j) u[j] = blend(first_lanes(live), u[j], zero());
-        RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) store(u_out + j * lanes, u[j]);
-        RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) store(f_out + j * lanes, relu(feature_sum<T>(u, w, j)));
+    RFACONV_METHOD void make_features(const float* plane, const float* gc, const float* b, int64_t from, int64_t count) {
+        const PatchReader<T> patch(plane, t, unmasked);
+        feature_blocks<T>(t, from, count, [&](auto block_vectors, int64_t v) __attribute__((always_inline)) {
+            constexpr int V = decltype(block_vectors)::value;
+            auto u = patch.template at<V>(v);
+            float *const u_out = us + (v - from) * T * lanes, *const f_out = fs + (v - from) * T * lanes;
+            RFACONV_UNROLL
+            for (int i = 0; i < V; ++i) {
+                const int64_t live = t.end - t.begin - (v + i) * lanes;
+                RFACONV_UNROLL
+                for (int k = 0; k < T; ++k) {
+                    const vf value = live < lanes ? blend(first_lanes(live), u(i, k), zero()) : u(i, k);
+                    store(u_out + (i * T + k) * lanes, value);
+                    if constexpr (V == 1) u.u[k] = value;
+                }
+            }
+            features<T, V>(u, gc, b, [=](int i, int first, int j, vf f) __attribute__((always_inline)) {
+                store(f_out + (i * T + first + j) * lanes, f);
+            });
+        });
     }
     template <class Pull>
     RFACONV_METHOD void pull_gradient(Pull& pull, int64_t v, float* rows, int64_t row_stride, const float* u, const float* f,
@@ -182,20 +193,36 @@ private:
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) store(dv_out + j * lanes, blend(ge(zero(), load(f + j * lanes)), zero(), df[j]));
     }
-    RFACONV_METHOD void push_patch(const FeatureWeights<T>& w, const float* dv_in, vf add, int64_t v, float* dp) {
-        vf d[T], du[T];
+    RFACONV_METHOD void push_patches(const float* gc, int64_t from, int64_t count, float* dp) {
+        feature_blocks<T>(t, from, count, [&](auto block_vectors, int64_t at) __attribute__((always_inline)) {
+            constexpr int V = decltype(block_vectors)::value;
+            const int64_t v = at - from;
+            vf du[V * T];
+            const float* const d = dv + v * T * lanes;
+            if constexpr (FeatureBlock<T>::vectors > 1) {
+                block_products<T, V>(
+                    [=](int i, int j) __attribute__((always_inline)) { return load(d + (i * T + j) * lanes); }, gc, 1, T,
+                    [=](int i, int) __attribute__((always_inline)) { return load(more + (v + i) * lanes); },
+                    [&](int i, int first, int k, vf sum) __attribute__((always_inline)) { du[i * T + first + k] = sum; });
+            } else {
+                push_patch(du, gc, d, load(more + v * lanes));
+            }
+            for (int i = 0; i < V; ++i) add_patch<T>(dp, t, at + i, du + i * T);
+        });
+    }
+    RFACONV_METHOD void push_patch(vf* du, const float* gc, const float* dv_in, vf add) {
+        vf d[T];
         RFACONV_UNROLL
         for (int j = 0; j < T; ++j) d[j] = load(dv_in + j * lanes);
         RFACONV_UNROLL
         for (int i = 0; i < T; ++i) {
-            vf low = d[0] * w.weight(0, i), high = T > 1 ? d[T / 2] * w.weight(T / 2, i) : zero();  // short chains round less
+            vf low = d[0] * set1(gc[i]), high = T > 1 ? d[T / 2] * set1(gc[T / 2 * T + i]) : zero();  // short chains round less
             RFACONV_UNROLL
-            for (int j = 1; j < T / 2; ++j) low = fma(d[j], w.weight(j, i), low);
+            for (int j = 1; j < T / 2; ++j) low = fma(d[j], set1(gc[j * T + i]), low);
             RFACONV_UNROLL
-            for (int j = T / 2 + 1; j < T; ++j) high = fma(d[j], w.weight(j, i), high);
+            for (int j = T / 2 + 1; j < T; ++j) high = fma(d[j], set1(gc[j * T + i]), high);
             du[i] = (low + high) + add;
         }
-        add_patch<T>(dp, t, v, du);
     }
 };
 

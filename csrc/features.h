@@ -1,52 +1,66 @@
-// feature = relu(G' u + b') of one channel at one vector of pixels.
+// feature_j = relu(g_j . u + b_j) of one channel: g is (T,T), row = output tap, u the patch under the window.
 #ifndef RFACONV_FEATURES_H
 #define RFACONV_FEATURES_H
 
-#include "vec.h"
+#include "window.h"
 
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// G' (T,T), row = output tap, and b' (T) of a channel.
-template <int T>
-struct FeatureWeights {
-    // Where there are few registers each weight is read for one multiplication. AVX2 can do that with a vector in memory, but not
-    // with one number; 25 taps of vectors would fill the first-level cache.
-    enum : bool { spread = registers == 16 && lanes > 1 && T <= 9 };
-    enum : int64_t { step = spread ? int64_t(lanes) : 1, floats = spread ? T * (T + 1) * int64_t(lanes) : 0 };
-
-    // memory: floats of them, which this channel's weights take until the next one's are put there.
-    RFACONV_METHOD FeatureWeights(const float* weights, const float* bias, float* memory) : g(weights), b(bias) {
-        if (!spread) return;
-        for (int j = 0; j < T * T; ++j) store(memory + j * lanes, set1(weights[j]));
-        for (int j = 0; j < T; ++j) store(memory + (T * T + j) * lanes, set1(bias[j]));
-        g = memory, b = memory + T * T * lanes;
+// put(i, first, j, start(i, first + j) + sum over k of m[(first + j) * row + k * column] u(i, k)) for V vectors i and all taps
+// first + j, first being 0, 3, 6 where V is 3.
+template <int T, int V, class Patches, class Start, class Put>
+RFACONV_INLINE void block_products(const Patches& u, const float* m, int64_t row, int64_t column, Start start, Put put) {
+    enum : int { J = V > 1 ? V : T };
+    for (int first = 0; first < T; first += J, m += J * row) {
+        vf z[J][V];
+        RFACONV_UNROLL
+        for (int j = 0; j < J; ++j)
+            RFACONV_UNROLL
+            for (int i = 0; i < V; ++i) z[j][i] = start(i, first + j);
+        RFACONV_UNROLL
+        for (int k = 0; k < T; ++k) {
+            vf at[V];
+            RFACONV_UNROLL
+            for (int i = 0; i < V; ++i) at[i] = in_register(u(i, k));
+            RFACONV_UNROLL
+            for (int j = 0; j < J; ++j) {
+                const vf w = set1(m[j * row + k * column]);
+                RFACONV_UNROLL
+                for (int i = 0; i < V; ++i) z[j][i] = fma(at[i], w, z[j][i]);
+            }
+        }
+        RFACONV_UNROLL
+        for (int j = 0; j < J; ++j)
+            RFACONV_UNROLL
+            for (int i = 0; i < V; ++i) put(i, first, j, z[j][i]);
     }
-    RFACONV_METHOD vf weight(int j, int k) const { return spread ? load(g + (j * T + k) * step) : set1(g[j * T + k]); }
-    RFACONV_METHOD vf bias(int j) const { return spread ? load(b + j * step) : set1(b[j]); }
+}
 
-private:
-    const float *g, *b;
-};
-
-// z_j = g_j . u + b_j, before the ReLU. Two chains: half the latency.
+// g_j . u + b_j of one vector, before the ReLU, where a patch stays in registers.
 template <int T>
-RFACONV_INLINE vf feature_sum(const vf* u, const FeatureWeights<T>& w, int j) {
-    vf z = w.bias(j);
-    if (T == 1) return fma(u[0], w.weight(j, 0), z);
-    vf r = u[T / 2] * w.weight(j, T / 2);
+RFACONV_INLINE vf feature_sum(const vf* u, const float* g, const float* b, int j) {
+    vf z = set1(b[j]);
+    if (T == 1) return fma(u[0], set1(g[j]), z);
+    vf r = u[T / 2] * set1(g[j * T + T / 2]);  // two chains: half the latency
     RFACONV_UNROLL
-    for (int k = 0; k < T / 2; ++k) z = fma(u[k], w.weight(j, k), z);
+    for (int k = 0; k < T / 2; ++k) z = fma(u[k], set1(g[j * T + k]), z);
     RFACONV_UNROLL
-    for (int k = T / 2 + 1; k < T; ++k) r = fma(u[k], w.weight(j, k), r);
+    for (int k = T / 2 + 1; k < T; ++k) r = fma(u[k], set1(g[j * T + k]), r);
     return z + r;
 }
 
-// All features of a channel.
-template <int T>
-RFACONV_INLINE void features(vf* f, const vf* u, const FeatureWeights<T>& w) {
-    RFACONV_UNROLL
-    for (int j = 0; j < T; ++j) f[j] = relu(feature_sum<T>(u, w, j));
+// put(i, first, j, feature first + j of vector i) for V vectors with the patches u(i, k).
+template <int T, int V, class Patches, class Put>
+RFACONV_INLINE void features(const Patches& u, const float* g, const float* b, Put put) {
+    if constexpr (FeatureBlock<T>::vectors > 1) {
+        block_products<T, V>(
+            u, g, T, 1, [=](int, int j) __attribute__((always_inline)) { return set1(b[j]); },
+            [&](int i, int first, int j, vf z) __attribute__((always_inline)) { put(i, first, j, relu(z)); });
+    } else {
+        RFACONV_UNROLL
+        for (int j = 0; j < T; ++j) put(0, 0, j, relu(feature_sum<T>(u.u, g, b, j)));
+    }
 }
 
 template <int T>

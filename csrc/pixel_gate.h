@@ -43,17 +43,21 @@ struct GateRows {
 // N vectors of one tap's row from column w on.
 template <int N>
 static void gate_row(const GateTerm* term, int64_t terms, const GateRows& rows, int64_t first, int64_t w, int64_t Wo, float* to) {
+    const int64_t slots = rows.slots, slot_floats = rows.slot_floats(), first_slot = (first + slots) % slots;
+    const float* const memory = rows.memory + w;
     vf sum[2][N];  // two chains
     for (int n = 0; n < N; ++n) sum[0][n] = sum[1][n] = zero();
     for (int64_t k = 0; k + 2 <= terms; k += 2)
         RFACONV_UNROLL
         for (int i = 0; i < 2; ++i) {
-            const float* const p = rows.slot(first + term[k + i].down) + term[k + i].offset + w;
+            const int64_t slot = first_slot + term[k + i].down;
+            const float* const p = memory + (slot < slots ? slot : slot - slots) * slot_floats + term[k + i].offset;
             const vf weight = set1(term[k + i].weight);
             RFACONV_UNROLL
             for (int n = 0; n < N; ++n) sum[i][n] = fma(load(p + n * lanes), weight, sum[i][n]);
         }
-    for (int n = 0; n < N; ++n) store_first(to + w + n * lanes, sigmoid(sum[0][n] + sum[1][n]), Wo - w - n * lanes);
+    for (int n = 0; n < N && w + n * lanes < Wo; ++n)
+        store_within(to + w + n * lanes, sigmoid(sum[0][n] + sum[1][n]), 0, imin(lanes, Wo - w - n * lanes));
 }
 
 RFACONV_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
@@ -66,10 +70,11 @@ static int32_t pixel_gate(const float* top, const float* mean, const float* weig
     const int64_t far = ceil_div(width / 2, kw), deep = ceil_div(height / 2, kh), slots = 2 * deep + 1;
     // Whole vectors are read from any column that a term shifts to.
     const int64_t stride = round_up(Wo, lanes) + 2 * far + lanes, rows = batch * Ho;
+    const int64_t ring_floats = slots * 2 * T * stride + 4 * lanes;  // four vectors are read where two are left
     threads = int32_t(imin(threads, rows));
     const auto layout = [&](Arena& arena, GateTerm*& term, float*& ring) {
         term = arena.take<GateTerm>(T * terms);
-        ring = arena.floats(threads * slots * 2 * T * stride);
+        ring = arena.floats(threads * ring_floats);
     };
     GateTerm* term;
     float* ring;
@@ -92,7 +97,7 @@ static int32_t pixel_gate(const float* top, const float* mean, const float* weig
 
     parallel(threads, [=](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
-        GateRows source{top, mean, ring + me * slots * 2 * T * stride, T, Ho, Wo, far, slots, stride};
+        GateRows source{top, mean, ring + me * ring_floats, T, Ho, Wo, far, slots, stride};
         zero_floats(source.memory, slots * source.slot_floats());
         int64_t image = -1;
         for (int64_t task = rows * me / team; task < rows * (me + 1) / team; ++task) {
@@ -104,7 +109,7 @@ static int32_t pixel_gate(const float* top, const float* mean, const float* weig
                 float* const to = gate + ((b * T + j) * Ho + h) * Wo;
                 const GateTerm* const own = term + j * terms;
                 int64_t w = 0;
-                for (; w + 3 * lanes < Wo; w += 4 * lanes) gate_row<4>(own, terms, source, h - deep, w, Wo, to);
+                for (; w + lanes < Wo; w += 4 * lanes) gate_row<4>(own, terms, source, h - deep, w, Wo, to);
                 for (; w < Wo; w += lanes) gate_row<1>(own, terms, source, h - deep, w, Wo, to);
             }
         }

@@ -42,9 +42,9 @@ struct FloatProduct {
     }
 
     template <class Gate>
-    void panel(float* out, int64_t n, const Tile& t, Gate& gate, const float* planes, const float* g, const float* bias,
-               int64_t first, int64_t from, int64_t to) const {
-        make_panel<T>(out, rows(n), weights.order(n), t, gate, planes, g, bias, first, from, to - from);
+    void panel(float* out, int64_t n, const Shape& s, const Tile& t, Gate& gate, float* planes, const float* g,
+               const float* bias, int64_t first, int64_t from, int64_t to) const {
+        make_panel<T>(out, rows(n), weights.order(n), s, t, gate, planes, g, bias, first, from, to - from);
     }
 
     // What multiply() will read for outputs first .. first + count - 1 and channels c .. c + n - 1.

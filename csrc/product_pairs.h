@@ -43,33 +43,31 @@ struct PairProduct {
     }
 
     template <class Gate>
-    void panel(float* out, int64_t n, const Tile& t, Gate& gate, const float* planes, const float* g, const float* bias,
+    void panel(float* out, int64_t n, const Shape& s, const Tile& t, Gate& gate, float* planes, const float* g, const float* bias,
                int64_t first, int64_t from, int64_t to) const {
         const RowOrder by = order(n);
         const int64_t depth = rows(n), strips = strip_count(t);
-        alignas(64) float memory[FeatureWeights<T>::floats + 1];
         for (int64_t c = from; c < to; ++c) {
             const int64_t at = c - from;
             gate.begin_channel(first + at);
-            const PatchReader<T> patch(planes + at * t.channel_stride, t);
-            const FeatureWeights<T> weights(g + at * T * T, bias + at * T, memory);
+            float* const unmasked = planes + (to - from) * t.channel_stride;
+            unmask<T>(unmasked, planes + at * t.channel_stride, s, t);
+            const PatchReader<T> patch(planes + at * t.channel_stride, t, unmasked);
             for (int64_t strip = 0; strip < strips; ++strip) {
                 const int64_t width = strip_width(t, strip);
                 float* const to_row = out + strip_offset(strip, depth) + c / 2 * by.by_channel * width;
-                for (int64_t v = 0; v < width / lanes; ++v) {
-                    vf u[T], a[T];
-                    patch(u, strip * strip_vectors + v);
-                    gate.apply(a, u, weights, strip * strip_vectors + v);
+                feature_blocks<T>(t, strip * strip_vectors, width / lanes, [&](auto count, int64_t v) __attribute__((always_inline)) {
+                    constexpr int V = decltype(count)::value;
                     // The even channel waits as floats for the odd one.
-                    RFACONV_UNROLL
-                    for (int j = 0; j < T; ++j) {
-                        float* const to_tap = to_row + j * by.by_tap * width + v * lanes;
+                    const auto put = [=](int i, int first_tap, int j, vf a) __attribute__((always_inline)) {
+                        float* const to_tap = to_row + (first_tap + j) * by.by_tap * width + (v + i - strip * strip_vectors) * lanes;
                         if (c % 2 == 0)
-                            store(to_tap, a[j]);
+                            store(to_tap, a);
                         else
-                            store_pairs(to_tap, pair(load(to_tap), a[j]));
-                    }
-                }
+                            store_pairs(to_tap, pair(load(to_tap), a));
+                    };
+                    gate.template apply<V>(patch.template at<V>(v), g + at * T * T, bias + at * T, v, put);
+                });
             }
         }
         if (to < n) return;

@@ -52,7 +52,7 @@ struct Workspace {
         const int64_t pixels = p.vectors * lanes;
         Workspace w;
         w.index = carver.bytes(tile_index_bytes(s, pixels));
-        w.planes = carver.floats(p.plane_channels * tile_channel_floats(s, pixels));
+        w.planes = carver.floats(p.plane_channels * tile_channel_floats(s, pixels) + unmasked_floats<Product::T>(s, pixels));
         w.lines = carver.floats(stage_line_floats(s));
         w.gate = carver.floats(gate_floats);
         w.weights = carver.floats(chunk_floats);
@@ -86,7 +86,7 @@ struct Projection {
                 int64_t from, to;
                 share(n, member, from, to);
                 stage(*a.x, s, t, c + from, to - from, work.planes, work.lines);
-                product.panel(panel, n, t, gate, work.planes, a.feature_weight + (c + from) * T * T,
+                product.panel(panel, n, s, t, gate, work.planes, a.feature_weight + (c + from) * T * T,
                               a.feature_bias + (c + from) * T, c + from, from, to);
                 // Two panels take turns, so one barrier a chunk is enough.
                 if (p.makers > 1) crew.barrier();

@@ -5,26 +5,6 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// The rest of a line is written with what is before it once more: masked stores are slow on some processors.
-RFACONV_INLINE void zero_floats(float* out, int64_t n) {
-    int64_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(out + i, zero());
-    if (i == n) return;
-    if (n >= lanes)
-        store(out + n - lanes, zero());
-    else
-        store_first(out, zero(), n);
-}
-RFACONV_INLINE void copy_floats(float* out, const float* in, int64_t n) {
-    int64_t i = 0;
-    for (; i + lanes <= n; i += lanes) store(out + i, load(in + i));
-    if (i == n) return;
-    if (n >= lanes)
-        store(out + n - lanes, load(in + n - lanes));
-    else
-        store_first(out, load_first(in, n), n);
-}
-
 // How rows of a plane are made from rows of x; the masks of the blocks of `lanes` in a row are worked out once.
 struct RowCopy {
     enum : int64_t { blocks = 4 };

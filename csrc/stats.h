@@ -14,47 +14,52 @@ namespace RFACONV_ISA {
 // use(f, first, second) with the feature f of every vector v, tap j and channel of N; the state `first`, `second` of (v, j)
 // is two vectors at run + (v*T + j) * 2 * lanes.
 template <int T, int N, class Use>
-static void over_channels(const Tile& t, const float* planes, const FeatureWeights<T>* w, float* run, Stream& ahead, int64_t quota,
-                          Use use) {
-    for (int64_t v = 0; v < t.vectors; ++v) {
-        ahead.advance(quota);
-        vf u[N][T];
-        RFACONV_UNROLL
-        for (int n = 0; n < N; ++n) load_patch<T>(u[n], planes + n * t.channel_stride, t, v);
-        RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) {
-            float* const at = run + (v * T + j) * 2 * lanes;
+static void over_channels(const Shape& s, const Tile& t, const float* planes, float* unmasked, const float* g, const float* b, float* run, Stream& ahead,
+                          int64_t quota, Use use) {
+    if (N == 1) unmask<T>(unmasked, planes, s, t);
+    const PatchReader<T> patch(planes, t, unmasked);
+    feature_blocks<T>(t, 0, t.vectors, [&](auto count, int64_t v) __attribute__((always_inline)) {
+        constexpr int V = decltype(count)::value;
+        ahead.advance(V * quota);
+        const auto with = [=](int i, int j, const vf* f) __attribute__((always_inline)) {
+            float* const at = run + ((v + i) * T + j) * 2 * lanes;
             vf first = load(at), second = load(at + lanes);
             RFACONV_UNROLL
-            for (int n = 0; n < N; ++n) use(relu(feature_sum<T>(u[n], w[n], j)), first, second);
+            for (int n = 0; n < N; ++n) use(f[n], first, second);
             store(at, first);
             store(at + lanes, second);
+        };
+        if constexpr (N == 1) {
+            features<T, V>(patch.template at<V>(v), g, b, [=](int i, int first, int j, vf f) __attribute__((always_inline)) { with(i, first + j, &f); });
+        } else {
+            vf u[N][T];
+            RFACONV_UNROLL
+            for (int n = 0; n < N; ++n) load_patch<T>(u[n], planes + n * t.channel_stride, t, v);
+            RFACONV_UNROLL
+            for (int j = 0; j < T; ++j) {
+                vf f[N];
+                RFACONV_UNROLL
+                for (int n = 0; n < N; ++n) f[n] = relu(feature_sum<T>(u[n], g + n * T * T, b + n * T, j));
+                with(0, j, f);
+            }
         }
-    }
+    });
 }
 // The same for all channels of a tile, two at a time where the registers hold two patches: half the loads and stores of the state.
 template <int T, class Use>
 static void over_all_channels(const rfaconv_tensor& x, const Shape& s, const Tile& t, const float* g, const float* bias,
-                              int64_t group, float* planes, float* lines, float* run, Use use) {
-    enum : int { most = registers > 16 ? 9 : 1 };
+                              int64_t group, float* planes, float* unmasked, float* lines, float* run, Use use) {
+    enum : int { together = registers > 16 && T <= 9 ? 2 : 1 };
     for (int64_t c = 0; c < s.C; c += group) {
         const int64_t n = imin(group, s.C - c);
         stage(x, s, t, c, n, planes, lines);
         Stream ahead = c + n < s.C ? input_stream(x, s, t, c + n, imin(group, s.C - c - n)) : no_stream();
-        const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, T <= most ? n / 2 : n));
-        alignas(64) float memory[2 * FeatureWeights<T>::floats + 1];
-        const auto weights = [&](int64_t i) {
-            return FeatureWeights<T>(g + (c + i) * T * T, bias + (c + i) * T, in_memory(memory) + i % 2 * FeatureWeights<T>::floats);
-        };
+        const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, n / together));
         int64_t i = 0;
-        for (; T <= most && i + 2 <= n; i += 2) {
-            const FeatureWeights<T> w[] = {weights(i), weights(i + 1)};
-            over_channels<T, T <= most ? 2 : 1>(t, planes + i * t.channel_stride, w, run, ahead, quota, use);
-        }
-        for (; i < n; ++i) {
-            const FeatureWeights<T> w = weights(i);
-            over_channels<T, 1>(t, planes + i * t.channel_stride, &w, run, ahead, quota, use);
-        }
+        for (; i + together <= n; i += together)
+            over_channels<T, together>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota, use);
+        for (; i < n; ++i)
+            over_channels<T, 1>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota, use);
     }
 }
 
@@ -69,10 +74,11 @@ RFACONV_INLINE int64_t stats_tile(const Shape& s, int64_t threads) {
 // Memory of one thread: index and planes of a tile of at most `pixels` pixels, `group` channels of it at once, and `floats` more.
 struct StatsMemory {
     void* index;
-    float *planes, *lines, *more;
-    StatsMemory(Arena& a, const Shape& s, int64_t pixels, int64_t group, int64_t floats)
+    float *planes, *unmasked, *lines, *more;
+    template <int T>
+    StatsMemory(Count<T>, Arena& a, const Shape& s, int64_t pixels, int64_t group, int64_t floats)
         : index(a.take<char>(tile_index_bytes(s, pixels))), planes(a.floats(group * tile_channel_floats(s, pixels))),
-          lines(a.floats(stage_line_floats(s))), more(a.floats(floats)) {}
+          unmasked(a.floats(unmasked_floats<T>(s, pixels))), lines(a.floats(stage_line_floats(s))), more(a.floats(floats)) {}
 };
 
 // max and mean over channels: tiles of pixels, a loop over channels inside, running max and sum in the first cache.
@@ -83,20 +89,20 @@ static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const floa
     const int64_t count = ceil_div(s.pixels, width);
     threads = int32_t(imin(threads, count));
     Arena measure(nullptr);
-    StatsMemory(measure, s, width, group, 2 * T * round_up(width, lanes));
+    StatsMemory(Count<T>(), measure, s, width, group, 2 * T * round_up(width, lanes));
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
 
     parallel(threads, [=, &s, &scratch](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        const StatsMemory m(arena, s, width, group, 2 * T * round_up(width, lanes));
+        const StatsMemory m(Count<T>(), arena, s, width, group, 2 * T * round_up(width, lanes));
         float* const run = m.more;
         for (int64_t i = count * me / team; i < count * (me + 1) / team; ++i) {
             Tile t;
             make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), m.index);
             zero_floats(run, 2 * T * t.vectors * lanes);
-            over_all_channels<T>(*x, s, t, g, bias, group, m.planes, m.lines, run,
+            over_all_channels<T>(*x, s, t, g, bias, group, m.planes, m.unmasked, m.lines, run,
                                  [](vf f, vf& highest, vf& sum) __attribute__((always_inline)) {
                                      highest = max(highest, f);
                                      sum = sum + f;
@@ -110,10 +116,9 @@ static int32_t channel_stats(const rfaconv_tensor* x, const Shape& s, const floa
                     const vf highest = blend(eq(sum, sum), load(at), sum);
                     const Segment* const stop = t.segment + t.first_segment[v + 1];
                     for (const Segment* p = t.segment + t.first_segment[v]; p < stop; ++p) {
-                        const vm m = lanes_between(p->from, p->to);
                         const int64_t to = (p->image * T + j) * plane + (t.begin + v * lanes) - p->image * plane;
-                        store_mask(top + to, highest, m);
-                        store_mask(mean + to, sum * scale, m);
+                        store_within(top + to, highest, p->from, p->to);
+                        store_within(mean + to, sum * scale, p->from, p->to);
                     }
                 }
         }
@@ -132,7 +137,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
     const int64_t tasks = image_units * groups, bound = round_up(chunks.pixels_bound(s), lanes), floats = 2 * K * bound + lanes;
     threads = int32_t(imin(threads, tasks));
     Arena measure(nullptr);
-    StatsMemory(measure, s, bound, group, floats);
+    StatsMemory(Count<T>(), measure, s, bound, group, floats);
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     const float row_scale = float(1.0 / double(K * s.Wo)), col_scale = float(1.0 / double(K * s.Ho));
@@ -140,8 +145,7 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
     parallel(threads, [=, &s, &scratch](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        const StatsMemory m(arena, s, bound, group, floats);
-        alignas(64) float memory[FeatureWeights<T>::floats + 1];
+        const StatsMemory m(Count<T>(), arena, s, bound, group, floats);
         float *const by_row = m.more, *const by_col = m.more + K * bound;
         const int64_t stop = tasks * (me + 1) / team;
         // The groups of a unit that are this thread's go through each of its tiles together.
@@ -156,20 +160,32 @@ static int32_t line_stats(const rfaconv_tensor* x, const Shape& s, const float* 
                 for (int64_t c = first; c < last; ++c) {
                     const int64_t staged = (c - first) % group;
                     if (staged == 0) stage(*x, s, t, c, imin(group, last - c), m.planes, m.lines);
-                    const FeatureWeights<T> weights(g + c * T * T, bias + c * T, in_memory(memory));
-                    const PatchReader<T> patch(m.planes + staged * t.channel_stride, t);
-                    for (int64_t v = 0; v < t.vectors; ++v) {
-                        vf u[T], f[T];
-                        patch(u, v);
-                        features<T>(f, u, weights);
-                        RFACONV_UNROLL
-                        for (int i = 0; i < K; ++i) {
-                            vf r = f[i * K], q = f[i];
-                            for (int j = 1; j < K; ++j) r = r + f[i * K + j], q = q + f[j * K + i];
-                            store(by_row + i * bound + v * lanes, r);
-                            store(by_col + i * bound + v * lanes, q);
+                    unmask<T>(m.unmasked, m.planes + staged * t.channel_stride, s, t);
+                    const PatchReader<T> patch(m.planes + staged * t.channel_stride, t, m.unmasked);
+                    feature_blocks<T>(t, 0, t.vectors, [&](auto count, int64_t v) __attribute__((always_inline)) {
+                        constexpr int V = decltype(count)::value;
+                        const auto patches = patch.template at<V>(v);
+                        const float *const gc = g + c * T * T, *const bc = bias + c * T;
+                        if constexpr (V > 1) {
+                            vf sum[V];
+                            features<T, V>(patches, gc, bc, [&](int i, int first, int j, vf f) __attribute__((always_inline)) {
+                                float* const down = by_col + j * bound + (v + i) * lanes;
+                                store(down, first == 0 ? f : load(down) + f);
+                                sum[i] = j == 0 ? f : sum[i] + f;
+                                if (j == K - 1) store(by_row + first / K * bound + (v + i) * lanes, sum[i]);
+                            });
+                        } else {
+                            vf f[T];
+                            features<T, V>(patches, gc, bc, [&](int, int, int j, vf a) __attribute__((always_inline)) { f[j] = a; });
+                            RFACONV_UNROLL
+                            for (int i = 0; i < K; ++i) {
+                                vf r = f[i * K], q = f[i];
+                                for (int j = 1; j < K; ++j) r = r + f[i * K + j], q = q + f[j * K + i];
+                                store(by_row + i * bound + v * lanes, r);
+                                store(by_col + i * bound + v * lanes, q);
+                            }
                         }
-                    }
+                    });
                     for (int64_t k = 0; k < t.spans; ++k) {
                         const Span& span = t.span[k];
                         const int64_t from = span.image * s.Ho * s.Wo + span.first_row * s.Wo - t.begin;

@@ -17,7 +17,7 @@ struct StatsGradient {
     const float *g, *bias, *d0, *d1, *s0, *s1;
     rfaconv_tensor* dx;
     float *dg, *dbias;
-    float* share;  // rfcbam: the gradient that each channel at the maximum gets, (B,T,Ho,Wo)
+    float* prepared;  // rfcbam: the gradient that each channel at the maximum gets, (B,T,Ho,Wo); rfca: see RfcaGate::prepare
 };
 
 // Loads values of (B,T,Ho,Wo) for the pixels of vector v.
@@ -45,7 +45,7 @@ struct ChannelPull {
                 const vf top = load_pixels(a.s0, s, t, v, j);
                 store(to, load_pixels(a.d1, s, t, v, j) * scale + (top - top));
                 store(to + lanes, top);
-                store(to + 2 * lanes, load_pixels(a.share, s, t, v, j));
+                store(to + 2 * lanes, load_pixels(a.prepared, s, t, v, j));
             }
     }
     void begin_channel(int64_t) {}
@@ -70,18 +70,17 @@ struct LinePull {
     enum : int { K = RfcaGate<T>::K };
     static int64_t tile_floats(const Shape& s, int64_t pixels) { return RfcaGate<T>::tile_floats(s, pixels); }
     LinePull(const Shape& shape, const StatsGradient& a, float* memory_)
-        : s(shape), both{a.d0, a.d1}, gate(shape, &both, nullptr), memory(memory_), by_row(set1(float(1.0 / double(K * s.Wo)))),
+        : s(shape), both{a.d0, a.d1}, gate(shape, &both, a.prepared), memory(memory_), by_row(set1(float(1.0 / double(K * s.Wo)))),
           by_col(set1(float(1.0 / double(K * s.Ho)))) {}
     void begin_tile(const Tile& t) { gate.begin_tile(t, memory); }
     void begin_channel(int64_t c) { gate.begin_channel(c); }
     void end_channel(int64_t) {}
     RFACONV_METHOD vf apply(vf* df, const float*, const float*, int64_t v, float*, int64_t) const {
-        const float* const q = gate.lines + s.Wo + v * lanes;
         vf across[K];
         RFACONV_UNROLL
-        for (int j = 0; j < K; ++j) across[j] = load(q + (K + j) * gate.stride) * by_col;
+        for (int j = 0; j < K; ++j) across[j] = gate.across(v, j) * by_col;
         RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) df[j] = fma(load(q + j / K * gate.stride), by_row, across[j % K]);
+        for (int j = 0; j < T; ++j) df[j] = fma(gate.down(v, j / K), by_row, across[j % K]);
         return zero();
     }
     const Shape& s;
@@ -98,13 +97,13 @@ static int32_t count_shares(const StatsGradient& a, const Shape& s, int64_t thre
     const int64_t count = ceil_div(s.pixels, width);
     threads = imin(threads, count);
     Arena measure(nullptr);
-    StatsMemory(measure, s, width, group, 2 * T * round_up(width, lanes));
+    StatsMemory(Count<T>(), measure, s, width, group, 2 * T * round_up(width, lanes));
     Scratch scratch{size_t(measure.used * threads)};
     if (scratch.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
     parallel(threads, [=, &a, &s, &scratch](Crew crew) {
         const int64_t me = crew.me, team = crew.size;
         Arena arena(static_cast<char*>(scratch.data()) + me * measure.used);
-        const StatsMemory m(arena, s, width, group, 2 * T * round_up(width, lanes));
+        const StatsMemory m(Count<T>(), arena, s, width, group, 2 * T * round_up(width, lanes));
         for (int64_t i = count * me / team; i < count * (me + 1) / team; ++i) {
             Tile t;
             make_tile(t, s, i * width, imin((i + 1) * width, s.pixels), m.index);
@@ -113,7 +112,7 @@ static int32_t count_shares(const StatsGradient& a, const Shape& s, int64_t thre
                     store(m.more + (v * T + j) * 2 * lanes, load_pixels(a.s0, s, t, v, j));
                     store(m.more + ((v * T + j) * 2 + 1) * lanes, zero());
                 }
-            over_all_channels<T>(*a.x, s, t, a.g, a.bias, group, m.planes, m.lines, m.more,
+            over_all_channels<T>(*a.x, s, t, a.g, a.bias, group, m.planes, m.unmasked, m.lines, m.more,
                                  [](vf f, vf& highest, vf& n) __attribute__((always_inline)) {
                                      n = n + blend(eq(f, highest), set1(1.0f), zero());
                                  });
@@ -125,7 +124,7 @@ static int32_t count_shares(const StatsGradient& a, const Shape& s, int64_t thre
                     for (int64_t k = t.first_segment[v]; k < t.first_segment[v + 1]; ++k) {
                         const Segment& part = t.segment[k];
                         const int64_t to = (part.image * T + j) * plane + t.begin + v * lanes - part.image * plane;
-                        store_mask(a.share + to, blend(gt(top, zero()), share, zero()), lanes_between(part.from, part.to));
+                        store_within(a.prepared + to, blend(gt(top, zero()), share, zero()), part.from, part.to);
                     }
                 }
         }
@@ -176,11 +175,16 @@ static int32_t stats_backward_with(const StatsGradient& a, const Shape& s, int64
 
 template <int T>
 static int32_t stats_backward_taps(StatsGradient& a, const Shape& s, int32_t kind, int64_t threads) {
-    if (kind == RFACONV_RFCA) return stats_backward_with<T, LinePull<T>>(a, s, threads);
-    if (kind != RFACONV_RFCBAM || a.s0 == nullptr) return RFACONV_BAD_ARGUMENT;
-    Scratch share{size_t(T * s.pixels) * sizeof(float)};
-    if (share.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
-    a.share = static_cast<float*>(share.data());
+    const bool rfca = kind == RFACONV_RFCA;
+    if (!rfca && (kind != RFACONV_RFCBAM || a.s0 == nullptr)) return RFACONV_BAD_ARGUMENT;
+    Scratch prepared{size_t(rfca ? RfcaGate<T>::prepared_floats(s) : T * s.pixels) * sizeof(float)};
+    if (prepared.data() == nullptr) return RFACONV_OUT_OF_MEMORY;
+    a.prepared = static_cast<float*>(prepared.data());
+    if (rfca) {
+        const rfaconv_gate both{a.d0, a.d1};
+        RfcaGate<T>::prepare(s, &both, a.prepared);
+        return stats_backward_with<T, LinePull<T>>(a, s, threads);
+    }
     const int32_t status = count_shares<T>(a, s, threads);
     return status != RFACONV_OK ? status : stats_backward_with<T, ChannelPull<T>>(a, s, threads);
 }

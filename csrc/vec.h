@@ -29,11 +29,6 @@ namespace RFACONV_ISA {
 #endif
 #define RFACONV_METHOD inline __attribute__((always_inline))
 
-// p, but the compiler forgets where it points: what is stored there it does not keep in registers, which are few.
-RFACONV_INLINE float* in_memory(float* p) {
-    asm("" : "+r"(p));
-    return p;
-}
 RFACONV_INLINE int64_t imin(int64_t a, int64_t b) { return a < b ? a : b; }
 RFACONV_INLINE int64_t imax(int64_t a, int64_t b) { return a > b ? a : b; }
 RFACONV_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }  // a >= 0, b > 0
@@ -81,10 +76,49 @@ RFACONV_INLINE uint16_t float_to_bf16(float f) {
 namespace rfaconv {
 namespace RFACONV_ISA {
 
+// p, but the compiler forgets what it read from there: it would copy more to the stack than registers hold.
+RFACONV_INLINE const float* forget(const float* p) {
+    asm("" : "+r"(p));
+    return p;
+}
+// v, but the compiler cannot read it from memory again for each use.
+RFACONV_INLINE vf in_register(vf v) {
+#if defined(__AVX2__)
+    asm("" : "+x"(v));
+#endif
+    return v;
+}
 RFACONV_INLINE vf relu(vf x) { return max(zero(), x); }
 RFACONV_INLINE vm first_lanes(int64_t n) { return lanes_between(0, n); }
 RFACONV_INLINE vf load_first(const float* p, int64_t n) { return load_mask(p, first_lanes(n)); }
 RFACONV_INLINE void store_first(float* p, vf v, int64_t n) { store_mask(p, v, first_lanes(n)); }
+// Lanes from .. to - 1: mostly all of them, and masked stores are slow on some processors.
+RFACONV_INLINE void store_within(float* p, vf v, int64_t from, int64_t to) {
+    if (from == 0 && to == lanes)
+        store(p, v);
+    else
+        store_mask(p, v, lanes_between(from, to));
+}
+
+// The rest of a line is written with what is before it once more: masked stores are slow on some processors.
+RFACONV_INLINE void zero_floats(float* out, int64_t n) {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(out + i, zero());
+    if (i == n) return;
+    if (n >= lanes)
+        store(out + n - lanes, zero());
+    else
+        store_first(out, zero(), n);
+}
+RFACONV_INLINE void copy_floats(float* out, const float* in, int64_t n) {
+    int64_t i = 0;
+    for (; i + lanes <= n; i += lanes) store(out + i, load(in + i));
+    if (i == n) return;
+    if (n >= lanes)
+        store(out + n - lanes, load(in + n - lanes));
+    else
+        store_first(out, load_first(in, n), n);
+}
 
 }  // namespace RFACONV_ISA
 }  // namespace rfaconv

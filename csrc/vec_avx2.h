@@ -55,18 +55,24 @@ RFACONV_INLINE float reduce_max(vf v) {
 }
 
 // As in vec_avx512.h (with c = 1), by a table of 8 and a cubic: on |f| <= 1/16 it errs by 3e-8.
-RFACONV_INLINE vf exp2_scaled(vf t) {
+RFACONV_INLINE vf exp2_of_parts(vf z, vf f) {
     alignas(32) static const float table[8] = {
         1.0f, 1.09050775f, 1.18920708f, 1.29683959f, 1.41421354f, 1.54221082f, 1.68179286f, 1.8340081f};
     const vi ramp = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     const vi low = _mm256_sub_epi32(_mm256_castps_si256(_mm256_load_ps(table)), _mm256_slli_epi32(ramp, 20));
-    const vf magic = set1(1572864.0f);
-    const vf z = t + magic;
     const vi n = _mm256_castps_si256(z);
-    const vf f = t - (z - magic);
     const vi s = _mm256_add_epi32(_mm256_permutevar8x32_epi32(low, n), _mm256_slli_epi32(n, 20));
     const vf p = fma(fma(fma(set1(0.05549622f), f, set1(0.24025763f)), f, set1(0.69314721f)), f, set1(1.0f));
     return _mm256_castsi256_ps(s) * p;
+}
+RFACONV_INLINE vf exp2_scaled(vf t) {
+    const vf magic = set1(1572864.0f), z = t + magic;
+    return exp2_of_parts(z, t - (z - magic));
+}
+// Of t = a * b. Zen 1 adds at a third of its speed beside multiply-adds.
+RFACONV_INLINE vf exp2_product(vf a, vf b) {
+    const vf magic = set1(1572864.0f), z = fma(a, b, magic);
+    return exp2_of_parts(z, fms(a, b, z - magic));
 }
 RFACONV_INLINE bool all_of(vm m) { return _mm256_movemask_ps(_mm256_castsi256_ps(m)) == 0xff; }
 RFACONV_INLINE vf reciprocal(vf a) { return set1(1.0f) / a; }

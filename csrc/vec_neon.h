@@ -75,10 +75,7 @@ RFACONV_INLINE float reduce_max(vf v) { return vmaxvq_f32(v); }
 
 // As in vec_avx512.h (with c = 1), but by a polynomial of degree 6 on |f| <= 1/2, which errs by 2e-9: a look into a table costs
 // more than its three products. t = n + f: adding 1.5 * 2^23 + 127 leaves n + 127, the exponent of 2^n, in the low bits.
-RFACONV_INLINE vf exp2_scaled(vf t) {
-    const vf magic = set1(12583039.0f);
-    const vf z = t + magic;
-    const vf f = t - (z - magic);
+RFACONV_INLINE vf exp2_of_parts(vf z, vf f) {
     const vf power = vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(z), 23));
     vf p = fma(set1(0.00015353362f), f, set1(0.00133988739f));
     p = fma(p, f, set1(0.00961843692f));
@@ -86,6 +83,14 @@ RFACONV_INLINE vf exp2_scaled(vf t) {
     p = fma(p, f, set1(0.240226477f));
     p = fma(p, f, set1(0.693147182f));
     return fma(p, f, set1(1.0f)) * power;
+}
+RFACONV_INLINE vf exp2_scaled(vf t) {
+    const vf magic = set1(12583039.0f), z = t + magic;
+    return exp2_of_parts(z, t - (z - magic));
+}
+RFACONV_INLINE vf exp2_product(vf a, vf b) {
+    const vf magic = set1(12583039.0f), z = fma(a, b, magic);
+    return exp2_of_parts(z, fms(a, b, z - magic));
 }
 RFACONV_INLINE vf reciprocal(vf a) { return set1(1.0f) / a; }
 RFACONV_INLINE vf load_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }

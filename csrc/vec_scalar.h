@@ -39,6 +39,7 @@ RFACONV_INLINE vm eq(vf a, vf b) { return a == b; }
 RFACONV_INLINE float reduce_add(vf v) { return v; }
 RFACONV_INLINE float reduce_max(vf v) { return v; }
 RFACONV_INLINE vf exp2_scaled(vf t) { return ::exp2f(t); }
+RFACONV_INLINE vf exp2_product(vf a, vf b) { return float(::exp2(double(a) * double(b))); }
 RFACONV_INLINE bool all_of(vm m) { return m; }
 RFACONV_INLINE vf reciprocal(vf a) { return 1.0f / a; }
 RFACONV_INLINE vf load_bf16(const uint16_t* p) { return bf16_to_float(*p); }

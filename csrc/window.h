@@ -121,6 +121,11 @@ struct Tile {
     int64_t plane_stride, channel_stride;  // floats
     int64_t rows_end;        // where the staged rows of a plane end
     int64_t tap_offset[max_taps];
+    int64_t unmasked_offset[max_taps];  // of taps with a mask, in what unmask() makes
+    bool run(int64_t v, int64_t n) const {  // vectors v .. v + n - 1 stand side by side
+        const int32_t first = first_segment[v];
+        return first_segment[v + n] - first == n && segment[first + n - 1].offset - segment[first].offset == (n - 1) * lanes;
+    }
 };
 
 // Upper bounds for tiles of at most `pixels` pixels, to size the memory once.
@@ -138,10 +143,13 @@ RFACONV_INLINE int64_t tile_margin(const Shape& s) {
     for (int64_t dx = 0; dx < s.kw; ++dx) most = imax(most, s.tap_column[dx].shift < 0 ? -s.tap_column[dx].shift : s.tap_column[dx].shift);
     return lanes + most;
 }
-inline int64_t tile_channel_floats(const Shape& s, int64_t pixels) {
+inline int64_t tile_plane_floats(const Shape& s, int64_t pixels) {
     const int64_t rows_bound = ceil_div(pixels, s.Wo) + 1 + 2 * tile_spans_bound(s, pixels);
     const int64_t rows = imin(rows_bound, s.B * s.Ho) + tile_spans_bound(s, pixels) * s.halo;
-    return s.phases * s.column_planes * round_up(rows * s.Wo + 2 * tile_margin(s), 16) + 2 * 16;
+    return round_up(rows * s.Wo + 2 * tile_margin(s) + lanes, 16);
+}
+inline int64_t tile_channel_floats(const Shape& s, int64_t pixels) {
+    return s.phases * s.column_planes * tile_plane_floats(s, pixels) + 2 * 16;
 }
 
 // `memory` holds tile_index_bytes() for at least end - begin pixels.
@@ -158,7 +166,8 @@ inline void make_tile(Tile& t, const Shape& s, int64_t begin, int64_t end, void*
     t.mask = reinterpret_cast<vm*>(m), t.masks = s.masks;
 
     const int64_t margin = tile_margin(s);
-    int64_t base = margin;
+    // The first vector is aligned, and where rows are whole vectors so are all.
+    int64_t base = round_up(margin + begin % s.Wo, lanes) - begin % s.Wo;
     t.spans = 0;
     for (int64_t b = begin / image_pixels; b * image_pixels < end; ++b) {
         const int64_t from = imax(begin - b * image_pixels, 0), to = imin(end - b * image_pixels, image_pixels);
@@ -178,6 +187,8 @@ inline void make_tile(Tile& t, const Shape& s, int64_t begin, int64_t end, void*
             t.tap_offset[dy * s.kw + dx] = (s.tap_phase[dy] * s.column_planes + tap.plane) * t.plane_stride +
                                            dy * s.dh / s.sh * s.Wo + tap.shift;
         if (tap.mask < 0) continue;
+        for (int64_t dy = 0; dy < s.kh; ++dy)
+            t.unmasked_offset[dy * s.kw + dx] = (tap.mask * s.phases + s.tap_phase[dy]) * t.plane_stride + dy * s.dh / s.sh * s.Wo;
         int64_t w = begin % s.Wo;
         for (int64_t v = 0; v < t.vectors; ++v) {
             uint32_t bits = 0;
@@ -204,20 +215,97 @@ inline void make_tile(Tile& t, const Shape& s, int64_t begin, int64_t end, void*
     t.first_segment[t.vectors] = count;
 }
 
-// The T inputs under the window at the pixels of a vector, for one channel whose staged memory is given. Lanes beyond the
-// tile's end hold something finite or not: never let them reach an output.
+// Vectors of pixels whose features are made together. Sums of 3 taps at 3 vectors and their operands fill 16 registers, each
+// number read serves three products, and nine sums at once hide how long one takes. With 32 registers a patch stays in them.
+template <int T>
+struct FeatureBlock {
+    enum : int { vectors = registers == 16 && lanes > 1 && T == 9 ? 3 : 1 };
+};
+
+template <int n>
+struct Count {
+    enum : int { value = n };
+};
+// block(Count<V>(), v) for vectors v .. v + V - 1 of n: as many at a time as stand side by side.
+template <int T, class Block>
+RFACONV_INLINE void feature_blocks(const Tile& t, int64_t first, int64_t n, Block block) {
+    constexpr int V = FeatureBlock<T>::vectors;
+    for (int64_t v = 0; v < n;) {
+        if (V > 1 && v + V <= n && t.run(first + v, V)) {
+            block(Count<V>(), first + v);
+            v += V;
+        } else {
+            block(Count<1>(), first + v++);
+        }
+    }
+}
+
+// Blocks read planes that need no masks: for each tap column that has one, its plane, moved by its shift, with the mask's zeros.
+template <int T>
+RFACONV_INLINE int64_t unmasked_floats(const Shape& s, int64_t pixels) {
+    return FeatureBlock<T>::vectors > 1 ? s.masks * s.phases * tile_plane_floats(s, pixels) : 0;
+}
+template <int T>
+inline void unmask(float* out, const float* channel, const Shape& s, const Tile& t) {
+    if (FeatureBlock<T>::vectors == 1) return;
+    const int64_t end = t.plane_stride - lanes, first_row = t.span[0].base, rows_end = t.rows_end, width = s.Wo;
+    for (int64_t dx = 0; dx < s.kw; ++dx) {
+        const Shape::TapColumn& tap = s.tap_column[dx];
+        if (tap.mask < 0) continue;
+        const int64_t before = tap.from, after = tap.to;
+        for (int64_t q = 0; q < s.phases; ++q) {
+            float* const to = out + (tap.mask * s.phases + q) * t.plane_stride;
+            const float* const from = channel + (q * s.column_planes + tap.plane) * t.plane_stride + tap.shift;
+            store(to, zero());
+            RFACONV_UNROLL_4
+            for (int64_t p = lanes; p < end; p += lanes) store(to + p, load(from + p));
+            store(to + end, zero());
+            for (int64_t w = before > 0 ? 0 : after; w < width; w = w + 1 == before ? after : w + 1)
+                for (int64_t row = first_row; row < rows_end; row += width) to[row + w] = 0.0f;
+        }
+    }
+}
+
+// What PatchReader::at gives for one vector, in registers, and for a block, in memory.
+template <int T>
+struct Patch {
+    vf u[T];
+    RFACONV_METHOD vf operator()(int, int k) const { return u[k]; }
+};
+template <int T>
+struct PatchBlock {
+    const float* const (&tap)[T];
+    int64_t offset;
+    RFACONV_METHOD vf operator()(int i, int k) const { return load(forget(tap[k]) + offset + i * lanes); }
+};
+
+// The T inputs under the window at the pixels of a vector, for one channel whose staged memory is given (and, for blocks, what
+// unmask() made of it). Lanes beyond the tile's end hold something finite or not: never let them reach an output.
 template <int T>
 struct PatchReader {
     enum : int { K = T == 1 ? 1 : T == 9 ? 3 : 5 };
-    const float* tap[T];
+    const float *tap[T], *unmasked[T];
     const Tile& t;
     bool masked[K];
 
-    RFACONV_METHOD PatchReader(const float* channel, const Tile& tile) : t(tile) {
-        RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) tap[j] = channel + tile.tap_offset[j];
+    RFACONV_METHOD PatchReader(const float* channel, const Tile& tile, const float* without_masks = nullptr) : t(tile) {
         RFACONV_UNROLL
         for (int dx = 0; dx < K; ++dx) masked[dx] = tile.column_mask[dx] >= 0;
+        RFACONV_UNROLL
+        for (int j = 0; j < T; ++j) {
+            tap[j] = channel + tile.tap_offset[j];
+            unmasked[j] = masked[j % K] ? without_masks + tile.unmasked_offset[j] : tap[j];
+        }
+    }
+    template <int V>
+    RFACONV_METHOD auto at(int64_t v) const {
+        if constexpr (V > 1) {
+            return PatchBlock<T>{unmasked, t.segment[t.first_segment[v]].offset};
+        } else {
+            Patch<T> patch;
+            (*this)(patch.u, v);
+            return patch;
+        }
     }
     RFACONV_METHOD void operator()(vf* u, int64_t v) const {
         const int32_t first = t.first_segment[v], stop = t.first_segment[v + 1];

@@ -12,7 +12,7 @@ namespace RFACONV_ISA {
 //   prepared_floats, prepare    values made once per call and shared by all threads
 //   tile_floats, begin_tile     values of a tile; `memory` stays this thread's until the next tile
 //   begin_channel               values of one channel of the tile
-//   apply                       a = feature * gate of one vector of pixels
+//   apply                       put(i, first, j, feature * gate of tap first + j) of V vectors of pixels, with their patches u[V][T]
 template <int T>
 struct NoneGate {
     static int64_t prepared_floats(const Shape&) { return 0; }
@@ -22,8 +22,9 @@ struct NoneGate {
     NoneGate(const Shape&, const rfaconv_gate*, const float*) {}
     void begin_tile(const Tile&, float*) {}
     void begin_channel(int64_t) {}
-    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t) const {
-        features<T>(a, u, w);
+    template <int V, class Patches, class Put>
+    RFACONV_METHOD void apply(const Patches& u, const float* g, const float* b, int64_t, Put put) const {
+        features<T, V>(u, g, b, put);
     }
 };
 

@@ -8,13 +8,13 @@
 namespace rfaconv {
 namespace RFACONV_ISA {
 
-// The logits of a pixel are w_j * m with one m, so their maximum is m * max(w) or m * min(w): no pass over the taps.
+// The logits of a pixel are w_j * m with one m, so none is larger than m * max |w|: where that is small, no maximum is taken off.
 // Powers of two: w is scaled by log2(e), and by 1/T so that the patch's sum serves as m.
 template <int T>
 struct RfaGate {
     struct Channel {
-        float w[T], low, high;  // scaled
-        // w - low and w - high, of the exact weights, and what rounding took from them
+        float w[T], most;  // scaled, and their largest absolute value
+        // w less the lowest and less the highest, of the exact weights, and what rounding took from them
         float above[T], below[T], above_rest[T], below_rest[T];
     };
 
@@ -28,8 +28,8 @@ struct RfaGate {
             double low = 0.0, high = 0.0;
             for (int j = 0; j < T; ++j) {
                 const float v = channel->w[j] = float(w[j] * scale);
-                channel->low = j == 0 || v < channel->low ? v : channel->low;
-                channel->high = j == 0 || v > channel->high ? v : channel->high;
+                const float size = v < 0.0f ? -v : v;
+                channel->most = j == 0 || size > channel->most ? size : channel->most;
                 low = j == 0 || w[j] < low ? w[j] : low;
                 high = j == 0 || w[j] > high ? w[j] : high;
             }
@@ -47,16 +47,23 @@ struct RfaGate {
     void begin_tile(const Tile&, float*) {}
     void begin_channel(int64_t c) { channel = channels + c; }
 
+    // Whether exponentials of all logits are in range, as they are but for extreme weights or inputs.
+    RFACONV_METHOD bool small(vf m) const { return __builtin_expect(all_of(ge(set1(16.0f), absolute(m) * set1(channel->most))), 1); }
+    RFACONV_METHOD vf power(vf m, int j) const { return exp2_product(m, set1(channel->w[j])); }
+
     // use(j, e_j) for every tap, then the factor that makes e_j the gate.
     template <class Use>
     RFACONV_METHOD vf gates(const vf* u, Use use) const {
-        const vf m = patch_sum<T>(u), one = m * set1(channel->low), other = m * set1(channel->high);
-        const vf top = max(one, other);
+        const vf m = patch_sum<T>(u);
         vf sum;
-        if (__builtin_expect(all_of(ge(set1(16.0f), max(absolute(one), absolute(other)))), 1)) {
+        if (T == 1) {  // exactly 1, or NaN
+            use(0, set1(1.0f));
+            return set1(1.0f) + (m - m);
+        }
+        if (small(m)) {
             RFACONV_UNROLL
             for (int j = 0; j < T; ++j) {
-                const vf e = exp2_scaled(fms(m, set1(channel->w[j]), top));
+                const vf e = power(m, j);
                 sum = j > 0 ? sum + e : e;
                 use(j, e);
             }
@@ -84,13 +91,47 @@ struct RfaGate {
         return reciprocal(sum);
     }
 
-    // The feature sums of a tap keep the multipliers busy while its exponential mostly uses the adders.
-    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t) const {
-        const vf scale = gates(u, [&](int j, vf e) __attribute__((always_inline)) {
-            a[j] = relu(feature_sum<T>(u, w, j)) * e;
-        });
-        RFACONV_UNROLL
-        for (int j = 0; j < T; ++j) a[j] = a[j] * scale;
+    template <int V, class Patches, class Put>
+    RFACONV_METHOD void apply(const Patches& u, const float* g, const float* b, int64_t, Put put) const {
+        vf a[V * T], scale[V];
+        if constexpr (V > 1) {
+            vf m[V];
+            bool all = true;
+            RFACONV_UNROLL
+            for (int i = 0; i < V; ++i) {
+                vf own[T];
+                RFACONV_UNROLL
+                for (int k = 0; k < T; ++k) own[k] = u(i, k);
+                m[i] = patch_sum<T>(own);
+                all = all && small(m[i]);
+            }
+            if (all) {
+                RFACONV_UNROLL
+                for (int j = 0; j < T; ++j)
+                    RFACONV_UNROLL
+                    for (int i = 0; i < V; ++i) {
+                        const vf e = power(m[i], j);
+                        scale[i] = j > 0 ? scale[i] + e : e;
+                        a[i * T + j] = e;
+                    }
+                RFACONV_UNROLL
+                for (int i = 0; i < V; ++i) scale[i] = reciprocal(scale[i]);
+            } else {
+                for (int i = 0; i < V; ++i) {
+                    vf own[T];
+                    for (int k = 0; k < T; ++k) own[k] = u(i, k);
+                    scale[i] = gates(own, [&](int j, vf e) __attribute__((always_inline)) { a[i * T + j] = e; });
+                }
+            }
+            features<T, V>(u, g, b, [&](int i, int first, int j, vf f) __attribute__((always_inline)) {
+                put(i, first, j, f * a[i * T + first + j] * scale[i]);
+            });
+        } else {
+            // The feature sums of a tap keep the multipliers busy while its exponential mostly uses the adders.
+            scale[0] = gates(u.u, [&](int j, vf e) __attribute__((always_inline)) { a[j] = relu(feature_sum<T>(u.u, g, b, j)) * e; });
+            RFACONV_UNROLL
+            for (int j = 0; j < T; ++j) put(0, 0, j, a[j] * scale[0]);
+        }
     }
 
     const Channel* channels;

@@ -12,15 +12,15 @@ namespace RFACONV_ISA {
 template <int T>
 struct RfcaBackward {
     enum : int { K = RfcaGate<T>::K };
-    static int64_t prepared_floats(const Shape&) { return 0; }
-    static void prepare(const Shape&, const rfaconv_gate*, float*) {}
+    static int64_t prepared_floats(const Shape& s) { return RfcaGate<T>::prepared_floats(s); }
+    static void prepare(const Shape& s, const rfaconv_gate* gate, float* prepared) { RfcaGate<T>::prepare(s, gate, prepared); }
     // The gate's lines, and 2K lines of their gradients, as line_sums.h wants them.
     static int64_t tile_floats(const Shape& s, int64_t pixels) {
         return RfcaGate<T>::tile_floats(s, pixels) + 2 * K * round_up(pixels, lanes) + lanes;
     }
 
-    RfcaBackward(const Shape& shape, const GateGradient& out, const float*, float* memory_)
-        : s(shape), gradient(out), gate(shape, out.gate, nullptr), memory(memory_) {}
+    RfcaBackward(const Shape& shape, const GateGradient& out, const float* prepared, float* memory_)
+        : s(shape), gradient(out), gate(shape, out.gate, prepared), memory(memory_) {}
     void begin_tile(const Tile& t) {
         tile = &t, stride = t.vectors * lanes;
         lines = memory + RfcaGate<T>::tile_floats(s, stride);
@@ -41,13 +41,12 @@ struct RfcaBackward {
         }
     }
     RFACONV_METHOD vf apply(vf* df, const float* f, const float*, int64_t v, float* rows, int64_t row_stride) {
-        const float* const q = gate.lines + s.Wo + v * lanes;
         vf across[K], dcol[K];
         RFACONV_UNROLL
-        for (int j = 0; j < K; ++j) across[j] = load(q + (K + j) * gate.stride), dcol[j] = zero();
+        for (int j = 0; j < K; ++j) across[j] = gate.across(v, j), dcol[j] = zero();
         RFACONV_UNROLL
         for (int i = 0; i < K; ++i) {
-            const vf down = load(q + i * gate.stride);
+            const vf down = gate.down(v, i);
             vf drow = zero();
             RFACONV_UNROLL
             for (int j = 0; j < K; ++j) {

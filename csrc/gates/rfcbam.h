@@ -43,12 +43,15 @@ struct RfcbamGate {
             scale = blend(lanes_between(part->from, part->to), set1(by_channel[part->image * s.C + c]), scale);
         return scale;
     }
-    RFACONV_METHOD void apply(vf* a, const vf* u, const FeatureWeights<T>& w, int64_t v) const {
-        const vf scale = channel_gate(v);
-        const float* q = pixel + v * T * lanes;
+    template <int V, class Patches, class Put>
+    RFACONV_METHOD void apply(const Patches& u, const float* g, const float* b, int64_t v, Put put) const {
+        vf scale[V];
         RFACONV_UNROLL
-        for (int j = 0; j < T; ++j)
-            a[j] = relu(feature_sum<T>(u, w, j)) * (scale * load(q + j * lanes));
+        for (int i = 0; i < V; ++i) scale[i] = channel_gate(v + i);
+        const float* const q = pixel + v * T * lanes;
+        features<T, V>(u, g, b, [=](int i, int first, int j, vf f) __attribute__((always_inline)) {
+            put(i, first, j, f * (scale[i] * load(q + (i * T + first + j) * lanes)));
+        });
     }
 
     const Shape& s;

@@ -20,6 +20,13 @@ static void expect(bool good, const char* what, double value) {
 static void test_exp2() {
     double least = INFINITY, most = 0;  // of exp2_scaled(t) / 2^t, which need only be constant
     float out[lanes];
+    for (double t = -16.0; t <= 16.0; t += 0.000117) {  // the same constant for products, which are not rounded
+        const float a = float(t), b = 0.99993f;
+        store(out, exp2_product(set1(a), set1(b)));
+        const double ratio = out[0] / std::exp2(double(a) * double(b));
+        least = std::fmin(least, ratio), most = std::fmax(most, ratio);
+    }
+    expect(most / least - 1 < 4e-7, "exp2_product relative error", most / least - 1);
     for (double t = -125.9; t < 0.01; t += 0.000917) {
         store(out, exp2_scaled(set1(float(t))));
         const double ratio = out[0] / std::exp2(double(float(t)));
@@ -28,6 +35,8 @@ static void test_exp2() {
     expect(most / least - 1 < 6e-7, "exp2_scaled relative error", most / least - 1);
     store(out, exp2_scaled(set1(NAN)));
     expect(std::isnan(out[0]), "exp2_scaled(NaN)", out[0]);
+    store(out, exp2_product(set1(NAN), set1(1.0f)));
+    expect(std::isnan(out[0]), "exp2_product(NaN)", out[0]);
     store(out, relu(set1(NAN)));
     expect(std::isnan(out[0]), "relu(NaN)", out[0]);
     for (float a : {1.0f, 3.0f, 8.9f, 24.7f}) {
