@@ -21,8 +21,10 @@ struct RfcaGate {
         const float* from = gate->b;
         for (int64_t i = 0; i < s.B * s.C; ++i, from += K * s.Wo)
             for (int d = 0; d < K; ++d, prepared += line_floats(s)) {
+                float* const line = prepared + lanes;
                 zero_floats(prepared, lanes);
-                for (int64_t w = 0, at = d; w < s.Wo + lanes; ++w, at = at + K < K * s.Wo ? at + K : d) prepared[lanes + w] = from[at];
+                for (int64_t w = 0; w < s.Wo; ++w) line[w] = from[w * K + d];
+                for (int64_t w = 0; w < lanes; ++w) line[s.Wo + w] = line[w];
             }
     }
     // K lines of row values for the pixels of a tile, and the column of the first pixel of each vector.
