@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -212,6 +213,37 @@ def test_files_and_damaged_ones(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not gone.exists()
     assert main([*words[:2], str(tmp_path / "none.png")]) == 2
     assert main(["explain", str(tmp_path / "net"), "digits", "--out", str(gone)]) == 0
+
+
+def test_what_lies_in_the_folder_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rfaconv.export import save_pretrained
+
+    made = {"operator": "rfa", "image_size": 32}
+    source = {**vars(classifier()), "architecture": "fitted_resnet", "arguments": made}
+    save_pretrained(Source(**source), tmp_path / "net")
+    for path, mask, _ in squares(tmp_path / "square", 2):
+        picture(path, mask)
+    first = sorted((tmp_path / "square").iterdir())[0]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / f"{first.stem}.PNG").write_bytes(b"of somebody else")
+    words = ["explain", str(tmp_path / "net"), str(tmp_path / "square"), "--out", str(out)]
+    assert main(words) == 0
+    assert (out / f"{first.stem}.PNG").read_bytes() == b"of somebody else"
+    told = json.loads((out / "explanations.json").read_text(encoding="utf-8"))
+    assert told["pictures"][0]["drawn"] == f"{first.stem}-2.png"
+    assert told["task"] == "classify" and told["pictures"][0]["source"] == str(first)
+    files = {path.name for path in out.iterdir()}
+    assert main(words) == 0  # its own it replaces, and says so
+    assert {path.name for path in out.iterdir()} == files
+    assert "are replaced" in " ".join(capsys.readouterr().err.split())
+    for name, content in (("explanations.json", "[]"), ("index.html", "my page")):
+        other = tmp_path / name
+        other.mkdir()
+        (other / name).write_text(content, encoding="utf-8")
+        assert main([*words[:-1], str(other)]) == 2
+        assert [path.read_text(encoding="utf-8") for path in other.iterdir()] == [content]
+        assert "out: expected a folder without" in " ".join(capsys.readouterr().err.split())
 
 
 def test_images_of_several_sets_have_files_of_their_own(tmp_path: Path) -> None:

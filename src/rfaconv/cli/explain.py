@@ -48,13 +48,13 @@ def explain(
 
     from rfaconv.cli._options import parse_names
     from rfaconv.errors import InvalidArgument, RFAConvError
-    from rfaconv.files import as_text, make_folder, write_atomic
+    from rfaconv.files import as_text, free_name, make_folder, strict_json, write_atomic
     from rfaconv.lab.explain.figures import figure_of, png_of
     from rfaconv.lab.explain.given import given_images
     from rfaconv.lab.explain.images import Explained, chosen_layers, explain_image
     from rfaconv.lab.explain.page import page_of
     from rfaconv.lab.explain.views import open_view
-    from rfaconv.lab.predict.sources import check_apart
+    from rfaconv.lab.predict.sources import check_apart, names_in
 
     if count < 1:
         raise InvalidArgument("count", "1 or more", count)
@@ -69,10 +69,18 @@ def explain(
         raise InvalidArgument("plain", f"a network to {view.task}", f"one to {beside.task}")
     given = given_images(images, view, count)
     check_apart(out, [item.file for item in given if item.file.is_file()])
+    page, results = out / "index.html", out / "explanations.json"
+    taken, again = names_in(out, results.name, "explain"), results.exists()
+    if page.exists() and not again:
+        raise InvalidArgument("out", "a folder without a page of something else", str(page))
+    names = [free_name(item.name, taken) for item in given]
     console = plain_console()
+    if again:
+        console.print(f"the explanations that {out} had are replaced")
     made: list[tuple[str, Explained]] = []
-    skipped: list[str] = []
-    for item in track(given, "explaining", console=console, disable=not console.is_terminal):
+    entries, skipped = [], []
+    work = list(zip(given, names, strict=True))
+    for item, name in track(work, "explaining", console=console, disable=not console.is_terminal):
         try:
             image, truth = item.read()
             explained = explain_image(
@@ -85,13 +93,17 @@ def explain(
             skipped.append(str(error) if named else f"{item.file}: {error}")
             continue
         make_folder(out)
-        write_atomic(out / f"{item.name}.png", png_of(figure_of(explained.panels, title=item.name)))
+        drawn = out / f"{name}.png"
+        write_atomic(drawn, png_of(figure_of(explained.panels, title=item.name)))
         made.append((item.name, explained))
+        entry = {"source": str(item.file), "drawn": drawn.name, "explained": explained.target}
+        entries.append({**entry, "right": explained.right, **explained.found.to_json()})
     for line in skipped:
         console.print(f"skipped {line}", style="yellow")
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
-    page = as_text(page_of(f"What {model} looks at", about, made, skipped))
-    write_atomic(out / "index.html", page)
-    console.print(f"{len(made)} images: {out / 'index.html'}")
+    write_atomic(page, as_text(page_of(f"What {model} looks at", about, made, skipped)))
+    content = {"task": view.task, "model": str(model), "plain": plain, "pictures": entries}
+    write_atomic(results, strict_json({**content, "skipped": skipped}))
+    console.print(f"{len(made)} images: {page}")

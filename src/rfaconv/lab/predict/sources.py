@@ -62,19 +62,24 @@ def check_apart(out: Path, files: Iterable[Path]) -> None:
         raise InvalidArgument("out", "a folder without the pictures that are read", str(out))
 
 
-def names_in(out: Path) -> set[str]:
-    """Names of pictures in a folder, without their endings, but for those of an earlier prediction.
+def names_in(out: Path, results: str = RESULTS, command: str = "predict") -> set[str]:
+    """Names of pictures in a folder, without their endings, but for those that the command drew.
+
+    Args:
+        out: the folder.
+        results: where the command lists what it drew.
+        command: the command.
 
     Raises:
-        InvalidArgument: its ``predictions.json`` is something else.
+        InvalidArgument: the list is something else.
     """
-    earlier, drawn = out / RESULTS, set()
+    earlier, drawn = out / results, set()
     if earlier.exists():
         try:
             entries = json.loads(earlier.read_text(encoding="utf-8"))["pictures"]
             drawn = {entry["drawn"] for entry in entries}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            expected = f"a folder without another {RESULTS} than of rfaconv predict"
+            expected = f"a folder without another {results} than of rfaconv {command}"
             raise InvalidArgument("out", expected, str(earlier)) from error
     files = out.iterdir() if out.is_dir() else ()
     pictures = (p for p in files if p.suffix.lower() == ".png" and p.name not in drawn)
