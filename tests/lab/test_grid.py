@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def test_started_again_it_trains_nothing(
     assert json.loads(printed.out) == load(finished)
     assert "4 of 4 trainings are there" in printed.err
     assert (finished / "results.json").read_bytes() == before
+
+
+def test_costs_measured_anew_are_in_the_results(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    before = load(out)
+    (out / "cost.json").unlink()
+    assert run(out) == 0
+    after, cost = load(out), json.loads((out / "cost.json").read_text(encoding="utf-8"))
+    found = after["measured"]["digits"]["operators"]["conv"]
+    assert found["latency_ms"] == cost["digits"]["conv"]["measured"]["latency_ms"]
+    for key in ("digest", "settings", "recipes", "runs"):
+        assert after[key] == before[key]
 
 
 def test_another_run_is_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

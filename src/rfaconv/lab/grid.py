@@ -112,7 +112,9 @@ def compare(grid: Grid, execution: Execution, progress: Progress | None = None) 
         pairs = _pairs(grid, execution, data, cost, store, progress)
         results = assemble(settings, pairs, cost, data, environment(execution.device))
         earlier = store.read("results.json")
-        if earlier is not None and earlier.get("digest") == results["digest"]:
+        if earlier is not None and all(
+            earlier.get(k) == results[k] for k in ("digest", "measured")
+        ):
             # the finished run's own record of machine and versions stays
             results = earlier
         else:
