@@ -88,6 +88,17 @@ RFACONV_INLINE vf in_register(vf v) {
 #endif
     return v;
 }
+#if !defined(RFACONV_EXP2)
+RFACONV_INLINE vf exp2_scaled(vf t) {
+    const vf z = t + set1(exp2_magic);
+    return exp2_of_parts(z, t - (z - set1(exp2_shift)));
+}
+// The same of t = a * b, which is never rounded. Zen 1 adds at a third of its speed beside multiply-adds.
+RFACONV_INLINE vf exp2_product(vf a, vf b) {
+    const vf z = fma(a, b, set1(exp2_magic));
+    return exp2_of_parts(z, fms(a, b, z - set1(exp2_shift)));
+}
+#endif
 RFACONV_INLINE vf relu(vf x) { return max(zero(), x); }
 RFACONV_INLINE vm first_lanes(int64_t n) { return lanes_between(0, n); }
 RFACONV_INLINE vf load_first(const float* p, int64_t n) { return load_mask(p, first_lanes(n)); }

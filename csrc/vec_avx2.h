@@ -65,15 +65,7 @@ RFACONV_INLINE vf exp2_of_parts(vf z, vf f) {
     const vf p = fma(fma(fma(set1(0.05549622f), f, set1(0.24025763f)), f, set1(0.69314721f)), f, set1(1.0f));
     return _mm256_castsi256_ps(s) * p;
 }
-RFACONV_INLINE vf exp2_scaled(vf t) {
-    const vf magic = set1(1572864.0f), z = t + magic;
-    return exp2_of_parts(z, t - (z - magic));
-}
-// Of t = a * b. Zen 1 adds at a third of its speed beside multiply-adds.
-RFACONV_INLINE vf exp2_product(vf a, vf b) {
-    const vf magic = set1(1572864.0f), z = fma(a, b, magic);
-    return exp2_of_parts(z, fms(a, b, z - magic));
-}
+const float exp2_magic = 1572864.0f, exp2_shift = exp2_magic;
 RFACONV_INLINE bool all_of(vm m) { return _mm256_movemask_ps(_mm256_castsi256_ps(m)) == 0xff; }
 RFACONV_INLINE vf reciprocal(vf a) { return set1(1.0f) / a; }
 RFACONV_INLINE vf load_bf16(const uint16_t* p) {

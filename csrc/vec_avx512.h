@@ -45,7 +45,7 @@ RFACONV_INLINE float reduce_max(vf v) { return _mm512_reduce_max_ps(v); }
 // t = n/32 + f: adding 1.5 * 2^18 rounds to multiples of 1/32 and leaves n in the low bits; the table holds 2^(j/32) less
 // j << 18, so that adding n << 18 to it completes mantissa and exponent at once. On |f| <= 1/64, 2^f is proportional to
 // (f + 23/16)^2 + k within 1.3e-7: one multiplication less than a parabola in f, and 23/16 comes with the rounding constant.
-// In z and q as exp2_scaled has them.
+// In z and q as exp2_scaled (vec.h) has them.
 RFACONV_INLINE vf exp2_of_parts(vf z, vf q) {
     alignas(64) static const float table[32] = {
         1.0f, 1.0218972f, 1.04427373f, 1.06714046f, 1.09050775f, 1.1143868f, 1.13878858f, 1.1637249f,
@@ -60,15 +60,7 @@ RFACONV_INLINE vf exp2_of_parts(vf z, vf q) {
     const vi s = _mm512_add_epi32(_mm512_permutex2var_epi32(low, n, high), _mm512_slli_epi32(n, 18));
     return _mm512_castsi512_ps(s) * fma(q, q, set1(2.08126005f));
 }
-RFACONV_INLINE vf exp2_scaled(vf t) {
-    const vf z = t + set1(393216.0f);
-    return exp2_of_parts(z, t - (z - set1(393217.4375f)));
-}
-// The same of t = a * b, which is never rounded.
-RFACONV_INLINE vf exp2_product(vf a, vf b) {
-    const vf z = fma(a, b, set1(393216.0f));
-    return exp2_of_parts(z, fms(a, b, z - set1(393217.4375f)));
-}
+const float exp2_magic = 393216.0f, exp2_shift = 393217.4375f;
 RFACONV_INLINE bool all_of(vm m) { return m == 0xffff; }
 // One Newton step on a 14 bit estimate; for finite normal a.
 RFACONV_INLINE vf reciprocal(vf a) {

@@ -84,14 +84,7 @@ RFACONV_INLINE vf exp2_of_parts(vf z, vf f) {
     p = fma(p, f, set1(0.693147182f));
     return fma(p, f, set1(1.0f)) * power;
 }
-RFACONV_INLINE vf exp2_scaled(vf t) {
-    const vf magic = set1(12583039.0f), z = t + magic;
-    return exp2_of_parts(z, t - (z - magic));
-}
-RFACONV_INLINE vf exp2_product(vf a, vf b) {
-    const vf magic = set1(12583039.0f), z = fma(a, b, magic);
-    return exp2_of_parts(z, fms(a, b, z - magic));
-}
+const float exp2_magic = 12583039.0f, exp2_shift = exp2_magic;
 RFACONV_INLINE vf reciprocal(vf a) { return set1(1.0f) / a; }
 RFACONV_INLINE vf load_bf16(const uint16_t* p) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16)); }
 RFACONV_INLINE void store_bf16(uint16_t* p, vf v) {

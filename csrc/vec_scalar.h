@@ -38,6 +38,7 @@ RFACONV_INLINE vm ge(vf a, vf b) { return a >= b; }
 RFACONV_INLINE vm eq(vf a, vf b) { return a == b; }
 RFACONV_INLINE float reduce_add(vf v) { return v; }
 RFACONV_INLINE float reduce_max(vf v) { return v; }
+#define RFACONV_EXP2
 RFACONV_INLINE vf exp2_scaled(vf t) { return ::exp2f(t); }
 RFACONV_INLINE vf exp2_product(vf a, vf b) { return float(::exp2(double(a) * double(b))); }
 RFACONV_INLINE bool all_of(vm m) { return m; }
