@@ -85,6 +85,30 @@ def bccd() -> list[str]:
     return lines
 
 
+def bccd_long() -> list[str]:
+    """The grid of benchmarks/studies/bccd-yolo.yaml, from the results of ``rfaconv compare``."""
+    ((_, found),) = load("bccd-yolo")["recipes"].items()
+    differences = {d["operator"]: d for d in found["differences"] if d["baseline"] == "conv"}
+    first = found["operators"]["conv"]
+    lines = [
+        f"{first['epochs']} epochs at 160 pixels, {first['steps']:,} optimizer steps.",
+        "",
+        "| operator | parameters | seeds | mAP | mAP less conv's, 95% | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for operator, row in found["operators"].items():
+        less, verdict = "", ""
+        if operator in differences:
+            difference = differences[operator]
+            mean, half = 100 * difference["mean"], 100 * difference["half_width"]
+            less, verdict = f"{mean:+.1f} ± {half:.1f}", difference["verdict"]
+        lines.append(
+            f"| {operator} | {row['parameters']:,} | {len(row['scores'])} "
+            f"| {spread(row['scores'])} | {less} | {verdict} |"
+        )
+    return lines
+
+
 def costs() -> list[str]:
     found = load("yolov8n-costs")["rows"]
     plain = found[0]["parameters"]
@@ -241,6 +265,7 @@ def exports() -> list[str]:
 
 TABLES = {
     "bccd": bccd,
+    "bccd-long": bccd_long,
     "camvid": camvid,
     "costs": costs,
     "exports": exports,

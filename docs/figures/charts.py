@@ -75,7 +75,7 @@ def accuracy(scheme: str, language: str) -> Sheet:
         ("EuroSAT", sheet.say("top-1", "top-1"), *results.classification("eurosat")),
         ("Fashion-MNIST", "top-1", *results.classification("fashion-mnist")),
         ("BCCD, YOLOv8n", "mAP", *results.task("yolov8n-bccd", "map")),
-        ("BCCD, YOLOv8n", "mAP", *results.task("yolov8n-bccd-100", "map")),
+        ("BCCD, YOLOv8n", "mAP", *results.compared("bccd-yolo")),
         ("BCCD, FCOS", "mAP", *results.task("fcos-bccd", "map")),
         ("CamVid, Unet", "mIoU", *results.task("unet-camvid-120x90", "miou")),
     ]

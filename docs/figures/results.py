@@ -78,6 +78,16 @@ def task(folder: str, key: str) -> tuple[dict[str, Difference], int]:
     return _differences(scores), epochs
 
 
+def compared(name: str) -> tuple[dict[str, Difference], int]:
+    """Differences of the one recipe of a file of ``rfaconv compare``, and the epochs."""
+    found = load(name)
+    scores: dict[str, dict[int, float]] = defaultdict(dict)
+    for run in found["runs"]:
+        scores[run["operator"]][run["seed"]] = run[run["score_name"]]
+    ((_, recipe),) = found["recipes"].items()
+    return _differences(scores, len(scores) - 1), recipe["operators"]["conv"]["epochs"]
+
+
 def ablation(first: str, second: str) -> Difference:
     """First less second case of the ablations on EuroSAT, in points."""
     scores: dict[str, dict[int, float]] = defaultdict(dict)
@@ -90,9 +100,12 @@ def ablation(first: str, second: str) -> Difference:
     return found
 
 
-def _differences(scores: dict[str, dict[int, float]]) -> dict[str, Difference]:
+def _differences(
+    scores: dict[str, dict[int, float]], comparisons: int = 0
+) -> dict[str, Difference]:
     names = [name for name in ORDER if name in scores]
-    found = {name: difference(scores[name], scores["conv"], len(names)) for name in names}
+    share = comparisons or len(names)
+    found = {name: difference(scores[name], scores["conv"], share) for name in names}
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -27,6 +27,7 @@ def values() -> dict[str, str]:
         "eurosat": results.classification("eurosat"),
         "fashion-mnist": results.classification("fashion-mnist"),
         "bccd": results.task("yolov8n-bccd", "map"),
+        "bccd.long": results.compared("bccd-yolo"),
         "fcos": results.task("fcos-bccd", "map"),
         "camvid": results.task("unet-camvid-120x90", "miou"),
     }
