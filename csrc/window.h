@@ -248,7 +248,8 @@ RFACONV_INLINE int64_t unmasked_floats(const Shape& s, int64_t pixels) {
 template <int T>
 inline void unmask(float* out, const float* channel, const Shape& s, const Tile& t) {
     if (FeatureBlock<T>::vectors == 1) return;
-    const int64_t end = t.plane_stride - lanes, first_row = t.span[0].base, rows_end = t.rows_end, width = s.Wo;
+    const int64_t edge = round_up(tile_margin(s) - lanes, lanes);  // no further than that does a shift reach beyond the plane
+    const int64_t end = t.plane_stride - edge, first_row = t.span[0].base, rows_end = t.rows_end, width = s.Wo;
     for (int64_t dx = 0; dx < s.kw; ++dx) {
         const Shape::TapColumn& tap = s.tap_column[dx];
         if (tap.mask < 0) continue;
@@ -256,10 +257,10 @@ inline void unmask(float* out, const float* channel, const Shape& s, const Tile&
         for (int64_t q = 0; q < s.phases; ++q) {
             float* const to = out + (tap.mask * s.phases + q) * t.plane_stride;
             const float* const from = channel + (q * s.column_planes + tap.plane) * t.plane_stride + tap.shift;
-            store(to, zero());
+            zero_floats(to, edge);
             RFACONV_UNROLL_4
-            for (int64_t p = lanes; p < end; p += lanes) store(to + p, load(from + p));
-            store(to + end, zero());
+            for (int64_t p = edge; p < end; p += lanes) store(to + p, load(from + p));
+            zero_floats(to + end, edge);
             for (int64_t w = before > 0 ? 0 : after; w < width; w = w + 1 == before ? after : w + 1)
                 for (int64_t row = first_row; row < rows_end; row += width) to[row + w] = 0.0f;
         }
