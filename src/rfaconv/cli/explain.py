@@ -103,7 +103,8 @@ def explain(
     if not made:
         raise InvalidArgument("images", "one that can be decoded", f"{len(skipped)} that cannot")
     about = f"{model}" + (f", beside {plain}" if plain else "")
-    write_atomic(page, as_text(page_of(f"What {model} looks at", about, made, skipped)))
     content = {"task": view.task, "model": str(model), "plain": plain, "pictures": entries}
+    # first: a page without it would be somebody else's the next time
     write_atomic(results, strict_json({**content, "skipped": skipped}))
+    write_atomic(page, as_text(page_of(f"What {model} looks at", about, made, skipped)))
     console.print(f"{len(made)} images: {page}")
