@@ -88,7 +88,7 @@ struct FeatureBackward {
     bool want_dx;
     // Memory of one thread.
     void* index;
-    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc, *unmasked;
+    float *planes, *lines, *dplanes, *dv, *us, *fs, *more, *acc;
     InputGradient input;
     Tile t;
     Stream ahead[2];
@@ -102,7 +102,6 @@ struct FeatureBackward {
           dplanes(a.floats(want_dx ? group * tile_channel_floats(s, chunks.pixels_bound(s)) : 0)),
           dv(a.floats(block * T * lanes)), us(a.floats(block * T * lanes)), fs(a.floats(block * T * lanes)),
           more(a.floats(block * lanes)), acc(a.floats(sums_count * lanes)),
-          unmasked(a.floats(unmasked_floats<T>(s, chunks.pixels_bound(s)))),
           input(a, s, dx, chunks, channels, group) {}
 
     void begin_tile(const Chunk& chunk) { make_tile(t, s, chunk.begin, chunk.end, index); }
@@ -138,7 +137,6 @@ private:
         zero_floats(acc, sums_count * lanes);
         pull.begin_channel(c);
         const float* const plane = planes + i * t.channel_stride;
-        unmask<T>(unmasked, plane, s, t);
         // Short passes over a few vectors: each keeps its values in registers, and the processor overlaps its vectors.
         for (int64_t from = 0; from < t.vectors; from += block) {
             const int64_t count = imin(block, t.vectors - from);
@@ -161,7 +159,7 @@ private:
     }
 
     RFACONV_METHOD void make_features(const float* plane, const float* gc, const float* b, int64_t from, int64_t count) {
-        const PatchReader<T> patch(plane, t, unmasked);
+        const PatchReader<T> patch(plane, t);  // gradients have planes for every tap column, without masks
         feature_blocks<T>(t, from, count, [&](auto block_vectors, int64_t v) __attribute__((always_inline)) {
             constexpr int V = decltype(block_vectors)::value;
             auto u = patch.template at<V>(v);

@@ -14,8 +14,8 @@ namespace RFACONV_ISA {
 // use(f, first, second) with the feature f of every vector v, tap j and channel of N; the state `first`, `second` of (v, j)
 // is two vectors at run + (v*T + j) * 2 * lanes.
 template <int T, int N, class Use>
-static void over_channels(const Shape& s, const Tile& t, const float* planes, float* unmasked, const float* g, const float* b, float* run, Stream& ahead,
-                          int64_t quota, Use use) {
+static void over_channels(const Shape& s, const Tile& t, const float* planes, float* unmasked, const float* g,
+                          const float* b, float* run, Stream& ahead, int64_t quota, Use use) {
     if (N == 1) unmask<T>(unmasked, planes, s, t);
     const PatchReader<T> patch(planes, t, unmasked);
     feature_blocks<T>(t, 0, t.vectors, [&](auto count, int64_t v) __attribute__((always_inline)) {
@@ -30,7 +30,9 @@ static void over_channels(const Shape& s, const Tile& t, const float* planes, fl
             store(at + lanes, second);
         };
         if constexpr (N == 1) {
-            features<T, V>(patch.template at<V>(v), g, b, [=](int i, int first, int j, vf f) __attribute__((always_inline)) { with(i, first + j, &f); });
+            features<T, V>(patch.template at<V>(v), g, b, [=](int i, int first, int j, vf f) __attribute__((always_inline)) {
+                with(i, first + j, &f);
+            });
         } else {
             vf u[N][T];
             RFACONV_UNROLL
@@ -57,9 +59,11 @@ static void over_all_channels(const rfaconv_tensor& x, const Shape& s, const Til
         const int64_t quota = ceil_div(ahead.total(), t.vectors * imax(1, n / together));
         int64_t i = 0;
         for (; i + together <= n; i += together)
-            over_channels<T, together>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota, use);
+            over_channels<T, together>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run,
+                                       ahead, quota, use);
         for (; i < n; ++i)
-            over_channels<T, 1>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run, ahead, quota, use);
+            over_channels<T, 1>(s, t, planes + i * t.channel_stride, unmasked, g + (c + i) * T * T, bias + (c + i) * T, run, ahead,
+                                quota, use);
     }
 }
 
