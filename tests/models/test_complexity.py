@@ -116,6 +116,26 @@ def test_multiply_adds_are_those_of_the_published_modules(operator, kernel, stri
     assert 2 * cost.macs == counter.get_total_flops()
 
 
+@pytest.mark.parametrize("counter_first", [False, True])
+def test_flop_counter_without_a_word_to_us(counter_first):
+    """Nothing but torch's counter and layers are imported, in either order."""
+    counter = "from torch.utils.flop_counter import FlopCounterMode"
+    imports = [counter, "import rfaconv.nn"] if counter_first else ["import rfaconv.nn", counter]
+    code = """
+import torch
+layers = rfaconv.nn.RFAConv2d(8, 8, 3), rfaconv.nn.CoordinateAttention(8)
+for layer in layers:
+    layer.eval().requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        layer(torch.randn(1, 8, 6, 6))
+    print(type(layer).__name__, *counter.get_flop_counts()["Global"])
+"""
+    run = [sys.executable, "-c", "\n".join(imports) + code]
+    lines = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(lines) == 2
+    assert all("rfaconv." in line for line in lines)
+
+
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rfaconv import dispatch
+from rfaconv._autocast import under_autocast
 from rfaconv.functional._select import dtype_name
 from rfaconv.geometry import Problem, Window
 
@@ -107,7 +108,7 @@ def attend(
     if not _alike(x, tensors):
         return None
     problem, ints = _problem(
-        variant, x.device.type, x.dtype, window, x.size(1), weight.size(0), groups
+        variant, x.device.type, x.dtype, window, x.shape[1], weight.shape[0], groups
     )
     chosen = dispatch.select(problem, backend, required=False)
     if chosen == dispatch.REFERENCE:
@@ -135,9 +136,7 @@ def attend(
 def _alike(x: Tensor, tensors: Sequence[Tensor | None]) -> bool:
     """Whether all are ordinary tensors of one dtype on one device, and autograd records none."""
     dtype, device, recording = x.dtype, x.device, torch.is_grad_enabled()
-    if type(x) not in _KINDS or (recording and x.requires_grad):
-        return False
-    if x.is_meta or torch.is_autocast_enabled(device.type):
+    if type(x) not in _KINDS or (recording and x.requires_grad) or under_autocast(x):
         return False
     for tensor in tensors:
         if tensor is None:

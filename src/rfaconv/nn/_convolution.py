@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rfaconv.errors import InvalidArgument
 from rfaconv.geometry import Window, to_tuple
+from rfaconv.ops import tell_flop_counter
 
 Size: TypeAlias = int | Sequence[int]
 """One number of pixels for all spatial dimensions, or one for each."""
@@ -43,6 +44,7 @@ class AttentionConv(nn.modules.conv._ConvNd):
         device: torch.device | str | None,
         dtype: torch.dtype | None,
     ) -> None:
+        tell_flop_counter()
         window = Window.create(kernel_size, stride, padding, dilation, dims=self.dims)
         (in_channels,) = to_tuple("in_channels", in_channels, 1, 1)
         (out_channels,) = to_tuple("out_channels", out_channels, 1, 1)

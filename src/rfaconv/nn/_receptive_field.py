@@ -186,20 +186,22 @@ class ReceptiveFieldConv(AttentionConv):
         """The output as one operation; None where a stage must be run, or seen to run."""
         if torch.compiler.is_compiling() or tracing():
             return None
-        if not isinstance(x, Tensor) or x.dim() != 4:
+        if not isinstance(x, Tensor):
             return None
         if self.training or not self._as_one or self.padding_mode != "zeros":
             return None
-        if x.size(1) != self.in_channels or not self.__dict__.keys().isdisjoint(_STAGES):
+        shape = x.shape
+        if len(shape) != 4 or shape[1] != self.in_channels:
             return None
-        window = self.window
+        if not self.__dict__.keys().isdisjoint(_STAGES):
+            return None
         attention, features = self.attention_state(), entry(self, "feature_bias")
         state = running_norm(entry(self, "feature_norm")) if features is None else features
         if attention is None or state is None:
             return None
         return attend(
             x, entry(self, "feature_weight"), state, attention, entry(self, "weight"),
-            entry(self, "bias"), self.variant, self.groups, window, self.backend,
+            entry(self, "bias"), self.variant, self.groups, self.window, self.backend,
         )  # fmt: skip
 
     def features(self, x: Tensor) -> Any:

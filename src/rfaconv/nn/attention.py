@@ -29,6 +29,7 @@ from rfaconv.functional.coordinate import coordinate_expand, coordinate_hidden
 from rfaconv.functional.squeeze import squeeze_excite
 from rfaconv.geometry import to_tuple
 from rfaconv.nn._children import is_plain, is_plain_linear, is_plain_pointwise
+from rfaconv.ops import tell_flop_counter
 
 # graph tracers take each of these as one step: the shapes inside them are not symbolic
 for _name in (
@@ -89,6 +90,7 @@ class SE(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        tell_flop_counter()
         _positive("channels", channels)
         _positive("hidden", hidden)
         self.fc1 = nn.Linear(channels, hidden, bias=False, device=device, dtype=dtype)
@@ -141,6 +143,7 @@ class CAM(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        tell_flop_counter()
         hidden = max(1, _positive("channels", channels) // _positive("reduction", reduction))
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False, device=device, dtype=dtype)
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False, device=device, dtype=dtype)
@@ -249,6 +252,7 @@ class CoordinateGate(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        tell_flop_counter()
         hidden = max(8, _positive("channels", channels) // _positive("reduction", reduction))
         self.dims = dims
         self.conv1 = nn.Conv2d(channels, hidden, 1, device=device, dtype=dtype)

@@ -1,8 +1,8 @@
 """Formulas for torch's FlopCounterMode: the products that each operation executes, two operations
 each.
 
-Importing this module registers them; :mod:`rfaconv.complexity` does. ``import rfaconv`` does not:
-torch's counter imports Triton.
+Importing this module registers them; :mod:`rfaconv.complexity` does, and
+:func:`rfaconv.ops.tell_flop_counter` where torch's counter is imported already.
 
 A receptive-field operator's features cost C T^2 multiply-adds per output pixel, its projection O
 C/groups T. An operation that recomputes the features counts them again, as FlopCounterMode does for

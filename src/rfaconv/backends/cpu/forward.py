@@ -44,19 +44,21 @@ def attend(
 ) -> Tensor:
     """The kernel of ``attend`` for float32 and bfloat16 maps (B, C, H, W)."""
     kh, kw, sh, sw, top, bottom, left, right, dh, dw = window
-    _check(x.dim() == 4, "input", "(B, C, H, W)", x)
-    _check(x.dtype in DTYPES, "input", "float32 or bfloat16", x.dtype)
-    batch, channels, height, width = x.shape
+    shape, dtype = x.shape, x.dtype
+    _check(len(shape) == 4, "input", "(B, C, H, W)", x)
+    _check(dtype in DTYPES, "input", "float32 or bfloat16", dtype)
+    batch, channels, height, width = shape
     rows, columns = (
         (height + top + bottom - dh * (kh - 1) - 1) // sh + 1,
         (width + left + right - dw * (kw - 1) - 1) // sw + 1,
     )
-    _check(rows > 0 and columns > 0, "input", f"a padded map larger than the window {window}", x)
+    if rows < 1 or columns < 1:
+        raise InvalidArgument("input", f"a padded map larger than the window {window}", shape)
     _check(groups == 1, "groups", "1", groups)
-    outputs, entries = weight.size(0), channels * kh * kw
-    operands = _Operands(x.dtype)
+    outputs, entries = weight.shape[0], channels * kh * kw
+    operands = _Operands(dtype)
     size = (outputs, channels, kh, kw)
-    first = operands.strided("input", x, x.shape)
+    first = operands.strided("input", x, shape)
     layer = operands.strided("weight", weight, size)
     offset: tuple[int, ...] = _NO_TENSOR
     if bias is not None:
@@ -71,13 +73,13 @@ def attend(
     gate = _GATES[variant](
         operands, attention, attention_bias, attention_norm, attention_eps, channels, kh * kw
     )
-    shape = (batch, outputs, rows, columns)
-    y = torch.empty(shape, dtype=x.dtype, memory_format=memory_format_of(x))
+    size = (batch, outputs, rows, columns)
+    y = torch.empty(size, dtype=dtype, memory_format=memory_format_of(x))
     if batch == 0 or outputs == 0:
         return y
     packed = LAYER.pack(
         *first, *layer, *offset,
-        y.data_ptr(), *shape, *y.stride(), operands.code,
+        y.data_ptr(), *size, *y.stride(), operands.code,
         kh, kw, sh, sw, top, left, dh, dw, rows, columns,
         features, shift, *norm, *gate, KINDS[variant],
     )  # fmt: skip
@@ -172,7 +174,7 @@ def _rfcbam(
 ) -> tuple[float, ...]:  # fmt: skip
     _check(len(weights) == 3, "attention", "three tensors", len(weights))
     reduce, expand, spatial = weights
-    hidden = reduce.size(0)
+    hidden = reduce.shape[0]
     first = operands.address("se.fc1.weight", reduce, (hidden, channels))
     second = operands.address("se.fc2.weight", expand, (channels, hidden))
     fits = spatial.dim() == 4 and spatial.size(2) % 2 == 1 and spatial.size(3) % 2 == 1
@@ -188,7 +190,7 @@ def _rfca(
 ) -> tuple[float, ...]:  # fmt: skip
     fits = len(weights) == 3 and len(biases) == 3
     _check(fits, "attention", "three tensors and three biases", (len(weights), len(biases)))
-    hidden = weights[0].size(0)
+    hidden = weights[0].shape[0]
     sizes = ((hidden, channels, 1, 1), (channels, hidden, 1, 1), (channels, hidden, 1, 1))
     names = ("attention.conv1", "attention.conv_h", "attention.conv_w")
     found = [
