@@ -9,6 +9,7 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 
 from pages import RESULTS, fill, load
 
@@ -85,15 +86,15 @@ def bccd() -> list[str]:
     return lines
 
 
-def bccd_long() -> list[str]:
-    """The grid of benchmarks/studies/bccd-yolo.yaml, from the results of ``rfaconv compare``."""
-    ((_, found),) = load("bccd-yolo")["recipes"].items()
+def compared(name: str, size: str, score: str) -> list[str]:
+    """A file of ``rfaconv compare`` with one recipe: each operator beside the convolution."""
+    ((_, found),) = load(name)["recipes"].items()
     differences = {d["operator"]: d for d in found["differences"] if d["baseline"] == "conv"}
     first = found["operators"]["conv"]
     lines = [
-        f"{first['epochs']} epochs at 160 pixels, {first['steps']:,} optimizer steps.",
+        f"{first['epochs']} epochs at {size} pixels, {first['steps']:,} optimizer steps.",
         "",
-        "| operator | parameters | seeds | mAP | mAP less conv's, 95% | |",
+        f"| operator | parameters | seeds | {score} | {score} less conv's, 95% | |",
         "|---|---|---|---|---|---|",
     ]
     for operator, row in found["operators"].items():
@@ -265,7 +266,7 @@ def exports() -> list[str]:
 
 TABLES = {
     "bccd": bccd,
-    "bccd-long": bccd_long,
+    "bccd-long": partial(compared, "bccd-yolo", "160", "mAP"),
     "camvid": camvid,
     "costs": costs,
     "exports": exports,

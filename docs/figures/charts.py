@@ -117,6 +117,6 @@ def accuracy(scheme: str, language: str) -> Sheet:
         sheet.line(x, top, x, y, "ink" if tick == 0 else "line", 1 if tick == 0 else 0.5, dashed=tick != 0)  # fmt: skip
         sheet.text(x, y + 16, f"{tick:+d}" if tick else "0", 11, "muted")
     sheet.text(middle, y + 34, sheet.say("points; bars are 95% intervals over paired seeds", "百分点；横线为成对种子的 95% 置信区间"), 11.5, "muted")  # fmt: skip
-    sheet.text(middle, y + 52, sheet.say("All schedules are short: no network has converged.", "训练轮数都很短：没有一个网络收敛。"), 12.5, bold=True)  # fmt: skip
+    sheet.text(middle, y + 52, sheet.say("Up to 15 epochs no network has converged.", "15 轮以内的训练没有一个收敛。"), 12.5, bold=True)  # fmt: skip
     sheet.height = y + 64
     return sheet
