@@ -177,9 +177,14 @@ def test_a_comparison_takes_more_operators_and_seeds(
     # a part of what is there would be another table
     capsys.readouterr()
     unchanged = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
-    for fewer in (["--operators", "conv,ca", "--seeds", "2"], [*more[:-1], "1"]):
+    for fewer, lost in (
+        (["--operators", "conv,ca", "--seeds", "2"], "operators without cam,wide-cam"),
+        ([*more[:-1], "1"], "seeds without 1"),
+    ):
         assert main([*words, *fewer]) == 2
-        assert "a part of it" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "a part of it" in error
+        assert lost in error
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == unchanged
 
 

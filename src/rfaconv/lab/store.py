@@ -81,8 +81,8 @@ class Store:
             and not (k in GROWING and set(found.get(k, ())) <= set(settings.get(k, ())))
         ]  # fmt: skip
         if other:
-            there = ", ".join(f"{k}={_short(found.get(k))}" for k in other[:3])
-            here = ", ".join(f"{k}={_short(settings.get(k))}" for k in other[:3])
+            told = [_differing(k, settings.get(k), found.get(k)) for k in other[:3]]
+            here, there = (", ".join(side) for side in zip(*told, strict=True))
             more = f" and {len(other) - 3} more" if len(other) > 3 else ""
             raise InvalidArgument(
                 "out",
@@ -166,6 +166,14 @@ def plain(name: str) -> str:
         ('my-best-images', '猫')
     """
     return re.sub(r"[^\w.]+", "-", name)
+
+
+def _differing(key: str, ours: Any, theirs: Any) -> tuple[str, str]:
+    """How a setting of this run and of the one in the folder are told apart in a sentence."""
+    if key in GROWING and isinstance(ours, list) and isinstance(theirs, list):
+        lost = _short([one for one in theirs if one not in ours])
+        return f"{key} without {lost}", f"{key} with {lost}"
+    return f"{key}={_short(ours)}", f"{key}={_short(theirs)}"
 
 
 def _short(value: Any) -> str:
