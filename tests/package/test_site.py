@@ -55,6 +55,22 @@ def test_figures_in_the_text_are_those_of_the_results() -> None:
     assert marks > 20
 
 
+def test_every_table_has_code_that_writes_it() -> None:
+    """A writer passes over marks that it does not know, as others may."""
+    folders = ROOT / "benchmarks", ROOT / "docs" / "figures"
+    code = "".join(f.read_text(encoding="utf-8") for d in folders for f in sorted(d.glob("*.py")))
+    names = [
+        (page.name, name)
+        for page in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+        for name in re.findall(
+            r"^<!-- table ([\w-]+) -->$", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    ]
+    assert len(names) > 30
+    orphans = [(page, n) for page, n in names if f'"{n.removesuffix("_zh")}"' not in code]
+    assert orphans == []
+
+
 def test_the_window_of_the_pictures_is_what_the_network_computes() -> None:
     """The gates of window.json follow from its patches and the published weights."""
     import torch
