@@ -30,42 +30,47 @@ static bool tiles_granted() {
 
 // What AVX-512 is here for 16 bits. Intel's processors sum products of bfloat16 in vectors at half the speed of float32's: there
 // they are used by tiles or not at all.
-static Isa detected_avx512() {
+static Isa detected_avx512(Isa most) {
     unsigned a = 0, b = 0, c = 0, d = 0, a1 = 0, rest = 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !__get_cpuid_count(7, 1, &a1, &b, &c, &rest)) return Isa::avx512;
     if ((a1 >> 5 & 1) == 0) return Isa::avx512;  // AVX512_BF16
-    if ((d >> 22 & 1) != 0 && (d >> 24 & 1) != 0 && tiles_granted()) return Isa::amx;  // AMX_BF16, AMX_TILE
-    return __builtin_cpu_is("intel") ? Isa::avx512 : Isa::avx512_bf16;
+    const bool tiles = (d >> 22 & 1) != 0 && (d >> 24 & 1) != 0;  // AMX_BF16, AMX_TILE
+    if (tiles && most >= Isa::amx && tiles_granted()) return Isa::amx;
+    return __builtin_cpu_is("intel") && most != Isa::avx512_bf16 ? Isa::avx512 : Isa::avx512_bf16;
 }
 #else
-static Isa detected_avx512() { return Isa::avx512; }
+static Isa detected_avx512(Isa) { return Isa::avx512; }
 #endif
 
 // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide registers.
-Isa detected_isa() {
+static Isa detected(Isa most) {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    return avx512 ? detected_avx512() : avx2 ? Isa::avx2 : Isa::scalar;
+    return avx512 ? detected_avx512(most) : avx2 ? Isa::avx2 : Isa::scalar;
 }
 #elif defined(__aarch64__)
 static const Isa known[] = {Isa::scalar, Isa::neon};
 
-Isa detected_isa() { return Isa::neon; }
+static Isa detected(Isa) { return Isa::neon; }
 #else
 static const Isa known[] = {Isa::scalar};
 
-Isa detected_isa() { return Isa::scalar; }
+static Isa detected(Isa) { return Isa::scalar; }
 #endif
 
+Isa detected_isa(Isa most) {
+    const Isa best = detected(most);
+    return most < best ? most : best;
+}
+
 static Isa choose() {
-    const Isa best = detected_isa();
     const char* wish = std::getenv("RFACONV_CPU_ISA");
-    if (wish == nullptr) return best;
+    if (wish == nullptr) return detected_isa();
     for (Isa isa : known)
-        if (std::strcmp(wish, isa_name(isa)) == 0) return isa < best ? isa : best;
-    return best;  // an unknown name changes nothing
+        if (std::strcmp(wish, isa_name(isa)) == 0) return detected_isa(isa);
+    return detected_isa();  // an unknown name changes nothing
 }
 
 Isa selected_isa() {
