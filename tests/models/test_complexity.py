@@ -131,7 +131,9 @@ for layer in layers:
     print(type(layer).__name__, *counter.get_flop_counts()["Global"])
 """
     run = [sys.executable, "-c", "\n".join(imports) + code]
-    lines = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
+    lines = subprocess.run(
+        run, capture_output=True, encoding="utf-8", check=True
+    ).stdout.splitlines()
     assert len(lines) == 2
     assert all("rfaconv." in line for line in lines)
 
