@@ -12,6 +12,9 @@ from docs.figures.svg import Sheet
 LOWEST = 40
 """Per cent; below it curves are steep and say nothing."""
 
+LEGEND = 6
+"""Names in a row of the legend."""
+
 
 def curves(scheme: str, language: str) -> Sheet:
     """Mean top-1 over the seeds that are finished, of every operator of the grid."""
@@ -40,11 +43,11 @@ def curves(scheme: str, language: str) -> Sheet:
                 if 100 * top1 >= bottom
             ]
             sheet.path(points, role, arrow=False)
-    x = 48.0
-    for operator, (_, role) in lines.items():
-        sheet.line(x, 312, x + 14, 312, role, 2.4)
-        sheet.text(x + 18, 316, NAMES.get(operator, operator), 12, anchor="start")
-        x += min(110.0, 712 / len(lines))
+    for i, (operator, (_, role)) in enumerate(lines.items()):
+        x, y = 48 + 110 * (i % LEGEND), 312 + 20 * (i // LEGEND)
+        sheet.line(x, y, x + 14, y, role, 2.4)
+        sheet.text(x + 18, y + 4, NAMES.get(operator, operator), 12, anchor="start")
+    sheet.height = 330 + 20 * ((len(lines) - 1) // LEGEND)
     return sheet
 
 
