@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accuracy_costs import cost
 from pages import RESULTS, ROOT, load, table
+from tables import runs as trained
 
 from rfaconv.lab.networks.classifiers import COMPARABLE
 from rfaconv.lab.results import SMALLEST
@@ -199,8 +200,9 @@ def claims(runs: Runs) -> str:
     }
     others: dict[str, tuple[Scores, float]] = {}
     for name, short, key, converged in DENSE:
-        scores, count = folder(short, key)
-        others[f"{name}, {count} epochs"] = (scores, SMALLEST)
+        found = trained(short)
+        scores = {o: {run["seed"]: run[key] for run in group} for o, group in found.items()}
+        others[f"{name}, {found['conv'][0]['epochs']} epochs"] = (scores, SMALLEST)
         if converged is None:
             continue
         ((_, recipe),) = load(converged)["recipes"].items()
@@ -222,7 +224,7 @@ def claims(runs: Runs) -> str:
              "First minus second, percentage points of top-1, with the 95% interval over three seeds. After 30 epochs the accuracy hardly moves any more: "
              "[Converged](how/evidence.md).\n",
              *claim_table(classifiers), said,
-             "\nThe same of a detector (mAP) and a segmenter (mIoU), after few epochs and after many:\n",
+             "\nThe same of a detector (mAP) and a segmenter (mIoU), after few epochs and, for the detector, after many:\n",
              *claim_table(others)]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -255,16 +257,6 @@ def classified(runs: Runs, data: str) -> Scores:
         for kind in ("operators", "ablations")
         for name, seeds in runs.get((kind, data), {}).items()
     }
-
-
-def folder(name: str, key: str) -> tuple[Scores, int]:
-    """The scores of a folder with a file for each training, and its epochs."""
-    found: Scores = defaultdict(dict)
-    epochs = 0
-    for path in sorted((RESULTS / name).glob("*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        found[run["operator"]][run["seed"]], epochs = run[key], run["epochs"]
-    return found, epochs
 
 
 def grid(name: str, key: str | None = None) -> Scores:
